@@ -1,0 +1,101 @@
+// Package cli is what people type: one file a command. It is the only user of
+// cobra and of the terminal library. The daemons' commands come from their own
+// trees as command.Command and are hung in here.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+)
+
+// Exit codes of every command.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // tried and failed
+	exitUsage       = 2   // called wrongly
+	exitNotHealthy  = 3   // worked, and the answer is "not healthy"
+	exitInterrupted = 130 // Ctrl-C
+)
+
+// Env is the surroundings of a command. Tests make their own.
+type Env struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// TTY says whether Out is a terminal: then tables have headers and colour,
+	// times are relative, and waiting redraws. InTTY says that In is one: only
+	// then a command asks questions.
+	TTY, InTTY bool
+	Color      bool // false with NO_COLOR or in a pipe
+	Width      int  // columns of the terminal; 0 when unknown
+	Now        func() time.Time
+	// Config reads the system config once, on first use.
+	Config func() (sysconfig.Config, error)
+	// Version is what "paasta --version" prints.
+	Version string
+}
+
+// Main runs paasta with args and returns its exit code. more holds the commands
+// of the other trees.
+func Main(ctx context.Context, env *Env, args []string, more ...command.Command) int {
+	root := newRoot(env)
+	for _, c := range more {
+		root.AddCommand(hang(env, c))
+	}
+	root.SetArgs(args)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+
+	// An error before a command starts is about how it was called.
+	started := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+
+	cmd, err := root.ExecuteContextC(ctx)
+	var usage command.UsageError
+	var exit command.ExitError
+	var hinted command.HintedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return exit.Code
+	case errors.Is(err, command.ErrNotHealthy):
+		return exitNotHealthy
+	case ctx.Err() != nil:
+		fmt.Fprintln(env.Err, "paasta: interrupted")
+		return exitInterrupted
+	case !started || errors.As(err, &usage):
+		fmt.Fprintf(env.Err, "paasta: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
+		return exitUsage
+	}
+	fmt.Fprintf(env.Err, "paasta: %v\n", err)
+	if errors.As(err, &hinted) {
+		fmt.Fprintf(env.Err, "Try: %s\n", hinted.Hint)
+	}
+	return exitFailed
+}
+
+// hang turns a command of another tree into one of cobra's.
+func hang(env *Env, c command.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: c.Use, Short: c.Short, Long: c.Long, Example: c.Example, Hidden: c.Hidden}
+	if c.Flags != nil {
+		c.Flags(cmd.Flags())
+	}
+	if c.Run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			return c.Run(cmd.Context(), command.IO{In: env.In, Out: env.Out, Err: env.Err}, args)
+		}
+	}
+	for _, sub := range c.Sub {
+		cmd.AddCommand(hang(env, sub))
+	}
+	return cmd
+}

@@ -1,0 +1,90 @@
+// Package api is PaaSTA's HTTP API: its types, the handlers (paasta api), and
+// the typed client that the CLI uses. openapi.yaml in this folder is the
+// reference; a test holds it against the handlers.
+package api
+
+import (
+	"time"
+
+	"github.com/gopaasta/paasta/paasta"
+)
+
+// An InstanceStatus is the answer to GET /v1/services/{service}/{instance}/status.
+type InstanceStatus struct {
+	Service  string `json:"service"`
+	Instance string `json:"instance"`
+	Cluster  string `json:"cluster"`
+
+	GitSHA       string  `json:"git_sha"` // desired; "" when not deployed yet
+	DeployGroup  string  `json:"deploy_group"`
+	DesiredState string  `json:"desired_state"` // start or stop
+	AppID        string  `json:"app_id"`        // desired
+	AppCount     int     `json:"app_count"`
+	BounceMethod string  `json:"bounce_method"`
+	MarginFactor float64 `json:"bounce_margin_factor"`
+	Expected     int     `json:"expected"` // size
+	Running      int     `json:"running"`  // over all apps
+	Healthy      int     `json:"healthy"`
+	// DeployStatus is one of Running, Deploying, Waiting, Delayed, Stopped,
+	// NotRunning (specs of the original).
+	DeployStatus   string         `json:"deploy_status"`
+	BackoffSeconds int            `json:"backoff_seconds,omitempty"`
+	Rejected       map[string]int `json:"rejected_offers,omitempty"`
+
+	Versions   []Version            `json:"versions"`
+	Bounce     *paasta.BounceStatus `json:"bounce,omitempty"`     // nil when no deployd leads: see Notes
+	Smartstack *SmartstackStatus    `json:"smartstack,omitempty"` // nil when not in SmartStack
+	Notes      []string             `json:"notes,omitempty"`      // what could not be asked, and why
+
+	// OK: runs what was asked for, fully up. The CLI exits 3 when false.
+	OK bool `json:"ok"`
+}
+
+// A Version is one app of an instance.
+type Version struct {
+	AppID   string    `json:"app_id"`
+	GitSHA  string    `json:"git_sha"` // 8 characters, or full where known
+	Config  string    `json:"config_sha"`
+	Desired bool      `json:"desired"`
+	Size    int       `json:"size"`
+	Created time.Time `json:"created"`
+	Tasks   []Task    `json:"tasks"`
+}
+
+// A Task is one task of a version.
+type Task struct {
+	ID      string    `json:"id"`
+	Host    string    `json:"host"`
+	Port    int       `json:"port"`
+	State   string    `json:"state"`  // Mesos'
+	Health  string    `json:"health"` // healthy, unhealthy, unknown, none
+	Started time.Time `json:"started,omitzero"`
+}
+
+// SmartstackStatus says how the instance's primary registration is seen.
+type SmartstackStatus struct {
+	Registration string      `json:"registration"`
+	ProxyPort    *int        `json:"proxy_port"`
+	Expected     int         `json:"expected"`
+	Hosts        []AgentView `json:"hosts"` // up to 20
+}
+
+// An AgentView is what one host's HAProxy has.
+type AgentView struct {
+	Host     string                `json:"host"`
+	Up       int                   `json:"up"`
+	Error    string                `json:"error,omitempty"`
+	Backends []paasta.AgentBackend `json:"backends,omitempty"`
+}
+
+// A Service is one of GET /v1/services.
+type Service struct {
+	Name      string   `json:"name"`
+	Instances []string `json:"instances"` // of this cluster
+}
+
+// An Error is the body of every answer but 2xx.
+type Error struct {
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}

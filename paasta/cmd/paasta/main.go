@@ -1,0 +1,40 @@
+// Command paasta is the whole platform in one binary: what people type, and
+// the daemons. It only wires the trees together.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/gopaasta/paasta/cli"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(cli.Main(ctx, environment(), os.Args[1:]))
+}
+
+func environment() *cli.Env {
+	out := int(os.Stdout.Fd())
+	width, _, _ := term.GetSize(out)
+	return &cli.Env{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		TTY: term.IsTerminal(out), InTTY: term.IsTerminal(int(os.Stdin.Fd())),
+		Color:   term.IsTerminal(out) && os.Getenv("NO_COLOR") == "",
+		Width:   width,
+		Now:     time.Now,
+		Config:  sync.OnceValues(sysconfig.Load),
+		Version: version,
+	}
+}
