@@ -30,12 +30,13 @@ type Env struct {
 	In       io.Reader
 	Out, Err io.Writer
 	// TTY says whether Out is a terminal: then tables have headers and colour,
-	// times are relative, and waiting redraws. InTTY says that In is one: only
-	// then a command asks questions.
-	TTY, InTTY bool
-	Color      bool // false with NO_COLOR or in a pipe
-	Width      int  // columns of the terminal; 0 when unknown
-	Now        func() time.Time
+	// and times are relative. InTTY says that In is one: only then a command asks
+	// questions. ErrTTY says that Err is one: only then waiting redraws.
+	TTY, InTTY, ErrTTY bool
+	Color              bool // false with NO_COLOR or in a pipe
+	Width              int  // columns of the terminal; 0 when unknown
+	Now                func() time.Time
+	Getwd              func() (string, error) // nil: os.Getwd
 	// Config reads the system config once, on first use.
 	Config func() (sysconfig.Config, error)
 	// Version is what "paasta --version" prints.
@@ -47,16 +48,27 @@ type Env struct {
 func Main(ctx context.Context, env *Env, args []string, more ...command.Command) int {
 	root := newRoot(env)
 	for _, c := range more {
-		root.AddCommand(hang(env, c))
+		cmd := hang(env, c)
+		cmd.GroupID = operating
+		root.AddCommand(cmd)
 	}
 	root.SetArgs(args)
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
+	parents(root)
 
 	// An error before a command starts is about how it was called.
 	started := false
-	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	everyCommand(root, func(cmd *cobra.Command) {
+		cmd.DisableFlagsInUseLine = true // ours say which flags matter
+		if run := cmd.RunE; run != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				started = true
+				return run(cmd, args)
+			}
+		}
+	})
 
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage command.UsageError
@@ -83,9 +95,19 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 	return exitFailed
 }
 
+// everyCommand calls f with root and all commands below it.
+func everyCommand(root *cobra.Command, f func(*cobra.Command)) {
+	f(root)
+	for _, sub := range root.Commands() {
+		everyCommand(sub, f)
+	}
+}
+
 // hang turns a command of another tree into one of cobra's.
 func hang(env *Env, c command.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: c.Use, Short: c.Short, Long: c.Long, Example: c.Example, Hidden: c.Hidden}
+	cmd := &cobra.Command{
+		Use: c.Use, Short: c.Short, Long: c.Long, Example: c.Example, Hidden: c.Hidden,
+	}
 	if c.Flags != nil {
 		c.Flags(cmd.Flags())
 	}

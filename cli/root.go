@@ -1,21 +1,136 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"strings"
 
-// commands are the commands of this package, in the order of the help. A new
+	"github.com/spf13/cobra"
+)
+
+// A group is a heading of the help and the commands below it.
+type group struct {
+	id, title string
+	commands  []func(*Env) *cobra.Command
+}
+
+// groups are the commands of this package, in the order of the help. A new
 // command is one file with one newX and one line here.
-var commands = []func(*Env) *cobra.Command{}
+var groups = []group{
+	{"deploy", "Deploying", []func(*Env) *cobra.Command{}},
+	{"look", "Looking", []func(*Env) *cobra.Command{}},
+	{"build", "Building and checking", []func(*Env) *cobra.Command{}},
+	{"local", "Running locally", []func(*Env) *cobra.Command{}},
+	// The daemons of the other trees come into this group as well.
+	{operating, "Operating", []func(*Env) *cobra.Command{
+		newCompletion,
+	}},
+}
+
+const operating = "operate"
 
 func newRoot(env *Env) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "paasta",
-		Short:         "Deploy services and see how they are",
-		Version:       env.Version,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Use:   "paasta",
+		Short: "Deploy services and see how they are",
+		Long: `PaaSTA runs services: a git tag says which commit, soa-configs say where and
+how many, and paasta does the rest.`,
+		Example: `  paasta status -s web
+  paasta mark-for-deployment -s web -l prod -c "$(git rev-parse HEAD)" --wait-for-deployment`,
+		Version:           env.Version,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	for _, newCommand := range commands {
-		root.AddCommand(newCommand(env))
+	root.Flags().BoolP("version", "V", false, "print the version")
+	root.SetVersionTemplate("paasta {{.Version}}\n")
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { env.printf("%s", helpText(cmd)) })
+	cobra.EnableCommandSorting = false
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, newCommand := range g.commands {
+			cmd := newCommand(env)
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
 	}
+	root.SetHelpCommandGroupID(operating)
 	return root
+}
+
+// parents makes a command that only groups others say so when it is called
+// with a word it does not know, where cobra would print its help and succeed.
+func parents(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		parents(sub)
+	}
+	if !cmd.HasSubCommands() || cmd.RunE != nil {
+		return
+	}
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		var known []string
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				known = append(known, sub.Name())
+			}
+		}
+		return usagef("unknown command %q%s", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "paasta "), didYouMean(args[0], known))
+	}
+}
+
+// helpText is what --help prints.
+func helpText(cmd *cobra.Command) string {
+	var b strings.Builder
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short + "."
+	}
+	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n", strings.TrimSpace(text), usageLine(cmd))
+	if cmd.Example != "" {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
+	}
+	list := func(title string, cmds []*cobra.Command) {
+		if len(cmds) == 0 {
+			return
+		}
+		fmt.Fprintf(&b, "\n%s:\n", title)
+		for _, c := range cmds {
+			fmt.Fprintf(&b, "  %-24s %s\n", c.Name(), c.Short)
+		}
+	}
+	for _, g := range cmd.Groups() {
+		list(g.Title, available(cmd, g.ID))
+	}
+	list("Commands", available(cmd, ""))
+	if flags := cmd.LocalFlags().FlagUsages(); flags != "" {
+		fmt.Fprintf(&b, "\nFlags:\n%s", flags)
+	}
+	if flags := cmd.InheritedFlags().FlagUsages(); flags != "" {
+		fmt.Fprintf(&b, "\nFlags of all commands:\n%s", flags)
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n'%s COMMAND --help' tells more.\n", cmd.CommandPath())
+	}
+	return b.String()
+}
+
+// available lists the subcommands of a group that the help shows.
+func available(cmd *cobra.Command, group string) []*cobra.Command {
+	var list []*cobra.Command
+	for _, c := range cmd.Commands() {
+		if c.GroupID == group && c.IsAvailableCommand() {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func usageLine(cmd *cobra.Command) string {
+	if cmd.HasAvailableSubCommands() {
+		return cmd.CommandPath() + " COMMAND [flags]"
+	}
+	return cmd.UseLine()
 }

@@ -30,7 +30,7 @@ func environment() *cli.Env {
 	width, _, _ := term.GetSize(out)
 	return &cli.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		TTY: term.IsTerminal(out), InTTY: term.IsTerminal(int(os.Stdin.Fd())),
+		TTY: term.IsTerminal(out), InTTY: term.IsTerminal(int(os.Stdin.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		Color:   term.IsTerminal(out) && os.Getenv("NO_COLOR") == "",
 		Width:   width,
 		Now:     time.Now,

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+// The flags that many commands share, each with its shell completion. A flag
+// of another command with the same meaning must use these.
+
+// serviceFlag adds -s/--service. Resolve it with env.service.
+func serviceFlag(cmd *cobra.Command, env *Env, f *string) {
+	cmd.Flags().StringVarP(f, "service", "s", "", "the `SERVICE`; default: the name of the current directory")
+	complete(cmd, "service", completeServices(env))
+}
+
+// instancesFlag adds -i/--instances, a list.
+func instancesFlag(cmd *cobra.Command, env *Env, f *[]string) {
+	cmd.Flags().StringSliceVarP(f, "instances", "i", nil, "only these `INSTANCES`, separated by commas; default: all")
+	complete(cmd, "instances", completeInstances(env))
+}
+
+// clustersFlag adds -c/--clusters, a list.
+func clustersFlag(cmd *cobra.Command, env *Env, f *[]string) {
+	cmd.Flags().StringSliceVarP(f, "clusters", "c", nil, "only these `CLUSTERS`, separated by commas; default: all")
+	complete(cmd, "clusters", completeClusters(env))
+}
+
+// deployGroupFlag adds -l/--deploy-group.
+func deployGroupFlag(cmd *cobra.Command, env *Env, f *string) {
+	cmd.Flags().StringVarP(f, "deploy-group", "l", "", "the deploy `GROUP`")
+	complete(cmd, "deploy-group", completeDeployGroups(env))
+}
+
+// deployGroupsFlag adds -l/--deploy-groups, a list.
+func deployGroupsFlag(cmd *cobra.Command, env *Env, f *[]string) {
+	cmd.Flags().StringSliceVarP(f, "deploy-groups", "l", nil, "only these deploy `GROUPS`, separated by commas; default: all")
+	complete(cmd, "deploy-groups", completeDeployGroups(env))
+}
+
+// soaDirFlag adds -d/--soa-dir, and PaaSTA's other name for it,
+// -y/--yelpsoa-config-root. Resolve it with env.soaDir.
+func soaDirFlag(cmd *cobra.Command, f *string) {
+	cmd.Flags().StringVarP(f, "soa-dir", "d", "", "read soa-configs from `DIR`; default: soa_dir of the system config")
+	cmd.Flags().StringVarP(f, "yelpsoa-config-root", "y", "", "the same as --soa-dir")
+	for _, name := range []string{"soa-dir", "yelpsoa-config-root"} {
+		if err := cmd.MarkFlagDirname(name); err != nil {
+			panic(err) // the flag was added above
+		}
+	}
+}
+
+// jsonFlag adds --json.
+func jsonFlag(cmd *cobra.Command, f *bool) {
+	cmd.Flags().BoolVar(f, "json", false, "print the answer as JSON")
+}
+
+// complete sets the completion of a flag that was just added.
+func complete(cmd *cobra.Command, flag string, f completion) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err) // there is no such flag, or it has one already
+	}
+}
+
+// usagef is an error about how a command was called.
+func usagef(format string, args ...any) error {
+	return command.UsageError{Err: fmt.Errorf(format, args...)}
+}
+
+// soaDir returns the directory of soa-configs: what the flag says, or the
+// system config.
+func (env *Env) soaDir(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	c, err := env.Config()
+	if err != nil {
+		return "", err
+	}
+	return c.SoaDir, nil
+}
+
+// service returns the service that a command is about: the one of the flag,
+// which must exist in dir, or else the one that the current directory is named
+// after.
+func (env *Env) service(dir, flag string) (string, error) {
+	names, err := soaconfig.Names(dir)
+	if err != nil {
+		return "", command.WithHint(err, "say where your soa-configs are: --soa-dir DIR, PAASTA_SOA_DIR, or soa_dir in the system config")
+	}
+	if flag != "" {
+		if !slices.Contains(names, flag) {
+			return "", command.WithHint(unknown("service", flag, dir, names), "paasta list --all")
+		}
+		return flag, nil
+	}
+	here, err := env.getwd()
+	if err != nil {
+		return "", err
+	}
+	if name := filepath.Base(here); slices.Contains(names, name) {
+		return name, nil
+	}
+	return "", usagef("no --service given, and the current directory (%s) is not named after a service of %s", here, dir)
+}
+
+// loadService reads the service that a command is about, as service does.
+// Problems in its files are for "paasta validate" to tell.
+func (env *Env) loadService(dir, flag string) (*soaconfig.Service, error) {
+	name, err := env.service(dir, flag)
+	if err != nil {
+		return nil, err
+	}
+	s, err := soaconfig.LoadService(dir, name, soaconfig.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (env *Env) getwd() (string, error) {
+	getwd := env.Getwd
+	if getwd == nil {
+		getwd = os.Getwd
+	}
+	dir, err := getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the current directory: %w", err)
+	}
+	return dir, nil
+}
+
+// instancesOf lists the instances of a service in the given clusters (nil: all
+// of its own), sorted, broken ones too.
+func instancesOf(s *soaconfig.Service, clusters []string) []string {
+	if clusters == nil {
+		clusters = s.Clusters
+	}
+	var names []string
+	for _, c := range clusters {
+		e := s.Instances[c]
+		for name := range e.Sound {
+			names = append(names, name)
+		}
+		for name := range e.Broken {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// deployGroupsOf lists the deploy groups that a service uses, sorted.
+func deployGroupsOf(s *soaconfig.Service) []string {
+	groups := s.Deploy.Groups()
+	for _, e := range s.Instances {
+		for _, i := range e.Sound {
+			groups = append(groups, i.DeployGroup)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
+}
+
+// checkNames is a usage error when one of names is not among known.
+func checkNames(kind string, names []string, where string, known []string) error {
+	var errs []error
+	for _, n := range names {
+		if !slices.Contains(known, n) {
+			errs = append(errs, unknown(kind, n, where, known))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	var h command.HintedError
+	err := errors.Join(errs...)
+	if errors.As(errs[0], &h) {
+		return command.WithHint(err, h.Hint)
+	}
+	return err
+}
+
+// clusterOf returns the one cluster that a command works with: the flag's, the
+// only one that the service is in, or the system config's.
+func (env *Env) clusterOf(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	c, err := env.Config()
+	if err != nil {
+		return "", err
+	}
+	if cluster := cmp.Or(c.DefaultLocalCluster, c.Cluster); cluster != "" {
+		return cluster, nil
+	}
+	return "", usagef("no --cluster given, and the system config names none")
+}

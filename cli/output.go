@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+)
+
+// A color says what a word means, not how it looks.
+type color int
+
+const (
+	plain  color = iota
+	good         // as asked for
+	warn         // on its way, or less than asked for
+	bad          // not as asked for
+	faint        // of little interest
+	strong       // a heading, a name
+)
+
+var styles = map[color]lipgloss.Style{
+	good:   lipgloss.NewStyle().Foreground(lipgloss.Color("2")),
+	warn:   lipgloss.NewStyle().Foreground(lipgloss.Color("3")),
+	bad:    lipgloss.NewStyle().Foreground(lipgloss.Color("1")),
+	faint:  lipgloss.NewStyle().Faint(true),
+	strong: lipgloss.NewStyle().Bold(true),
+}
+
+// paint returns text, coloured where colour is wanted.
+func (env *Env) paint(c color, text string) string {
+	if !env.Color || c == plain || text == "" {
+		return text
+	}
+	return styles[c].Render(text)
+}
+
+// printf writes to the answer.
+func (env *Env) printf(format string, args ...any) { fmt.Fprintf(env.Out, format, args...) }
+
+// notef writes a line about the answer, to stderr.
+func (env *Env) notef(format string, args ...any) { fmt.Fprintf(env.Err, format+"\n", args...) }
+
+// printJSON writes v as indented JSON. An empty slice must not be nil, or it
+// reads "null".
+func (env *Env) printJSON(v any) error {
+	e := json.NewEncoder(env.Out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return nil
+}
+
+// A table is rows of cells: aligned columns under a header on a terminal,
+// tab-separated lines without a header in a pipe. Cells may be painted.
+type table struct {
+	env    *Env
+	indent string // before every line, on a terminal only
+	header []string
+	rows   [][]string
+}
+
+func newTable(env *Env, header ...string) *table { return &table{env: env, header: header} }
+
+// row adds one row.
+func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+
+// print writes the table. Without rows it writes nothing.
+func (t *table) print() {
+	if len(t.rows) == 0 {
+		return
+	}
+	if !t.env.TTY {
+		for _, r := range t.rows {
+			t.env.printf("%s\n", strings.Join(r, "\t"))
+		}
+		return
+	}
+	for _, line := range t.lines() {
+		t.env.printf("%s\n", line)
+	}
+}
+
+// lines returns the table as aligned lines, two spaces between columns.
+func (t *table) lines() []string {
+	header := make([]string, len(t.header))
+	for i, h := range t.header {
+		header[i] = t.env.paint(faint, h)
+	}
+	rows := t.rows
+	if len(header) > 0 {
+		rows = append([][]string{header}, rows...)
+	}
+	var widths []int
+	for _, r := range rows {
+		for i, cell := range r {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], lipgloss.Width(cell))
+		}
+	}
+	lines := make([]string, len(rows))
+	for n, r := range rows {
+		var b strings.Builder
+		b.WriteString(t.indent)
+		for i, cell := range r {
+			b.WriteString(cell)
+			if i < len(r)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+2))
+			}
+		}
+		lines[n] = strings.TrimRight(b.String(), " ")
+	}
+	return lines
+}
+
+// when returns a time for the reader at hand: "2 hours ago" on a terminal, RFC
+// 3339 in a pipe, "-" for the zero time.
+func (env *Env) when(t time.Time) string {
+	switch {
+	case t.IsZero():
+		return "-"
+	case !env.TTY:
+		return t.UTC().Format(time.RFC3339)
+	}
+	return ago(env.Now().Sub(t))
+}
+
+// ago says how long ago something was, in its largest unit.
+func ago(d time.Duration) string {
+	if d < -time.Second {
+		return "in " + roughly(-d)
+	}
+	if d < 10*time.Second {
+		return "just now"
+	}
+	return roughly(d) + " ago"
+}
+
+// roughly says a duration in its largest unit, e.g. "3 minutes".
+func roughly(d time.Duration) string {
+	units := []struct {
+		name string
+		len  time.Duration
+	}{
+		{"year", 365 * 24 * time.Hour},
+		{"month", 30 * 24 * time.Hour},
+		{"day", 24 * time.Hour},
+		{"hour", time.Hour},
+		{"minute", time.Minute},
+	}
+	for _, u := range units {
+		if d >= u.len {
+			return plural(int(d/u.len), u.name)
+		}
+	}
+	return plural(int(d/time.Second), "second")
+}
+
+// plural says "1 task", "2 tasks".
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// short returns the first 8 characters of a commit.
+func short(sha string) string { return sha[:min(8, len(sha))] }
