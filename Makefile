@@ -1,0 +1,57 @@
+# Everything that people and CI do here. `make help` lists it.
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PLAYGROUND ?= .playground
+FUZZTIME ?= 10s
+BENCH ?= .
+PACKAGES ?= ./...
+
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build test check fmt generate golden bench fuzz demo demo-down clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing with apt-get (as root or with sudo); starts no daemon
+	@.ci/deps
+
+build: ## build the one static binary, bin/paasta
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/paasta ./paasta/cmd/paasta
+
+test: deps ## everything: unit, property, integration and end-to-end tests, as CI runs them
+	@.ci/test $(PACKAGES)
+
+check: ## format, lint, and generated files are fresh
+	go run $(GOLANGCI) run ./...
+	go run $(GOLANGCI) fmt --diff ./...
+	@.ci/fresh
+
+fmt: ## format the code as check wants it
+	go run $(GOLANGCI) fmt ./...
+
+generate: ## write generated files anew
+	go generate ./...
+
+golden: ## write golden files anew; review the diff
+	go test $(PACKAGES) -update
+
+bench: deps ## benchmarks, as a table (BENCH=regexp, PACKAGES=./...)
+	@.ci/bench '$(BENCH)' $(PACKAGES)
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@.ci/fuzz $(FUZZTIME)
+
+demo: ## a playground, a service, two deploys under load; leaves it running
+	@.ci/deps playground
+	@$(MAKE) --no-print-directory build
+	$(SUDO) env "PATH=$$PATH" bin/paasta demo --dir $(PLAYGROUND)
+
+demo-down: ## remove everything that demo made
+	@test -x bin/paasta || $(MAKE) --no-print-directory build
+	$(SUDO) env "PATH=$$PATH" bin/paasta demo --dir $(PLAYGROUND) --down
+
+clean: ## remove what build made
+	rm -rf bin .cache

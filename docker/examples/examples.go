@@ -1,0 +1,48 @@
+// Package examples carries the source of the example services in the paasta
+// binary, for the demo, which makes a repository of its own of one of them.
+package examples
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+//go:embed all:hello
+var sources embed.FS
+
+// Write puts the source of an example ("hello") into dir, which it makes, with
+// the go.mod that it needs outside this module. Files that are there already
+// are overwritten.
+func Write(name, dir string) error {
+	source, err := fs.Sub(sources, name)
+	if err != nil {
+		return err
+	}
+	err = fs.WalkDir(source, ".", func(path string, entry fs.DirEntry, err error) error {
+		target := filepath.Join(dir, filepath.FromSlash(path))
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path == "bin":
+			return fs.SkipDir // what a build in the source tree left there
+		case entry.IsDir():
+			return os.MkdirAll(target, 0o755)
+		}
+		text, err := fs.ReadFile(source, path)
+		if err != nil {
+			return err
+		}
+		if old, err := os.ReadFile(target); err == nil && bytes.Equal(old, text) {
+			return nil
+		}
+		return os.WriteFile(target, text, 0o644)
+	})
+	if err != nil {
+		return fmt.Errorf("write example %s: %w", name, err)
+	}
+	return os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module "+name+"\n\ngo 1.26\n"), 0o644)
+}
