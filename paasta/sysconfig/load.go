@@ -1,6 +1,191 @@
 package sysconfig
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+)
+
+// DefaultDir is where the system config is when $PAASTA_SYSTEM_CONFIG_DIR says
+// nothing else.
+const DefaultDir = "/etc/paasta"
+
+// Dir returns the directory that Load reads.
+func Dir() string {
+	if dir := os.Getenv("PAASTA_SYSTEM_CONFIG_DIR"); dir != "" {
+		return dir
+	}
+	return DefaultDir
+}
+
 // Load reads the system config of this machine. A directory that does not
 // exist is an empty config; an unknown key, or two files that set one key
-// differently, is an error that names the places.
-func Load() (Config, error) { panic("to be written") }
+// differently, is an error that names the places. The error holds every mistake.
+func Load() (Config, error) { return LoadDir(Dir()) }
+
+// LoadDir is Load for the given directory. PAASTA_… variables of the process
+// count here too.
+func LoadDir(dir string) (Config, error) {
+	settings, err := readDir(dir)
+	if err != nil {
+		return Config{}, err
+	}
+	// viper lower-cases keys and splits them at a delimiter. Ours cannot occur
+	// in a key, and what viper would fold is escaped on the way in and restored
+	// by a decode hook, so "Norcal.prod" stays itself.
+	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
+	var bad []error
+	for _, s := range leaves(reflect.TypeFor[Config](), nil) {
+		key := strings.Join(s.path, delimiter)
+		if d, ok := defaults[strings.Join(s.path, ".")]; ok {
+			v.SetDefault(key, d)
+		}
+		if err := s.checkVariable(); err != nil {
+			bad = append(bad, err)
+		}
+		if err := v.BindEnv(key, s.env()); err != nil {
+			return Config{}, fmt.Errorf("bind %s: %w", s.env(), err)
+		}
+	}
+	if err := errors.Join(bad...); err != nil {
+		return Config{}, err
+	}
+	if err := v.MergeConfigMap(escape(settings.values).(map[string]any)); err != nil {
+		return Config{}, fmt.Errorf("%s: merge: %w", dir, err)
+	}
+	var c Config
+	if err := v.UnmarshalExact(&c, decoding); err != nil {
+		return Config{}, fmt.Errorf("system config (files in %s, PAASTA_… variables): %w", dir, err)
+	}
+	if err := c.complete(); err != nil {
+		return Config{}, err
+	}
+	return c, errors.Join(settings.locate(c.check())...)
+}
+
+const delimiter = "\x1f"
+
+// decoding teaches viper's decoder our keys and types.
+func decoding(d *mapstructure.DecoderConfig) {
+	d.MatchName = func(key, field string) bool { return key == field || key == strings.ToLower(field) }
+	d.DecodeHook = mapstructure.ComposeDecodeHookFunc(unescapeHook, durationHook, textHook)
+}
+
+// escape returns value with every upper-case letter of its map keys marked, so
+// that folding them loses nothing.
+func escape(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		m := make(map[string]any, len(value))
+		for k, v := range value {
+			m[escapeKey(k)] = escape(v)
+		}
+		return m
+	case []any:
+		list := make([]any, len(value))
+		for i, v := range value {
+			list[i] = escape(v)
+		}
+		return list
+	}
+	return value
+}
+
+const mark = "\x1e"
+
+// escapeKey writes each letter that folding would change as its number between
+// two marks.
+func escapeKey(key string) string {
+	var b strings.Builder
+	for _, r := range key {
+		if s := string(r); strings.ToLower(s) != s {
+			fmt.Fprintf(&b, mark+"%d"+mark, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func unescapeKey(key string) string {
+	parts := strings.Split(key, mark)
+	for i := 1; i < len(parts); i += 2 {
+		if n, err := strconv.ParseInt(parts[i], 10, 32); err == nil {
+			parts[i] = string(rune(n))
+		}
+	}
+	return strings.Join(parts, "")
+}
+
+// unescapeHook undoes escape on the map that is about to be decoded.
+func unescapeHook(_, _ reflect.Type, data any) (any, error) {
+	m, ok := data.(map[string]any)
+	if !ok {
+		return data, nil
+	}
+	plain := make(map[string]any, len(m))
+	for k, v := range m {
+		plain[unescapeKey(k)] = v
+	}
+	return plain, nil
+}
+
+// durationHook reads "90s", and a bare number as PaaSTA's seconds.
+func durationHook(_, to reflect.Type, data any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() {
+		return data, nil
+	}
+	return duration(data)
+}
+
+func duration(data any) (time.Duration, error) {
+	switch d := data.(type) {
+	case time.Duration:
+		return d, nil
+	case int:
+		return time.Duration(d) * time.Second, nil
+	case float64:
+		return time.Duration(d * float64(time.Second)), nil
+	case string:
+		parsed, err := time.ParseDuration(d)
+		if err != nil {
+			return 0, fmt.Errorf("%q is no duration (want 90s, 10m, …)", d)
+		}
+		return parsed, nil
+	}
+	return 0, fmt.Errorf("%v is no duration (want 90s, 10m, …)", data)
+}
+
+// textHook reads the text of a variable into what is not text: JSON for maps
+// and lists, or, for lists of texts, words between commas.
+func textHook(from, to reflect.Type, data any) (any, error) {
+	if from.Kind() != reflect.String || to.Kind() != reflect.Map && to.Kind() != reflect.Slice {
+		return data, nil
+	}
+	text := strings.TrimSpace(data.(string))
+	if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
+		var value any
+		if err := json.Unmarshal([]byte(text), &value); err != nil {
+			return nil, fmt.Errorf("%q is no JSON: %w", text, err)
+		}
+		return value, nil
+	}
+	if to != reflect.TypeFor[[]string]() {
+		return nil, fmt.Errorf("%q is no JSON list or object", text)
+	}
+	var words []string
+	for word := range strings.SplitSeq(text, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			words = append(words, word)
+		}
+	}
+	return words, nil
+}

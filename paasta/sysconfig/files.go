@@ -1,0 +1,411 @@
+package sysconfig
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/viper"
+)
+
+// maxFile bounds a file of settings; ours are a few kilobytes.
+const maxFile = 4 << 20
+
+// settings is what the files of a directory say together, and who said it.
+type settings struct {
+	values  map[string]any
+	origins map[string]origin // by path, joined with the delimiter
+}
+
+type origin struct {
+	file string
+	line int // 0 if not found
+}
+
+func (o origin) String() string {
+	if o.line > 0 {
+		return fmt.Sprintf("%s:%d", o.file, o.line)
+	}
+	return o.file
+}
+
+// readDir reads and merges every settings file below dir. The error joins all
+// mistakes of all files.
+func readDir(dir string) (settings, error) {
+	s := settings{map[string]any{}, map[string]origin{}}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	files, err := find(dir)
+	if err != nil {
+		return s, fmt.Errorf("read system config: %w", err)
+	}
+	var mistakes []error
+	for _, file := range files {
+		text, values, err := decode(file)
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", file, err))
+			continue
+		}
+		f := reader{file: file, text: text}
+		f.section(values, reflect.TypeFor[Config](), nil)
+		mistakes = append(mistakes, f.mistakes...)
+		if len(f.mistakes) == 0 {
+			mistakes = append(mistakes, s.merge(f, values, s.values, nil)...)
+		}
+	}
+	return s, errors.Join(mistakes...)
+}
+
+// find lists the settings files below dir, sorted. It follows symbolic links,
+// each real directory once. Hidden names are left out, and services.d, which
+// holds services and not settings.
+func find(dir string) ([]string, error) {
+	var files []string
+	seen := map[string]bool{}
+	var walk func(string) error
+	walk = func(dir string) error {
+		real, err := filepath.EvalSymlinks(dir)
+		if err != nil {
+			return err
+		}
+		if seen[real] {
+			return nil
+		}
+		seen[real] = true
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if strings.HasPrefix(e.Name(), ".") || e.Name() == "services.d" {
+				continue
+			}
+			ext := filepath.Ext(path)
+			isFile := ext == ".yaml" || ext == ".yml" || ext == ".json"
+			info, err := os.Stat(path)
+			switch {
+			case err != nil && !isFile:
+				continue // a dangling link or a vanished file that is not ours
+			case err != nil:
+				return err
+			case info.IsDir():
+				if err := walk(path); err != nil {
+					return err
+				}
+			case isFile:
+				files = append(files, path)
+			}
+		}
+		return nil
+	}
+	err := walk(dir)
+	return files, err
+}
+
+// decode reads one file. Its values have text keys at every depth.
+func decode(file string) ([]byte, map[string]any, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, nil, errors.Unwrap(err) // the caller names the file
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, nil, errors.Join(errors.New("is no regular file"), err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(text) > maxFile:
+		return nil, nil, fmt.Errorf("is larger than %d MB", maxFile>>20)
+	case len(bytes.TrimSpace(text)) == 0:
+		return text, map[string]any{}, nil
+	}
+	format := "yaml"
+	if filepath.Ext(file) == ".json" {
+		format = "json"
+		if err := duplicates(text); err != nil {
+			return nil, nil, err
+		}
+	}
+	codec, err := viper.NewCodecRegistry().Decoder(format)
+	if err != nil {
+		return nil, nil, err
+	}
+	values := map[string]any{}
+	if err := codec.Decode(text, values); err != nil {
+		return nil, nil, fmt.Errorf("is no %s object: %w", strings.ToUpper(format), err)
+	}
+	return text, values, nil
+}
+
+// duplicates finds a key that one JSON object has twice, which encoding/json
+// does not mind.
+func duplicates(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	var value func() error
+	value = func() error {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		open, ok := token.(json.Delim)
+		if !ok {
+			return nil
+		}
+		seen := map[string]bool{}
+		for d.More() {
+			if open == '{' {
+				token, err := d.Token()
+				if err != nil {
+					return err
+				}
+				key, _ := token.(string)
+				if seen[key] {
+					line := 1 + bytes.Count(text[:d.InputOffset()], []byte("\n"))
+					return fmt.Errorf("line %d: key %q is there twice", line, key)
+				}
+				seen[key] = true
+			}
+			if err := value(); err != nil {
+				return err
+			}
+		}
+		_, err = d.Token()
+		return err
+	}
+	if err := value(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// A reader checks one file against the shape of Config.
+type reader struct {
+	file     string
+	text     []byte
+	mistakes []error
+}
+
+func (r *reader) mistake(path []string, format string, args ...any) {
+	where := origin{r.file, r.line(path)}
+	r.mistakes = append(r.mistakes, fmt.Errorf("%s: %s: %s", where, strings.Join(path, "."), fmt.Sprintf(format, args...)))
+}
+
+// line returns the line of the key at path, found by looking for its words one
+// after the other: viper's decoder keeps no places. 0 if not found.
+func (r *reader) line(path []string) int {
+	at := 0
+	for _, key := range path {
+		word := regexp.MustCompile(`(^|[\s{,\[-])["']?` + regexp.QuoteMeta(key) + `["']?\s*:`)
+		loc := word.FindIndex(r.text[at:])
+		if loc == nil {
+			return 0
+		}
+		at += loc[1]
+	}
+	return 1 + bytes.Count(r.text[:at], []byte("\n"))
+}
+
+// section checks a mapping against a struct, and moves aliases to our names.
+func (r *reader) section(values map[string]any, t reflect.Type, path []string) {
+	fields := fieldsOf(t)
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		here := append(path[:len(path):len(path)], key)
+		value := values[key]
+		if target, ok := aliases[key]; ok && len(path) == 0 {
+			r.alias(values, key, target)
+			continue
+		}
+		field, ok := fields[key]
+		switch {
+		case !ok && retired[key] != "" && len(path) == 0:
+			r.mistake(here, "PaaSTA's key is not used here (%s): remove it", retired[key])
+		case !ok:
+			r.mistake(here, "unknown key%s", suggest(key, slices.Sorted(maps.Keys(fields))))
+		case value == nil:
+			delete(values, key) // "key:" with nothing behind it is a key that is not set
+		default:
+			r.value(value, field, here)
+		}
+	}
+}
+
+// alias puts the value of an alias under our own name, and checks it there.
+func (r *reader) alias(values map[string]any, key string, target []string) {
+	value := values[key]
+	delete(values, key)
+	if key == "local_run_config" {
+		m, _ := value.(map[string]any)
+		value = m["default_cluster"]
+	}
+	t := reflect.TypeFor[Config]()
+	for _, section := range target[:len(target)-1] {
+		t = fieldsOf(t)[section]
+		next, ok := values[section].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			values[section] = next
+		}
+		values = next
+	}
+	last := target[len(target)-1]
+	if _, both := values[last]; both {
+		r.mistake([]string{key}, "is PaaSTA's name of %s, which is there too", strings.Join(target, "."))
+		return
+	}
+	r.value(value, fieldsOf(t)[last], []string{key})
+	values[last] = value
+}
+
+// value checks that value can become a t.
+func (r *reader) value(value any, t reflect.Type, path []string) {
+	want := ""
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		if _, err := duration(value); err != nil {
+			r.mistake(path, "%v", err)
+		}
+		return
+	case t.Kind() == reflect.Interface:
+		return
+	}
+	switch t.Kind() {
+	case reflect.String:
+		if _, ok := value.(string); !ok {
+			want = "a text"
+		}
+	case reflect.Bool:
+		if _, ok := value.(bool); !ok {
+			want = "true or false"
+		}
+	case reflect.Int:
+		f, isFloat := value.(float64) // JSON has no other numbers
+		if _, ok := value.(int); !ok && (!isFloat || f != float64(int(f))) {
+			want = "an integer"
+		}
+	case reflect.Float64:
+		switch value.(type) {
+		case int, float64:
+		default:
+			want = "a number"
+		}
+	case reflect.Slice:
+		list, ok := value.([]any)
+		if !ok {
+			want = "a list"
+		}
+		for _, v := range list {
+			r.value(v, t.Elem(), path)
+		}
+	case reflect.Struct:
+		m, ok := value.(map[string]any)
+		if !ok {
+			want = "an object"
+		}
+		r.section(m, t, path)
+	case reflect.Map:
+		m, ok := value.(map[string]any)
+		if !ok {
+			want = "an object with text keys"
+		}
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			r.value(m[k], t.Elem(), append(path[:len(path):len(path)], k))
+		}
+	}
+	if want != "" {
+		r.mistake(path, "is %s, want %s", describe(value), want)
+	}
+}
+
+func describe(value any) string {
+	switch value := value.(type) {
+	case nil:
+		return "empty"
+	case string:
+		return fmt.Sprintf("the text %q", value)
+	case []any:
+		return "a list"
+	case map[string]any, map[any]any:
+		return "an object"
+	}
+	return fmt.Sprint(value)
+}
+
+// merge puts values into the settings. Objects merge; of everything else two
+// files may say only the same.
+func (s settings) merge(r reader, values, into map[string]any, path []string) []error {
+	var mistakes []error
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		here := append(path[:len(path):len(path)], key)
+		id := strings.Join(here, delimiter)
+		value, at := values[key], origin{r.file, r.line(here)}
+		old, there := into[key]
+		oldMap, wasMap := old.(map[string]any)
+		newMap, isMap := value.(map[string]any)
+		switch {
+		case isMap && (!there || wasMap):
+			if !there {
+				oldMap = map[string]any{}
+				into[key] = oldMap
+			}
+			mistakes = append(mistakes, s.merge(r, newMap, oldMap, here)...)
+		case !there:
+			into[key] = value
+			s.origins[id] = at
+		case !reflect.DeepEqual(old, value):
+			mistakes = append(mistakes, fmt.Errorf("%s: %s: is %v here and %v at %s; remove one", at, strings.Join(here, "."), value, old, s.origins[id]))
+		}
+	}
+	return mistakes
+}
+
+// suggest returns ` (did you mean "x"?)` when a known key is near.
+func suggest(key string, known []string) string {
+	best, least := "", 1+len(key)/3
+	for _, k := range known {
+		if d := distance(key, k); d <= least && (best == "" || d < distance(key, best)) {
+			best = k
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// distance is the number of letters to change, add, drop or swap.
+func distance(a, b string) int {
+	before, last, row := []int(nil), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = min(row[j]+1, last[j+1]+1, last[j]+cost)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last, row = last, row, make([]int, len(b)+1)
+	}
+	return last[len(b)]
+}

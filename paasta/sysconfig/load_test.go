@@ -1,0 +1,256 @@
+package sysconfig
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// write makes a directory of files from "name": "text".
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestMissingDirectoryIsEmpty(t *testing.T) {
+	c, err := LoadDir(filepath.Join(t.TempDir(), "none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Deployd.Workers != 4 || c.SoaDir != "/nail/etc/services" || c.Smartstack.CheckInterval != 10*time.Minute ||
+		c.HostnameUniqueSize != -1 || c.Hostname == "" || c.Smartstack.Announce != "http://127.0.0.1:3213" {
+		t.Errorf("defaults are not there: %+v", c)
+	}
+}
+
+func TestFilesMerge(t *testing.T) {
+	dir := write(t, map[string]string{
+		"a.yaml": `
+cluster: Norcal.Prod
+clusters: [Norcal.Prod, nova]
+api_endpoints: {Norcal.Prod: "http://m1:5054", "ÄÖ": "http://x"}
+location_parents: {"habitat:A1": "region:US.West"}
+expected_slave_attributes:
+  - {Pool: default, region: uswest1}
+volumes:
+  - {hostPath: /Nail, containerPath: /nail, mode: RO}
+deployd:
+  git_poll: 2m
+`,
+		"deeper/b.json":        `{"deployd": {"workers": 8, "resync": 90}, "api_endpoints": {"nova": "http://m2:5054"}, "cluster": "Norcal.Prod", "smartstack": {"removal_floor": 1}}`,
+		"services.d/db.yaml":   "not: ours",
+		".git/config.yaml":     "not: ours",
+		"haproxy/custom.cfg":   "not ours",
+		"empty.yaml":           "# nothing yet\n",
+		"deeper/marathon.yaml": "marathon_servers: [{url: [\"http://m:8080\"], user: U, password: P}]\ndocker_registry:\n",
+	})
+	c, err := LoadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"Norcal.Prod": "http://m1:5054", "nova": "http://m2:5054", "ÄÖ": "http://x"}, c.APIEndpoints); diff != "" {
+		t.Errorf("api_endpoints (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"habitat:A1": "region:US.West"}, c.LocationParents); diff != "" {
+		t.Errorf("location_parents (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]map[string]string{{"Pool": "default", "region": "uswest1"}}, c.ExpectedAgents); diff != "" {
+		t.Errorf("expected_agent_attributes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Volume{{"/Nail", "/nail", "RO"}}, c.Volumes); diff != "" {
+		t.Errorf("volumes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Deployd{Listen: "127.0.0.1:5055", Workers: 8, Resync: 90 * time.Second, GitPoll: 2 * time.Minute, GitPollHooked: 10 * time.Minute, Deployments: "tags", BigBounceRate: 6, DrainTimeout: time.Minute}, c.Deployd); diff != "" {
+		t.Errorf("deployd (-want +got):\n%s", diff)
+	}
+	if c.Cluster != "Norcal.Prod" || c.MarathonServers[0].Password != "P" || c.Smartstack.RemovalFloor != 1 {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestVariablesGoOverFiles(t *testing.T) {
+	dir := write(t, map[string]string{"a.yaml": "soa_dir: /from/file\ndeployd: {listen: '127.0.0.1:1'}\n"})
+	for name, value := range map[string]string{
+		"PAASTA_SYSTEM_CONFIG_DIR":              dir,
+		"PAASTA_SOA_DIR":                        "/from/env",
+		"PAASTA_DEPLOYD_LISTEN":                 "127.0.0.1:2",
+		"PAASTA_DEPLOYD_RESYNC":                 "5s",
+		"PAASTA_SMARTSTACK_RELOAD_MIN_INTERVAL": "50ms",
+		"PAASTA_SMARTSTACK_NERVE":               "false",
+		"PAASTA_SMARTSTACK_MAXCONN":             "42",
+		"PAASTA_SMARTSTACK_BIND_ADDRESSES":      "10.0.0.1, 10.0.0.2",
+		"PAASTA_API_ENDPOINTS":                  `{"Norcal.Prod": "http://m"}`,
+		"PAASTA_CLUSTERS":                       "a,b",
+		"PAASTA_NOT_A_SETTING":                  "is none of our business",
+	} {
+		t.Setenv(name, value)
+	}
+	c, err := Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{
+		c.SoaDir, c.Deployd.Listen, c.Deployd.Resync, c.Smartstack.Reload.MinInterval, c.Smartstack.Nerve,
+		c.Smartstack.MaxConn, c.Smartstack.BindAddresses, c.APIEndpoints, c.Clusters,
+	}
+	want := []any{
+		"/from/env", "127.0.0.1:2", 5 * time.Second, 50 * time.Millisecond, false,
+		42, []string{"10.0.0.1", "10.0.0.2"}, map[string]string{"Norcal.Prod": "http://m"}, []string{"a", "b"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestMistakesNameThePlace(t *testing.T) {
+	tests := map[string]struct {
+		files map[string]string
+		want  []string // each is part of the error; DIR stands for the directory
+	}{
+		"an unknown key": {
+			map[string]string{"a.yaml": "soa_dir: /x\nclutser: norcal\n"},
+			[]string{`DIR/a.yaml:2: clutser: unknown key (did you mean "cluster"?)`},
+		},
+		"an unknown nested key": {
+			map[string]string{"a.yaml": "cluster: a\ndeployd:\n  listen: :1\n  wokers: 3\n"},
+			[]string{`DIR/a.yaml:4: deployd.wokers: unknown key (did you mean "workers"?)`},
+		},
+		"a key in the wrong case": {
+			map[string]string{"a.json": `{"Cluster": "a"}`},
+			[]string{`DIR/a.json:1: Cluster: unknown key (did you mean "cluster"?)`},
+		},
+		"two files that disagree": {
+			map[string]string{"a.yaml": "cluster: a\n", "b.json": "{\n\"cluster\": \"b\"}"},
+			[]string{`DIR/b.json:2: cluster: is b here and a at DIR/a.yaml:1; remove one`},
+		},
+		"two files that disagree deep down": {
+			map[string]string{"a.yaml": "api_endpoints:\n  A: http://1\n", "b.yaml": "api_endpoints: {A: 'http://2'}\n"},
+			[]string{`DIR/b.yaml:1: api_endpoints.A: is http://2 here and http://1 at DIR/a.yaml:2; remove one`},
+		},
+		"all of several mistakes": {
+			map[string]string{"a.yaml": "deployd: {workers: many}\nnerve: 1\n", "b.yaml": "cluster: [a]\n"},
+			[]string{`a.yaml:1: deployd.workers: is the text "many", want an integer`, `a.yaml:2: nerve: unknown key`, `b.yaml:1: cluster: is a list, want a text`},
+		},
+		"a duplicate key in YAML": {
+			map[string]string{"a.yaml": "cluster: a\ncluster: b\n"},
+			[]string{"DIR/a.yaml: is no YAML object", "already defined at line 1"},
+		},
+		"a duplicate key in JSON": {
+			map[string]string{"a.json": "{\"cluster\": \"a\",\n \"cluster\": \"b\"}"},
+			[]string{`DIR/a.json: line 2: key "cluster" is there twice`},
+		},
+		"no YAML":                {map[string]string{"a.yaml": "cluster: [\n"}, []string{"DIR/a.yaml: is no YAML object"}},
+		"no JSON":                {map[string]string{"a.json": "{"}, []string{"DIR/a.json: "}},
+		"a list":                 {map[string]string{"a.yaml": "- a\n"}, []string{"DIR/a.yaml: is no YAML object"}},
+		"bytes":                  {map[string]string{"a.yaml": "\x00\xff\xfe"}, []string{"DIR/a.yaml: is no YAML object"}},
+		"a number as a key":      {map[string]string{"a.yaml": "location: {1: a}\n"}, []string{"DIR/a.yaml:1: location: is an object, want an object with text keys"}},
+		"a bad duration":         {map[string]string{"a.yaml": "deployd: {resync: soon}\n"}, []string{`DIR/a.yaml:1: deployd.resync: "soon" is no duration`}},
+		"an unknown choice":      {map[string]string{"a.yaml": "smartstack:\n  reload:\n    protect: qdsic\n"}, []string{`DIR/a.yaml:3: smartstack.reload.protect: unknown value "qdsic" (known: auto, qdisc, nfqueue, none) (did you mean "qdisc"?)`}},
+		"a key that is retired":  {map[string]string{"a.yaml": "synapse_port: 3212\n"}, []string{"synapse_port: PaaSTA's key is not used here (see smartstack.stats_listen): remove it"}},
+		"a cluster not known":    {map[string]string{"a.yaml": "cluster: a\nclusters: [b]\n"}, []string{`DIR/a.yaml:1: cluster: "a" is not among clusters (b)`}},
+		"an alias and its name":  {map[string]string{"a.yaml": "deployd_number_workers: 3\ndeployd: {workers: 4}\n"}, []string{"deployd_number_workers: is PaaSTA's name of deployd.workers, which is there too"}},
+		"a huge file":            {map[string]string{"a.yaml": strings.Repeat("# filling\n", maxFile/10+1)}, []string{"DIR/a.yaml: is larger than 4 MB"}},
+		"a text for an object":   {map[string]string{"a.yaml": "deployd: yes please\n"}, []string{`a.yaml:1: deployd: is the text "yes please", want an object`}},
+		"a whitelist without []": {map[string]string{"a.yaml": "deploy_whitelist: [region, a]\n"}, []string{"a.yaml:1: deploy_whitelist: want [attribute, [value, …]]"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := write(t, tc.files)
+			_, err := LoadDir(dir)
+			if err == nil {
+				t.Fatal("loaded without an error")
+			}
+			got := strings.ReplaceAll(err.Error(), dir, "DIR")
+			for _, want := range tc.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("got  %s\nwant %s", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestBadVariable(t *testing.T) {
+	t.Setenv("PAASTA_DEPLOYD_WORKERS", "0")
+	if _, err := LoadDir(t.TempDir()); err == nil || !strings.Contains(err.Error(), "PAASTA_DEPLOYD_WORKERS: deployd.workers: is 0, want at least 1") {
+		t.Errorf("got %v", err)
+	}
+	t.Setenv("PAASTA_DEPLOYD_WORKERS", "many")
+	if _, err := LoadDir(t.TempDir()); err == nil || !strings.Contains(err.Error(), `PAASTA_DEPLOYD_WORKERS: is "many", want an integer`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLinks(t *testing.T) {
+	dir := write(t, map[string]string{"..data/a.yaml": "cluster: a\n"})
+	for name, target := range map[string]string{"a.yaml": "..data/a.yaml", "loop": ".", "nowhere": "gone"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c, err := LoadDir(dir); err != nil || c.Cluster != "a" {
+		t.Errorf("got %q, %v", c.Cluster, err)
+	}
+	if err := os.Symlink("gone", filepath.Join(dir, "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadDir(dir); err == nil || !strings.Contains(err.Error(), "b.yaml") {
+		t.Errorf("a dangling file: got %v", err)
+	}
+}
+
+// Every default belongs to a key, and no two keys share a variable.
+func TestKeys(t *testing.T) {
+	seen := map[string]string{}
+	var keys []string
+	for _, l := range leaves(reflect.TypeFor[Config](), nil) {
+		key := strings.Join(l.path, ".")
+		keys = append(keys, key)
+		if other, ok := seen[l.env()]; ok {
+			t.Errorf("%s and %s are both set by %s", key, other, l.env())
+		}
+		seen[l.env()] = key
+	}
+	for key := range defaults {
+		if !slices.Contains(keys, key) {
+			t.Errorf("default of %q, which is no key", key)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add("cluster: a\n", `{"deployd": {"workers": 3}}`)
+	f.Add("a: &a [*a]\n", "{}")
+	f.Add("location: {A: b}\n", "[]")
+	f.Fuzz(func(t *testing.T, yaml, json string) {
+		dir := write(t, map[string]string{"a.yaml": yaml, "b.json": json})
+		if _, err := LoadDir(dir); err != nil && strings.TrimSpace(err.Error()) == "" {
+			t.Errorf("an error that says nothing for %q, %q", yaml, json)
+		}
+	})
+}
+
+func TestEscapeKeeps(t *testing.T) {
+	for _, key := range []string{"", "a", "Norcal.Prod", "ÄÖx", "region:US", "İ", "ß"} {
+		if got := unescapeKey(strings.ToLower(escapeKey(key))); got != key {
+			t.Errorf("%q came back as %q", key, got)
+		}
+	}
+}
