@@ -1,0 +1,349 @@
+package marathon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	gomarathon "github.com/gambol99/go-marathon"
+
+	"github.com/gopaasta/paasta/paasta"
+)
+
+// Options say where a Marathon is. URLs is required.
+type Options struct {
+	URLs           []string // its members, e.g. http://m1:8080; any may answer
+	User, Password string   // basic auth; "" for none
+	Log            *slog.Logger
+	HTTP           *http.Client // default: 30s for a call
+}
+
+// A Client calls one Marathon. A member that does not answer, or answers 5xx,
+// is passed over for the next one.
+type Client struct {
+	urls     []*url.URL
+	user     string
+	password string
+	log      *slog.Logger
+	http     *http.Client
+	stream   *http.Client // without a time limit
+	good     atomic.Int32 // index of the member that answered last
+}
+
+// Errors that callers branch on.
+var (
+	ErrLocked   = errors.New("app is locked by a deployment")
+	ErrExists   = errors.New("app exists")
+	ErrNotFound = errors.New("not found")
+)
+
+// A StatusError is an answer of Marathon other than 2xx.
+type StatusError struct {
+	Code    int
+	Message string // Marathon's own
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%d %s: %s", e.Code, http.StatusText(e.Code), e.Message)
+}
+
+// Is makes a StatusError one of ErrLocked, ErrExists, ErrNotFound.
+func (e *StatusError) Is(target error) bool {
+	switch target {
+	case ErrNotFound:
+		return e.Code == http.StatusNotFound
+	case ErrExists:
+		return e.Code == http.StatusConflict && strings.Contains(e.Message, "already exists")
+	case ErrLocked:
+		return e.Code == http.StatusConflict && !strings.Contains(e.Message, "already exists")
+	}
+	return false
+}
+
+// New returns a client. It does not call Marathon yet.
+func New(o Options) (*Client, error) {
+	if len(o.URLs) == 0 {
+		return nil, errors.New("marathon: no URL (system config: marathon_servers)")
+	}
+	c := &Client{user: o.User, password: o.Password, log: o.Log, http: o.HTTP}
+	for _, raw := range o.URLs {
+		u, err := url.Parse(strings.TrimRight(raw, "/"))
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return nil, fmt.Errorf("marathon: %q is no URL of a Marathon (want http://HOST:PORT)", raw)
+		}
+		c.urls = append(c.urls, u)
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.http == nil {
+		c.http = &http.Client{Timeout: 30 * time.Second, Transport: transport()}
+	}
+	stream := *c.http
+	stream.Timeout = 0
+	c.stream = &stream
+	return c, nil
+}
+
+func transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 16
+	t.ResponseHeaderTimeout = 30 * time.Second
+	return t
+}
+
+// do sends a request to the members in turn, beginning with the one that
+// answered last, and returns the first answer below 500. The caller closes it.
+func (c *Client) do(ctx context.Context, hc *http.Client, method, path string, header http.Header, body []byte) (*http.Response, error) {
+	var errs []error
+	start := int(c.good.Load())
+	for n := range c.urls {
+		i := (start + n) % len(c.urls)
+		target := c.urls[i].String() + path
+		r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Accept", "application/json")
+		if len(body) > 0 {
+			r.Header.Set("Content-Type", "application/json")
+		}
+		for key, values := range header {
+			r.Header[key] = values
+		}
+		if c.user != "" {
+			r.SetBasicAuth(c.user, c.password)
+		}
+		response, err := hc.Do(r)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("%s %s: %w", method, target, ctx.Err())
+			}
+			errs = append(errs, err) // has method and URL
+			continue
+		}
+		if response.StatusCode >= 500 {
+			errs = append(errs, fmt.Errorf("%s %s: %w", method, target, failure(response)))
+			continue
+		}
+		c.good.Store(int32(i))
+		return response, nil
+	}
+	return nil, errors.Join(errs...)
+}
+
+// failure reads an answer that is not 2xx, and closes it.
+func failure(r *http.Response) *StatusError {
+	defer r.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(r.Body, 64<<10)) // what came is shown
+	var said struct {
+		Message string          `json:"message"`
+		Details json.RawMessage `json:"details"`
+	}
+	message := strings.TrimSpace(string(text))
+	if json.Unmarshal(text, &said) == nil && said.Message != "" {
+		message = said.Message
+		if len(said.Details) > 0 {
+			message += " " + string(said.Details)
+		}
+	}
+	return &StatusError{Code: r.StatusCode, Message: message}
+}
+
+// call makes one call and decodes its answer into out, unless that is nil.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return err
+		}
+	}
+	response, err := c.do(ctx, c.http, method, path, nil, body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %w", method, response.Request.URL, failure(response))
+	}
+	defer response.Body.Close()
+	if out == nil {
+		_, err = io.Copy(io.Discard, response.Body)
+	} else {
+		err = json.NewDecoder(response.Body).Decode(out)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: read answer: %w", method, response.Request.URL, err)
+	}
+	return nil
+}
+
+// lent makes go-marathon's client work on our terms. On its own it has no
+// contexts, replays any request on any 5xx, and then takes a member for down
+// until a ping that it sends every 5 seconds; so each call gets a client of
+// its own whose transport is our do, and which never sees a failure that would
+// make it judge members.
+type lent struct {
+	c   *Client
+	ctx context.Context
+	err error
+}
+
+// RoundTrip implements http.RoundTripper.
+func (l *lent) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	response, err := l.c.do(l.ctx, l.c.http, r.Method, r.URL.RequestURI(), nil, body)
+	if err == nil && response.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s %s: %w", r.Method, response.Request.URL, failure(response))
+	}
+	if err != nil {
+		l.err = err
+		// Any 4xx: go-marathon gives up at once, and we return l.err instead.
+		return &http.Response{StatusCode: 418, Request: r, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+	}
+	return response, nil
+}
+
+// with makes one call of go-marathon's.
+func (c *Client) with(ctx context.Context, call func(gomarathon.Marathon) error) error {
+	l := &lent{c: c, ctx: ctx}
+	config := gomarathon.NewDefaultConfig()
+	config.URL = "http://marathon" // lent takes only path and query
+	config.HTTPClient = &http.Client{Transport: l}
+	m, err := gomarathon.NewClient(config)
+	if err != nil {
+		return err
+	}
+	err = call(m)
+	if l.err != nil {
+		return l.err
+	}
+	return err
+}
+
+// Ping asks whether a Marathon answers.
+func (c *Client) Ping(ctx context.Context) error {
+	response, err := c.do(ctx, c.http, http.MethodGet, "/ping", http.Header{"Accept": {"*/*"}}, nil)
+	if err != nil {
+		return fmt.Errorf("ping marathon: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("ping marathon: GET %s: %w", response.Request.URL, failure(response))
+	}
+	return nil
+}
+
+// Apps lists all apps with their tasks, ours and others'.
+func (c *Client) Apps(ctx context.Context) ([]App, error) {
+	apps, err := c.apps(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("list apps: %w", err)
+	}
+	return apps, nil
+}
+
+// AppsOf lists the apps of one instance with their tasks: those whose id parses
+// to it.
+func (c *Client) AppsOf(ctx context.Context, id paasta.InstanceID) ([]App, error) {
+	// Marathon's filter is a substring; it only spares us the rest.
+	part := strings.ReplaceAll("/"+id.String()+".", "_", "--")
+	apps, err := c.apps(ctx, "&id="+url.QueryEscape(part))
+	if err != nil {
+		return nil, fmt.Errorf("list apps of %s: %w", id, err)
+	}
+	ours := apps[:0]
+	for _, a := range apps {
+		if got, err := paasta.ParseAppID(a.ID); err == nil && got.InstanceID == id {
+			ours = append(ours, a)
+		}
+	}
+	return ours, nil
+}
+
+func (c *Client) apps(ctx context.Context, filter string) ([]App, error) {
+	var answer struct{ Apps []wireApp }
+	if err := c.call(ctx, http.MethodGet, "/v2/apps?embed=apps.tasks&embed=apps.deployments"+filter, nil, &answer); err != nil {
+		return nil, err
+	}
+	apps := make([]App, len(answer.Apps))
+	for i, a := range answer.Apps {
+		apps[i] = a.app()
+	}
+	return apps, nil
+}
+
+// Create makes a new app. One that exists already is ErrExists.
+func (c *Client) Create(ctx context.Context, d Definition) error {
+	if err := c.call(ctx, http.MethodPost, "/v2/apps", d, nil); err != nil {
+		return fmt.Errorf("create app %s: %w", d.ID, err)
+	}
+	return nil
+}
+
+// Scale sets the size of an app. Without force an app that is being changed is
+// ErrLocked; with it, that change is cancelled.
+func (c *Client) Scale(ctx context.Context, appID string, size int, force bool) error {
+	err := c.with(ctx, func(m gomarathon.Marathon) error {
+		_, err := m.ScaleApplicationInstances(appID, size, force)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("scale app %s to %d: %w", appID, size, err)
+	}
+	return nil
+}
+
+// KillTasks kills tasks. With scale, the sizes of their apps go down by as
+// many; without, Marathon starts others. Ids that are gone count as killed.
+func (c *Client) KillTasks(ctx context.Context, ids []string, scale, force bool) error {
+	err := c.with(ctx, func(m gomarathon.Marathon) error {
+		return m.KillTasks(ids, &gomarathon.KillTaskOpts{Scale: scale, Force: force})
+	})
+	if err != nil {
+		return fmt.Errorf("kill tasks %s: %w", strings.Join(ids, ", "), err)
+	}
+	return nil
+}
+
+// DeleteApp deletes an app and kills what it runs. One that is gone is
+// ErrNotFound.
+func (c *Client) DeleteApp(ctx context.Context, appID string) error {
+	err := c.with(ctx, func(m gomarathon.Marathon) error {
+		// true: Marathon's default, which go-marathon's false would not turn off.
+		_, err := m.DeleteApplication(appID, true)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete app %s: %w", appID, err)
+	}
+	return nil
+}
+
+// Queue tells what waits to be started, and why.
+func (c *Client) Queue(ctx context.Context) ([]QueueItem, error) {
+	var answer struct{ Queue []wireQueueItem }
+	if err := c.call(ctx, http.MethodGet, "/v2/queue", nil, &answer); err != nil {
+		return nil, fmt.Errorf("read launch queue: %w", err)
+	}
+	items := make([]QueueItem, len(answer.Queue))
+	for i, q := range answer.Queue {
+		items[i] = q.item()
+	}
+	return items, nil
+}

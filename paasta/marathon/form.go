@@ -1,0 +1,422 @@
+package marathon
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+)
+
+// A Deployment is what the tags say about an instance.
+type Deployment struct {
+	Image       string // relative to the registry, e.g. services-web:paasta-<sha>
+	GitSHA      string // full
+	ForceBounce string // time of the start or stop tag that counts; "" for none
+}
+
+// FormInput is what an app is formed from.
+type FormInput struct {
+	Instance soaconfig.Instance
+	// Namespace of the primary registration, nil when there is none.
+	Namespace  *soaconfig.Namespace
+	Deployment Deployment
+	Registry   string // service.yaml docker_registry; "" for the system's
+	Team       string // monitoring team; "" for none
+	Size       int    // tasks; 0 when stopped
+	System     sysconfig.Config
+}
+
+// A Formed is an app in the two shapes that it can have: Definition, and the
+// same as a refresh of an app that differs only in system-wide values.
+type Formed struct {
+	Definition Definition
+	Refresh    Definition
+}
+
+// Form makes the app of an instance. It is pure: equal inputs make equal apps.
+// It fails for what soa-configs cannot know to be wrong, for instance a
+// location that no agent has.
+func Form(in FormInput) (Formed, error) {
+	i := in.Instance
+	id := paasta.InstanceID{Service: i.Service, Instance: i.Name}
+	if in.Deployment.Image == "" || in.Deployment.GitSHA == "" {
+		return Formed{}, fmt.Errorf("form app of %s: not deployed to %s yet (paasta mark-for-deployment does that)", id, i.DeployGroup)
+	}
+	registry := in.Registry
+	if registry == "" {
+		registry = in.System.DockerRegistry
+	}
+	health := healthOf(i, in.Namespace)
+	constraints, computed, err := constraintsOf(in)
+	if err != nil {
+		return Formed{}, fmt.Errorf("form app of %s: %w", id, err)
+	}
+	hashed := hashInput(i, in.Deployment, health)
+	base := ConfigHash(hashed)
+	system := SystemHash(SystemInput{
+		Registry: registry, Dockercfg: in.System.DockercfgLocation, Volumes: volumes(in.System.Volumes, nil),
+		Constraints: computed, Team: in.Team, DeployGroup: i.DeployGroup,
+	})
+	hashed.Refresh = system
+
+	d := Definition{
+		Cmd: i.Cmd, Args: i.Args,
+		CPUs: i.CPUs, Mem: i.MemMB, Disk: i.DiskMB, GPUs: i.GPUs,
+		Instances: in.Size, Env: envOf(in), Constraints: constraints,
+		Container:             containerOf(in, registry),
+		HealthChecks:          checksOf(health),
+		BackoffSeconds:        backoffSeconds(i),
+		BackoffFactor:         i.BackoffFactor,
+		MaxLaunchDelaySeconds: int(i.MaxLaunchDelay.Seconds()),
+	}
+	if in.System.DockercfgLocation != "" {
+		d.URIs = []string{in.System.DockercfgLocation}
+	}
+	if d.Container.Type != "DOCKER" || networkOf(i.Net) != "BRIDGE" {
+		d.PortDefinitions = []PortDefinition{{Port: i.HostPort, Protocol: "tcp"}}
+		d.RequirePorts = i.HostPort != 0
+	}
+	if d.BackoffFactor == 0 {
+		d.BackoffFactor = 2
+	}
+	if d.MaxLaunchDelaySeconds == 0 {
+		d.MaxLaunchDelaySeconds = 300
+	}
+	named := func(config string) Definition {
+		d := d
+		d.ID = paasta.AppID{InstanceID: id, Git: gitPart(in.Deployment.Image, in.Deployment.GitSHA), Config: config}.String()
+		d.Labels = map[string]string{
+			LabelService: i.Service, LabelInstance: i.Name, LabelCluster: in.System.Cluster,
+			LabelGitSHA: in.Deployment.GitSHA, LabelConfigSHA: config, LabelConfigBase: base, LabelSystemSHA: system,
+			LabelDeployGroup: i.DeployGroup, LabelRegistrations: strings.Join(i.Registrations, ","),
+		}
+		return d
+	}
+	return Formed{Definition: named(base), Refresh: named(ConfigHash(hashed))}, nil
+}
+
+// Choose returns the definition that should run, given the instance's apps, and
+// whether the app that runs is stale: the same but for system-wide values. With
+// refresh a stale app is replaced, without it stays.
+func (f Formed) Choose(apps []App, refresh bool) (d Definition, stale bool) {
+	want := f.Definition.Labels
+	var old *App
+	for _, a := range apps {
+		if a.Labels[LabelConfigBase] != want[LabelConfigBase] || a.Labels[LabelGitSHA] != want[LabelGitSHA] {
+			continue
+		}
+		if a.Labels[LabelSystemSHA] == want[LabelSystemSHA] {
+			// Up to date under either name.
+			if a.ID == f.Refresh.ID {
+				return f.Refresh, false
+			}
+			if a.ID == f.Definition.ID {
+				return f.Definition, false
+			}
+		}
+		if old == nil || a.Created.After(old.Created) {
+			old = &a
+		}
+	}
+	switch {
+	case old == nil:
+		return f.Definition, false
+	case refresh:
+		return f.Refresh, true
+	}
+	d = f.Definition
+	d.ID = old.ID
+	d.Labels = maps.Clone(d.Labels)
+	d.Labels[LabelConfigSHA] = old.Labels[LabelConfigSHA]
+	return d, true
+}
+
+// gitPart is "git" and 8 characters of the commit, as the image's name has it.
+func gitPart(image, sha string) string {
+	if n := strings.LastIndex(path.Base(image), "-"); n >= 0 {
+		sha = path.Base(image)[n+1:]
+	}
+	return "git" + sha[:min(8, len(sha))]
+}
+
+// healthOf is the instance's health check, with the namespace's mode and URI
+// where the instance has none.
+func healthOf(i soaconfig.Instance, ns *soaconfig.Namespace) soaconfig.HealthCheck {
+	h := i.HealthCheck
+	if ns != nil && h.Mode == "" {
+		switch {
+		case ns.HealthcheckMode != "":
+			h.Mode = ns.HealthcheckMode
+		case ns.Mode != "":
+			h.Mode = ns.Mode
+		case ns.ProxyPort != nil:
+			h.Mode = "http"
+		}
+	}
+	if ns != nil && h.URI == "" {
+		h.URI = ns.HealthcheckURI
+	}
+	if h.URI == "" {
+		h.URI = "/status"
+	}
+	return h
+}
+
+func checksOf(h soaconfig.HealthCheck) []HealthCheck {
+	first := 0
+	check := HealthCheck{
+		GracePeriodSeconds: int(h.Grace.Seconds()), IntervalSeconds: int(h.Interval.Seconds()),
+		TimeoutSeconds: int(h.Timeout.Seconds()), MaxConsecutiveFailures: h.MaxFailures, PortIndex: &first,
+	}
+	switch h.Mode {
+	case "http", "https":
+		check.Protocol, check.Path = "MESOS_"+strings.ToUpper(h.Mode), h.URI
+	case "tcp":
+		check.Protocol = "TCP"
+	case "cmd":
+		check.Protocol, check.PortIndex, check.Command = "COMMAND", nil, &Command{h.Cmd}
+	default:
+		return nil
+	}
+	return []HealthCheck{check}
+}
+
+func envOf(in FormInput) map[string]string {
+	i := in.Instance
+	env := map[string]string{
+		"PAASTA_SERVICE": i.Service, "PAASTA_INSTANCE": i.Name, "PAASTA_CLUSTER": i.Cluster,
+		"PAASTA_DEPLOY_GROUP": i.DeployGroup, "PAASTA_DOCKER_IMAGE": in.Deployment.Image,
+		"PAASTA_INSTANCE_TYPE": "marathon",
+	}
+	if in.Team != "" {
+		env["PAASTA_MONITORING_TEAM"] = in.Team
+	}
+	maps.Copy(env, i.Env)
+	return env
+}
+
+// dropped are the capabilities that no container of ours keeps.
+var dropped = []string{
+	"SETPCAP", "MKNOD", "AUDIT_WRITE", "CHOWN", "NET_RAW", "DAC_OVERRIDE", "FOWNER", "FSETID",
+	"KILL", "SETGID", "SETUID", "NET_BIND_SERVICE", "SYS_CHROOT", "SETFCAP",
+}
+
+func containerOf(in FormInput, registry string) Container {
+	i := in.Instance
+	image := in.Deployment.Image
+	if registry != "" {
+		image = registry + "/" + image
+	}
+	c := Container{Type: "DOCKER", Docker: Docker{Image: image}, Volumes: volumes(in.System.Volumes, i.Volumes)}
+	if i.GPUs != nil {
+		c.Type = "MESOS"
+		return c
+	}
+	c.Docker.Network = networkOf(i.Net)
+	if c.Docker.Network == "BRIDGE" {
+		c.Docker.PortMappings = []PortMapping{{ContainerPort: i.ContainerPort, HostPort: i.HostPort, Protocol: "tcp"}}
+	}
+	period := i.CFSPeriod.Microseconds()
+	add := func(key, value string) {
+		c.Docker.Parameters = append(c.Docker.Parameters, Parameter{key, value})
+	}
+	add("memory-swap", fmt.Sprintf("%.0fm", math.Ceil(i.MemMB+64)))
+	if period > 0 {
+		add("cpu-period", strconv.FormatInt(period, 10))
+		add("cpu-quota", strconv.FormatInt(int64((i.CPUs+i.CPUBurstAdd)*float64(period)), 10))
+	}
+	add("label", "paasta_service="+i.Service)
+	add("label", "paasta_instance="+i.Name)
+	for _, key := range slices.Sorted(maps.Keys(i.ExtraDockerArgs)) {
+		add(key, i.ExtraDockerArgs[key])
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.Ulimits)) {
+		add("ulimit", name+"="+ulimit(i.Ulimits[name]))
+	}
+	for _, capability := range i.CapAdd {
+		add("cap-add", capability)
+	}
+	add("init", "true")
+	for _, capability := range dropped {
+		add("cap-drop", capability)
+	}
+	return c
+}
+
+func ulimit(u soaconfig.Ulimit) string {
+	if u.Hard == nil {
+		return strconv.FormatInt(u.Soft, 10)
+	}
+	return fmt.Sprintf("%d:%d", u.Soft, *u.Hard)
+}
+
+func networkOf(net string) string {
+	switch net {
+	case "", "bridge":
+		return "BRIDGE"
+	case "host":
+		return "HOST"
+	case "none":
+		return "NONE"
+	}
+	return net
+}
+
+// volumes joins the system's and the instance's, the later one winning for one
+// pair of paths, sorted.
+func volumes(system []sysconfig.Volume, own []soaconfig.Volume) []Volume {
+	byPaths := map[[2]string]Volume{}
+	put := func(host, container, mode string) {
+		trim := func(p string) string {
+			if p == "/" {
+				return p
+			}
+			return strings.TrimRight(p, "/")
+		}
+		v := Volume{ContainerPath: trim(container), HostPath: trim(host), Mode: mode}
+		byPaths[[2]string{v.ContainerPath, v.HostPath}] = v
+	}
+	for _, v := range system {
+		put(v.HostPath, v.ContainerPath, v.Mode)
+	}
+	for _, v := range own {
+		put(v.HostPath, v.ContainerPath, v.Mode)
+	}
+	out := slices.Collect(maps.Values(byPaths))
+	slices.SortFunc(out, func(a, b Volume) int {
+		return strings.Compare(a.ContainerPath+"\x00"+a.HostPath, b.ContainerPath+"\x00"+b.HostPath)
+	})
+	if out == nil {
+		out = []Volume{}
+	}
+	return out
+}
+
+// backoffSeconds keeps an instance's restarts, over all its tasks, at about one
+// in ten seconds.
+func backoffSeconds(i soaconfig.Instance) int {
+	n := i.Size
+	if i.MaxInstances != nil {
+		n = *i.MaxInstances
+	}
+	if n <= 0 {
+		return 1
+	}
+	return int(math.Ceil(10 / float64(n)))
+}
+
+// constraintsOf returns all constraints, and apart those that follow from
+// system-wide values.
+func constraintsOf(in FormInput) (all, computed [][]string, err error) {
+	i := in.Instance
+	if i.Constraints != nil {
+		return i.Constraints, nil, nil
+	}
+	all = append(all, i.ExtraConstraints...)
+	systemWhite, err := whitelistOf(in.System.DeployWhitelist)
+	if err != nil {
+		return nil, nil, err
+	}
+	if in.System.ExpectedAgents != nil && in.Namespace != nil && in.Namespace.Discover != "" {
+		values := map[string]bool{}
+		for _, agent := range in.System.ExpectedAgents {
+			if !allowed(agent, i.DeployBlacklist, i.DeployWhitelist) || !allowed(agent, in.System.DeployBlacklist, systemWhite) {
+				continue
+			}
+			if v, ok := agent[in.Namespace.Discover]; ok {
+				values[v] = true
+			}
+		}
+		if len(values) == 0 {
+			return nil, nil, fmt.Errorf("no expected agent has the attribute %q that smartstack.yaml discovers by, once black and white lists are applied", in.Namespace.Discover)
+		}
+		computed = append(computed, []string{in.Namespace.Discover, "GROUP_BY", strconv.Itoa(len(values))})
+	}
+	all = append(all, computed...)
+	all = append(all, listed(i.DeployBlacklist, i.DeployWhitelist)...)
+	fromSystem := listed(in.System.DeployBlacklist, systemWhite)
+	all = append(all, fromSystem...)
+	computed = append(computed, fromSystem...)
+	pool := i.Pool
+	if pool == "" {
+		pool = "default"
+	}
+	all = append(all, []string{"pool", "LIKE", pool})
+	n := i.Size
+	if i.MaxInstances != nil {
+		n = *i.MaxInstances
+	}
+	if n <= in.System.HostnameUniqueSize {
+		unique := []string{"hostname", "UNIQUE"}
+		all, computed = append(all, unique), append(computed, unique)
+	}
+	return all, computed, nil
+}
+
+func listed(black [][]string, white *soaconfig.Whitelist) [][]string {
+	var out [][]string
+	for _, b := range black {
+		if len(b) == 2 {
+			out = append(out, []string{b[0], "UNLIKE", b[1]})
+		}
+	}
+	if white != nil {
+		out = append(out, []string{white.Attribute, "LIKE", strings.Join(white.Values, "|")})
+	}
+	return out
+}
+
+// allowed tells whether an agent passes a black and a white list, whose values
+// are regular expressions; one that does not compile is taken literally.
+func allowed(agent map[string]string, black [][]string, white *soaconfig.Whitelist) bool {
+	for _, b := range black {
+		if len(b) == 2 && matches(b[1], agent[b[0]]) {
+			return false
+		}
+	}
+	if white == nil {
+		return true
+	}
+	return slices.ContainsFunc(white.Values, func(v string) bool { return matches(v, agent[white.Attribute]) })
+}
+
+func matches(pattern, value string) bool {
+	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	if err != nil {
+		return pattern == value
+	}
+	return re.MatchString(value)
+}
+
+// whitelistOf reads the system config's [attribute, [value…]].
+func whitelistOf(raw []any) (*soaconfig.Whitelist, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	bad := fmt.Errorf("system config: deploy_whitelist: want [ATTRIBUTE, [VALUE, …]], got %v", raw)
+	if len(raw) != 2 {
+		return nil, bad
+	}
+	attribute, ok := raw[0].(string)
+	values, ok2 := raw[1].([]any)
+	if !ok || !ok2 {
+		return nil, bad
+	}
+	w := &soaconfig.Whitelist{Attribute: attribute}
+	for _, v := range values {
+		s, ok := v.(string)
+		if !ok {
+			return nil, bad
+		}
+		w.Values = append(w.Values, s)
+	}
+	return w, nil
+}
