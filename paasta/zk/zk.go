@@ -1,12 +1,25 @@
 // Package zk is a ZooKeeper session that knows contexts, expiry and
 // leadership. It is the only user of github.com/go-zookeeper/zk.
+//
+// What it adds to that library: every call is bounded by its context; reads are
+// repeated after a lost connection; a server that accepts connections and never
+// answers is left for another one within a third of the session timeout; watches
+// are reported lost after every reconnect, so that nobody depends on them having
+// been set again; parents are made when missing; and leadership ends before the
+// session can have been given to somebody else.
 package zk
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/go-zookeeper/zk"
 )
 
 // Errors that callers branch on; every other error is wrapped with operation
@@ -15,6 +28,7 @@ var (
 	ErrNoNode     = errors.New("no such znode")
 	ErrNodeExists = errors.New("znode exists")
 	ErrBadVersion = errors.New("znode has another version") // also: leadership was lost
+	ErrClosed     = errors.New("the ZooKeeper connection was closed")
 )
 
 // Options say how to connect. Servers is required.
@@ -36,130 +50,269 @@ type Stat struct {
 
 // A Conn is one session at a time: when a session expires, a new one is made
 // and Sessions tells about it. It never gives up and never panics; calls fail
-// with their context's error when ZooKeeper does not answer in time.
-type Conn struct{}
+// with their context's error when ZooKeeper does not answer in time. A call
+// whose context has no deadline gets the session timeout as one. A write that
+// failed because of time or connection may have been, or may still be, carried
+// out: read again before you conclude anything.
+type Conn struct {
+	lib     *zk.Conn
+	root    string // "" or "/path"; before every path
+	acl     []zk.ACL
+	auth    string
+	timeout time.Duration // asked for
+	log     *slog.Logger
+
+	negotiated atomic.Int64 // session timeout in ms that the server granted
+	link       linkState
+
+	started chan struct{} // closed once lib is set
+	closed  chan struct{}
+	close   sync.Once
+	gone    chan struct{} // closed once the library's goroutines have ended
+
+	mu        sync.Mutex
+	connected bool          // has a session on a live connection
+	ready     bool          // connected, and credentials were sent once
+	changed   chan struct{} // closed and replaced whenever ready or authed changes
+	authed    bool
+	wakes     map[chan<- struct{}]int // of Sessions, counted
+	watches   map[watchKey]*watch
+}
 
 // Dial returns a Conn that connects in the background. It fails only for
 // options that can never work.
-func Dial(o Options) (*Conn, error) { panic("to be written") }
+func Dial(o Options) (*Conn, error) {
+	servers, root, err := parseServers(o.Servers)
+	if err != nil {
+		return nil, err
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Timeout < 0 {
+		return nil, fmt.Errorf("ZooKeeper session timeout %v is negative", o.Timeout)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Conn{
+		root:    root,
+		acl:     zk.WorldACL(zk.PermAll),
+		auth:    o.Auth,
+		timeout: o.Timeout,
+		log:     o.Log,
+		started: make(chan struct{}),
+		closed:  make(chan struct{}),
+		gone:    make(chan struct{}),
+		changed: make(chan struct{}),
+		authed:  o.Auth == "",
+		wakes:   map[chan<- struct{}]int{},
+		watches: map[watchKey]*watch{},
+	}
+	if o.Auth != "" {
+		user, password, ok := strings.Cut(o.Auth, ":")
+		if !ok || user == "" || password == "" {
+			return nil, errors.New("ZooKeeper auth: want USER:PASSWORD")
+		}
+		c.acl = append(zk.DigestACL(zk.PermAll, user, password), zk.WorldACL(zk.PermRead)...)
+	}
+	lib, events, err := zk.Connect(servers, o.Timeout,
+		zk.WithEventCallback(c.event),
+		zk.WithHostProvider(&hosts{closed: c.closed}),
+		zk.WithDialer(c.dial),
+		zk.WithLogger(libLog{o.Log}),
+		zk.WithLogInfo(false))
+	if err != nil {
+		return nil, fmt.Errorf("connect to ZooKeeper at %s: %w", o.Servers, err)
+	}
+	c.lib = lib
+	close(c.started)
+	go func() {
+		defer close(c.gone)
+		for range events { // the callback has seen them
+		}
+	}()
+	return c, nil
+}
 
-// Close ends the session at once, which removes its ephemeral nodes.
-func (c *Conn) Close() {}
+// parseServers splits "zk://h1:2181,h2:2181/root".
+func parseServers(s string) (servers []string, root string, err error) {
+	list := strings.TrimPrefix(s, "zk://")
+	if i := strings.Index(list, "/"); i >= 0 {
+		list, root = list[:i], strings.TrimRight(list[i:], "/")
+	}
+	if i := strings.LastIndex(list, "@"); i >= 0 {
+		return nil, "", errors.New("ZooKeeper servers: credentials belong into the auth setting, not into the address")
+	}
+	for server := range strings.SplitSeq(list, ",") {
+		if server = strings.TrimSpace(server); server != "" {
+			servers = append(servers, server)
+		}
+	}
+	if len(servers) == 0 {
+		return nil, "", fmt.Errorf("ZooKeeper servers %q: want HOST:PORT,…", s)
+	}
+	return servers, root, nil
+}
+
+// Close ends the session at once, which removes its ephemeral nodes. When
+// ZooKeeper does not answer it gives up after a second, and the nodes go when
+// the session expires.
+func (c *Conn) Close() {
+	c.close.Do(func() {
+		close(c.closed)
+		c.lib.Close()
+		c.link.cut()
+		<-c.gone
+		c.mu.Lock()
+		c.connected, c.ready = false, false
+		c.broadcast()
+		c.mu.Unlock()
+	})
+}
 
 // Connected tells whether the session is alive now.
-func (c *Conn) Connected() bool { panic("to be written") }
+func (c *Conn) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ready
+}
 
-// Sessions sends on wake, without blocking, after every (re)connection and
-// every new session, until ctx ends: read everything again, make ephemerals
-// anew.
-func (c *Conn) Sessions(ctx context.Context, wake chan<- struct{}) { panic("to be written") }
+// Sessions makes c send on wake, without blocking, after every (re)connection
+// and every new session, until ctx ends: read everything again, make ephemerals
+// anew. It returns at once.
+func (c *Conn) Sessions(ctx context.Context, wake chan<- struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wakes[wake]++
+	context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.wakes[wake]--; c.wakes[wake] == 0 {
+			delete(c.wakes, wake)
+		}
+	})
+}
 
 // SessionID is 0 while there is none.
-func (c *Conn) SessionID() int64 { panic("to be written") }
-
-// Get reads data.
-func (c *Conn) Get(ctx context.Context, path string) ([]byte, Stat, error) { panic("to be written") }
-
-// Children lists child names, unsorted.
-func (c *Conn) Children(ctx context.Context, path string) ([]string, Stat, error) {
-	panic("to be written")
+func (c *Conn) SessionID() int64 {
+	if !c.Connected() {
+		return 0
+	}
+	return c.lib.SessionID()
 }
 
-// WatchChildren is Children, and sends once on wake, without blocking, when
-// they change, the node goes, or the watch is lost. For a node that does not
-// exist it watches for its creation and returns ErrNoNode.
-func (c *Conn) WatchChildren(ctx context.Context, path string, wake chan<- struct{}) ([]string, Stat, error) {
-	panic("to be written")
+// SessionTimeout is what the server granted, or what was asked for while there
+// has been no answer.
+func (c *Conn) SessionTimeout() time.Duration {
+	if ms := c.negotiated.Load(); ms > 0 {
+		return time.Duration(ms) * time.Millisecond
+	}
+	return c.timeout
 }
 
-// WatchData is Get with a watch in the manner of WatchChildren.
-func (c *Conn) WatchData(ctx context.Context, path string, wake chan<- struct{}) ([]byte, Stat, error) {
-	panic("to be written")
+// event is the library's callback. It must not block, nor call the library,
+// which may hold its locks.
+func (c *Conn) event(e zk.Event) {
+	if e.Type != zk.EventSession {
+		c.fire(e)
+		return
+	}
+	switch e.State {
+	case zk.StateHasSession:
+		c.link.connected()
+		c.mu.Lock()
+		c.connected = true
+		authed := c.authed
+		c.mu.Unlock()
+		if authed {
+			c.becomeReady()
+		} else {
+			go c.authenticate()
+		}
+	case zk.StateDisconnected, zk.StateExpired:
+		c.mu.Lock()
+		was := c.ready
+		c.connected, c.ready = false, false
+		c.broadcast()
+		c.mu.Unlock()
+		if was || e.State == zk.StateExpired {
+			c.log.Warn("lost ZooKeeper", "state", e.State.String(), "server", e.Server)
+		}
+	}
 }
 
-// Create makes a persistent node, and its parents when they are missing.
-func (c *Conn) Create(ctx context.Context, path string, data []byte) error { panic("to be written") }
-
-// CreateEphemeral makes an ephemeral node, and its (persistent) parents. A node
-// of an older session of ours at that path is replaced.
-func (c *Conn) CreateEphemeral(ctx context.Context, path string, data []byte) error {
-	panic("to be written")
+// authenticate sends the credentials on the first connection; on later ones the
+// library does so before anything else.
+func (c *Conn) authenticate() {
+	<-c.started
+	err := c.lib.AddAuth("digest", []byte(c.auth))
+	if err != nil {
+		return // the connection went; the next one tries again
+	}
+	c.mu.Lock()
+	c.authed = true
+	alive := c.connected
+	c.mu.Unlock()
+	if alive {
+		c.becomeReady()
+	}
 }
 
-// CreateEphemeralSequential makes prefix<10 digits> and returns its path. It is
-// safe against an answer that was lost: no second node stays behind.
-func (c *Conn) CreateEphemeralSequential(ctx context.Context, prefix string, data []byte) (string, error) {
-	panic("to be written")
+func (c *Conn) becomeReady() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ready = true
+	c.broadcast()
+	c.loseWatches()
+	for wake := range c.wakes {
+		send(wake)
+	}
 }
 
-// Set writes data; version -1 for whatever is there.
-func (c *Conn) Set(ctx context.Context, path string, data []byte, version int32) error {
-	panic("to be written")
+// broadcast wakes all who wait for a change of state. c.mu is held.
+func (c *Conn) broadcast() {
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
-// Put is Set or, when there is no such node, Create.
-func (c *Conn) Put(ctx context.Context, path string, data []byte) error { panic("to be written") }
-
-// Delete removes a node; version -1 for any. Gone already is ErrNoNode.
-func (c *Conn) Delete(ctx context.Context, path string, version int32) error {
-	panic("to be written")
+// await returns once calls can be made.
+func (c *Conn) await(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		ready, changed := c.ready, c.changed
+		c.mu.Unlock()
+		select {
+		case <-c.closed:
+			return ErrClosed
+		default:
+		}
+		if ready {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if last := c.link.lastError(); last != nil {
+				return fmt.Errorf("no ZooKeeper session (%v): %w", last, ctx.Err())
+			}
+			return fmt.Errorf("no ZooKeeper session: %w", ctx.Err())
+		case <-changed:
+		case <-c.closed:
+		}
+	}
 }
 
-// DeleteAll removes a node and all below it.
-func (c *Conn) DeleteAll(ctx context.Context, path string) error { panic("to be written") }
-
-// An Op is one part of a Multi.
-type Op struct {
-	Kind                  OpKind
-	Path                  string
-	Data                  []byte
-	Version               int32 // for OpCheck, OpSet, OpDelete; -1 for any
-	Ephemeral, Sequential bool  // for OpCreate
+func send(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
 }
 
-// An OpKind is what an Op does.
-type OpKind int
+// libLog passes the library's lines on as debug messages; what matters of them
+// is reported by errors.
+type libLog struct{ log *slog.Logger }
 
-// The kinds.
-const (
-	OpCreate OpKind = iota
-	OpSet
-	OpDelete
-	OpCheck
-)
-
-// Multi makes all ops or none, in one transaction. The error names the op that
-// failed.
-func (c *Conn) Multi(ctx context.Context, ops ...Op) error { panic("to be written") }
-
-// A Fence proves leadership in a transaction: Check is an op that fails with
-// ErrBadVersion or ErrNoNode once the leader node is another's.
-type Fence struct {
-	Path    string
-	Version int32
-}
-
-// Op returns the check to put first into a Multi.
-func (f Fence) Op() Op { return Op{Kind: OpCheck, Path: f.Path, Version: f.Version} }
-
-// A Leader runs for leadership below Dir.
-type Leader struct {
-	Conn *Conn
-	Dir  string // e.g. /paasta/<cluster>/leader
-	Data []byte // stored in the candidate's node; readers find the leader's address there
-	Log  *slog.Logger
-}
-
-// Lead waits until this process leads and then calls work, whose context ends
-// when leadership is lost (the session expired, or could not be confirmed
-// within its timeout). When work returns it runs for leadership again, with
-// back-off, until ctx ends; then it returns nil.
-func (l *Leader) Lead(ctx context.Context, work func(ctx context.Context, fence Fence) error) error {
-	panic("to be written")
-}
-
-// CurrentLeader returns the data of the leader below dir; ErrNoNode when there
-// is none.
-func CurrentLeader(ctx context.Context, c *Conn, dir string) ([]byte, error) {
-	panic("to be written")
+func (l libLog) Printf(format string, args ...any) {
+	l.log.Debug("zookeeper client", "line", fmt.Sprintf(format, args...))
 }

@@ -1,0 +1,164 @@
+package zk
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// linkState is what c knows of the TCP connections below its session.
+type linkState struct {
+	mu       sync.Mutex
+	conn     net.Conn
+	since    time.Time // of the current or last session on a connection; zero when it was judged
+	failures int       // dials since the last connection that lasted
+	err      error     // of the last dial
+	cutOff   bool
+}
+
+// lasted is how long a connection must have lasted for the next dial to be made
+// without a pause.
+const lasted = time.Second
+
+func (l *linkState) connected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since, l.err = time.Now(), nil
+}
+
+func (l *linkState) lastError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// cut closes the current connection and lets no other one be.
+func (l *linkState) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cutOff = true
+	if l.conn != nil {
+		l.conn.Close()
+	}
+}
+
+// pause says how long to wait before the next dial: nothing for the first of a
+// round over all servers, then growing to about a second.
+func (l *linkState) pause() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.since.IsZero() && time.Since(l.since) > lasted {
+		l.failures = 0
+	}
+	l.since = time.Time{}
+	n := l.failures
+	l.failures++
+	if n == 0 {
+		return 0
+	}
+	d := min(10*time.Millisecond<<min(n, 10), time.Second)
+	return d/2 + rand.N(d/2)
+}
+
+// dial makes a connection for the library. It waits between attempts, so that
+// a ZooKeeper that is down is not hammered, and resolves names every time.
+func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) {
+	timer := time.NewTimer(c.link.pause())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.closed:
+		return nil, net.ErrClosed
+	}
+	// A third of the timeout for connecting and a third for the handshake leave
+	// time to try another server before the session expires.
+	patience := max(c.timeout/3, time.Second)
+	conn, err := net.DialTimeout(network, address, patience)
+	l := &c.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.err = err
+		return nil, err
+	}
+	if l.cutOff {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	l.conn = &link{Conn: conn, c: c, patience: patience}
+	return l.conn, nil
+}
+
+// A link is a connection that bounds the handshake, which the library gives
+// more than six session timeouts, and notes the session timeout in its answer.
+// The library reads from one goroutine at a time.
+type link struct {
+	net.Conn
+	c        *Conn
+	patience time.Duration
+	head     []byte // the first bytes of the answer
+	read     int
+	done     bool
+}
+
+// The answer to a connect request: length, protocol version, timeout in ms,
+// session id, … as big-endian integers.
+const headLen = 12
+
+func (l *link) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	if l.done {
+		return n, err
+	}
+	l.read += n
+	l.head = append(l.head, p[:min(n, headLen-len(l.head))]...)
+	if len(l.head) < headLen {
+		return n, err
+	}
+	if l.read >= 4+int(binary.BigEndian.Uint32(l.head)) {
+		l.done = true
+		l.c.negotiated.Store(int64(binary.BigEndian.Uint32(l.head[8:])))
+	}
+	return n, err
+}
+
+func (l *link) SetReadDeadline(t time.Time) error {
+	if limit := time.Now().Add(l.patience); !l.done && (t.IsZero() || t.After(limit)) {
+		t = limit
+	}
+	return l.Conn.SetReadDeadline(t)
+}
+
+// hosts hands out the servers in turn. It never asks the library to pause,
+// since dial does, but when the Conn is closed: only in that pause the library
+// looks whether it should end.
+type hosts struct {
+	mu      sync.Mutex
+	servers []string
+	next    int
+	closed  chan struct{}
+}
+
+func (h *hosts) Init(servers []string) error {
+	h.servers = servers
+	return nil
+}
+
+func (h *hosts) Len() int { return len(h.servers) }
+
+func (h *hosts) Next() (string, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	server := h.servers[h.next%len(h.servers)]
+	h.next++
+	select {
+	case <-h.closed:
+		return server, true
+	default:
+		return server, false
+	}
+}
+
+func (h *hosts) Connected() {}
