@@ -26,7 +26,8 @@ type InstanceStatus struct {
 	Running      int     `json:"running"`  // over all apps
 	Healthy      int     `json:"healthy"`
 	// DeployStatus is one of Running, Deploying, Waiting, Delayed, Stopped,
-	// NotRunning (specs of the original).
+	// NotRunning (the desired app does not exist), or Unknown (Marathon did not
+	// answer: see Notes).
 	DeployStatus   string         `json:"deploy_status"`
 	BackoffSeconds int            `json:"backoff_seconds,omitempty"`
 	Rejected       map[string]int `json:"rejected_offers,omitempty"`
@@ -66,15 +67,17 @@ type SmartstackStatus struct {
 	Registration string      `json:"registration"`
 	ProxyPort    *int        `json:"proxy_port"`
 	Expected     int         `json:"expected"`
-	Hosts        []AgentView `json:"hosts"` // up to 20
+	Hosts        []AgentView `json:"hosts"`  // up to 20, hosts with tasks first
+	Agents       int         `json:"agents"` // how many hosts announce one
 }
 
 // An AgentView is what one host's HAProxy has.
 type AgentView struct {
-	Host     string                `json:"host"`
-	Up       int                   `json:"up"`
-	Error    string                `json:"error,omitempty"`
-	Backends []paasta.AgentBackend `json:"backends,omitempty"`
+	Host       string                `json:"host"`
+	Up         int                   `json:"up"`
+	Error      string                `json:"error,omitempty"`       // why it was not heard
+	StaleSince *time.Time            `json:"stale_since,omitempty"` // it has not heard from the registry since
+	Backends   []paasta.AgentBackend `json:"backends,omitempty"`
 }
 
 // A Service is one of GET /v1/services.
@@ -87,4 +90,42 @@ type Service struct {
 type Error struct {
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+}
+
+// A Kick is the answer to POST /v1/services/{service}/kick.
+type Kick struct {
+	Service string `json:"service"`
+	// Pending: an earlier kick of this service was still waiting for deployd.
+	Pending bool `json:"pending"`
+}
+
+// Deployments is the answer to GET /v1/services/{service}/deployments: what
+// deployd concluded from the service's tags, for this cluster.
+type Deployments struct {
+	Service string `json:"service"`
+	// Known is false while deployd has not read the tags yet.
+	Known  bool                `json:"known"`
+	Groups map[string]Deployed `json:"groups"` // by deploy group
+	// Controls tell, by instance of this cluster, what it should do.
+	Controls map[string]Control `json:"controls"`
+}
+
+// Deployed is what a deploy group runs.
+type Deployed struct {
+	GitSHA string `json:"git_sha"`
+	Image  string `json:"docker_image"` // relative to the registry
+}
+
+// A Control is the latest start or stop of an instance.
+type Control struct {
+	DesiredState string  `json:"desired_state"` // start or stop
+	ForceBounce  *string `json:"force_bounce"`  // time of the tag that asked for it
+}
+
+// Health is the answer to GET /healthz.
+type Health struct {
+	Status    string `json:"status"`    // ok
+	Cluster   string `json:"cluster"`   // of this API
+	ZooKeeper bool   `json:"zookeeper"` // whether there is a session now
+	Services  int    `json:"services"`  // known from soa-configs
 }

@@ -1,0 +1,306 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/zk"
+)
+
+// How long each part may take to answer. What is slower is left out of the
+// answer, with a note.
+const (
+	zookeeperWithin = time.Second
+	marathonWithin  = 5 * time.Second
+	deploydWithin   = time.Second
+	agentWithin     = time.Second
+)
+
+// maxAgents bounds how many hosts a status asks, as a bounce does.
+const maxAgents = 20
+
+// deployed reads what deployd concluded from a service's tags.
+func (s *server) deployed(ctx context.Context, service string) (Deployments, error) {
+	d := Deployments{Service: service, Groups: map[string]Deployed{}, Controls: map[string]Control{}}
+	data, _, err := s.ZK.Get(ctx, paasta.DeploymentsPath(s.Cluster, service))
+	if errors.Is(err, zk.ErrNoNode) {
+		return d, nil
+	}
+	if err != nil {
+		return d, fmt.Errorf("read the deployments of %s: %w", service, err)
+	}
+	var file struct {
+		V2 struct {
+			Deployments map[string]Deployed `json:"deployments"`
+			Controls    map[string]Control  `json:"controls"`
+		} `json:"v2"`
+	}
+	if err := decode(data, &file, "the deployments of "+service); err != nil {
+		return d, err
+	}
+	d.Known = true
+	for group, what := range file.V2.Deployments {
+		d.Groups[group] = what
+	}
+	for key, control := range file.V2.Controls {
+		if instance, ok := strings.CutPrefix(key, service+":"+s.Cluster+"."); ok {
+			d.Controls[instance] = control
+		}
+	}
+	return d, nil
+}
+
+// sizes reads the sizes that were asked for by hand or by the autoscaler; an
+// instance without one is not in the map.
+func (s *server) sizes(ctx context.Context, service string, instances []string) (map[string]int, error) {
+	sizes := map[string]int{}
+	var errs []error
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, instance := range instances {
+		wg.Go(func() {
+			data, _, err := s.ZK.Get(ctx, paasta.DesiredSizePath(s.Cluster, paasta.InstanceID{Service: service, Instance: instance}))
+			mu.Lock()
+			defer mu.Unlock()
+			if errors.Is(err, zk.ErrNoNode) {
+				return
+			}
+			n := 0
+			if err == nil {
+				n, err = strconv.Atoi(strings.TrimSpace(string(data)))
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("read the desired size of %s.%s: %w", service, instance, err))
+				return
+			}
+			sizes[instance] = n
+		})
+	}
+	wg.Wait()
+	return sizes, errors.Join(errs...)
+}
+
+// manyInstances is how many instances make one question for everything cheaper
+// than one for each.
+const manyInstances = 8
+
+// apps asks every Marathon for the apps of the instances, and for its queue, at
+// once. What one of them does not say is missing, and the error says so. Apps
+// of others may be among them.
+func (s *server) apps(ctx context.Context, service string, instances []string) ([]marathon.App, []marathon.QueueItem, error) {
+	var apps []marathon.App
+	var queue []marathon.QueueItem
+	var errs []error
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	read := func(list func() ([]marathon.App, error)) {
+		wg.Go(func() {
+			some, err := list()
+			mu.Lock()
+			defer mu.Unlock()
+			apps, errs = append(apps, some...), append(errs, err)
+		})
+	}
+	for _, m := range s.Marathon {
+		if len(instances) > manyInstances {
+			read(func() ([]marathon.App, error) { return m.Apps(ctx) })
+		} else {
+			for _, name := range instances {
+				read(func() ([]marathon.App, error) {
+					return m.AppsOf(ctx, paasta.InstanceID{Service: service, Instance: name})
+				})
+			}
+		}
+		wg.Go(func() {
+			list, err := m.Queue(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			queue, errs = append(queue, list...), append(errs, err)
+		})
+	}
+	wg.Wait()
+	return apps, queue, errors.Join(unique(errs)...)
+}
+
+// unique drops errors that say the same: a Marathon that is down is down for
+// each question.
+func unique(errs []error) []error {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(errs, func(err error) bool {
+		if err == nil {
+			return true
+		}
+		var op *net.OpError
+		text := err.Error()
+		if errors.As(err, &op) {
+			text = op.Error()
+		}
+		again := seen[text]
+		seen[text] = true
+		return again
+	})
+}
+
+// bounces asks deployd's leader about the instances of a service. found is
+// false when nobody leads.
+func (s *server) bounces(ctx context.Context, service string) (list map[string]paasta.BounceStatus, found bool, err error) {
+	zkCtx, cancel := context.WithTimeout(ctx, zookeeperWithin)
+	defer cancel()
+	n, found, err := s.leader(zkCtx)
+	if err != nil || !found {
+		return nil, false, err
+	}
+	ctx, cancel = context.WithTimeout(ctx, deploydWithin)
+	defer cancel()
+	var all []paasta.BounceStatus
+	err = s.ask(ctx, n.Status+"/v1/instances/"+url.PathEscape(service), &all)
+	if err != nil {
+		return nil, true, fmt.Errorf("ask deployd on %s: %w", n.Host, err)
+	}
+	list = map[string]paasta.BounceStatus{}
+	for _, b := range all {
+		list[b.Instance] = b
+	}
+	return list, true, nil
+}
+
+// agentHosts lists the hosts that announce an agent.
+func (s *server) agentHosts(ctx context.Context) ([]string, error) {
+	names, _, err := s.ZK.Children(ctx, paasta.AgentsPath)
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return nil, fmt.Errorf("list the agents: %w", err)
+	}
+	return names, nil
+}
+
+// choose returns up to maxAgents of the hosts, those with tasks first.
+func choose(hosts []string, withTasks map[string]bool) []string {
+	hosts = slices.Clone(hosts)
+	slices.SortFunc(hosts, func(a, b string) int {
+		if withTasks[a] != withTasks[b] {
+			if withTasks[a] {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	return hosts[:min(len(hosts), maxAgents)]
+}
+
+// agents reads the nodes of agents; one that has gone meanwhile is left out.
+func (s *server) agents(ctx context.Context, hosts []string) ([]paasta.AgentNode, error) {
+	nodes := make([]*paasta.AgentNode, len(hosts))
+	errs := make([]error, len(hosts))
+	var wg sync.WaitGroup
+	for i, host := range hosts {
+		wg.Go(func() {
+			data, _, err := s.ZK.Get(ctx, paasta.AgentsPath+"/"+host)
+			if errors.Is(err, zk.ErrNoNode) {
+				return
+			}
+			node := paasta.AgentNode{}
+			if err == nil {
+				err = decode(data, &node, "the node of agent "+host)
+			}
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			nodes[i] = &node
+		})
+	}
+	wg.Wait()
+	var agents []paasta.AgentNode
+	for _, node := range nodes {
+		if node != nil {
+			agents = append(agents, *node)
+		}
+	}
+	return agents, errors.Join(errs...)
+}
+
+// views asks agents what they have for each registration; the answer is by
+// registration, in the order of agents.
+func (s *server) views(ctx context.Context, agents []paasta.AgentNode, registrations []string) map[string][]AgentView {
+	views := map[string][]AgentView{}
+	for _, reg := range registrations {
+		views[reg] = make([]AgentView, len(agents))
+	}
+	// One host at a time answers all registrations: a status must not be the
+	// load that slows the agents.
+	var wg sync.WaitGroup
+	for i, agent := range agents {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, agentWithin)
+			defer cancel()
+			for _, reg := range registrations {
+				v := AgentView{Host: agent.Host}
+				var answer paasta.AgentBackends
+				if err := s.ask(ctx, agent.Status+"/v1/backends/"+url.PathEscape(reg), &answer); err != nil {
+					v.Error = err.Error()
+				}
+				v.Backends, v.StaleSince = answer.Backends, answer.StaleSince
+				for _, b := range answer.Backends {
+					if b.Up {
+						v.Up++
+					}
+				}
+				views[reg][i] = v
+			}
+		})
+	}
+	wg.Wait()
+	return views
+}
+
+// ask GETs JSON from a part of ours. A 404 leaves v as it is: the part does not
+// know the thing.
+func (s *server) ask(ctx context.Context, address string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := s.asks.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) && u.Timeout() {
+			return fmt.Errorf("GET %s: no answer in time", address)
+		}
+		return err // says method and URL
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // lets the connection be used again
+		return nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // the status says enough
+		return fmt.Errorf("GET %s: %s: %s", address, resp.Status, strings.TrimSpace(string(text)))
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(v); err != nil {
+		return fmt.Errorf("GET %s: read the answer: %w", address, err)
+	}
+	return nil
+}
+
+// decode reads JSON that another part of ours wrote; what names it in errors.
+func decode(data []byte, v any, what string) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("read %s: %w", what, err)
+	}
+	return nil
+}

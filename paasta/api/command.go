@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/pflag"
+
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+	"github.com/gopaasta/paasta/paasta/zk"
+)
+
+// Command returns "paasta api".
+func Command() command.Command {
+	var listen, level string
+	return command.Command{
+		Use:   "api [--listen ADDR]",
+		Short: "Run the HTTP API that the other commands ask",
+		Long: `Run the HTTP API of this cluster. It keeps no state: it answers from soa-configs,
+ZooKeeper, Marathon, deployd and the agents, and where one of them does not
+answer it says so and gives the rest.
+
+It listens on loopback unless told otherwise. Any other address needs TLS, and a
+token or a client certificate from everybody who asks (api.tls_cert,
+api.tls_key, api.tokens, api.client_ca in the system config).`,
+		Example: `  paasta api
+  paasta api --listen 127.0.0.1:5054 --log-level debug`,
+		Flags: func(flags *pflag.FlagSet) {
+			flags.StringVar(&listen, "listen", "", "listen on `ADDR` (host:port); default: api.listen of the system config")
+			flags.StringVar(&level, "log-level", "info", "log at `LEVEL`: debug (each request), info, warn or error")
+		},
+		Run: func(ctx context.Context, io command.IO, args []string) error {
+			if len(args) > 0 {
+				return command.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
+			}
+			var l slog.Level
+			if err := l.UnmarshalText([]byte(level)); err != nil {
+				return command.UsageError{Err: fmt.Errorf("--log-level: %q is none of debug, info, warn, error", level)}
+			}
+			c, err := sysconfig.Load()
+			if err != nil {
+				return err
+			}
+			if listen != "" {
+				c.API.Listen = listen
+			}
+			return run(ctx, c, slog.New(slog.NewJSONHandler(io.Err, &slog.HandlerOptions{Level: l})).With("cluster", c.Cluster))
+		},
+	}
+}
+
+// run makes the real things and hands them to Run.
+func run(ctx context.Context, c sysconfig.Config, log *slog.Logger) error {
+	addr, err := net.ResolveTCPAddr("tcp", c.API.Listen)
+	if err != nil {
+		return fmt.Errorf("api.listen %q: %w", c.API.Listen, err)
+	}
+	who, tlsConfig, err := access(c.API, addr)
+	if err != nil {
+		return err
+	}
+	conn, err := zk.Dial(zk.Options{Servers: c.ZooKeeper, Auth: c.ZooKeeperAuth, Log: log})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	frameworks, err := frameworks(c.MarathonServers, log)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.API.Listen)
+	if err != nil {
+		return command.WithHint(err, "see who listens there ('ss -ltnp'), or choose another address with --listen")
+	}
+	defer l.Close()
+	return Run(ctx, Options{
+		Cluster: c.Cluster, SoaDir: c.SoaDir, Clusters: c.Clusters,
+		ZK: conn, Marathon: frameworks,
+		Listener: l, TLS: tlsConfig, Access: who, Log: log,
+	})
+}
