@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/gopaasta/paasta/cli"
+	"github.com/gopaasta/paasta/paasta/api"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
 
@@ -22,7 +23,9 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(cli.Main(ctx, environment(), os.Args[1:]))
+	os.Exit(cli.Main(ctx, environment(), os.Args[1:],
+		api.Command(),
+	))
 }
 
 func environment() *cli.Env {
