@@ -19,7 +19,9 @@ var groups = []group{
 	{"deploy", "Deploying", []func(*Env) *cobra.Command{}},
 	{"look", "Looking", []func(*Env) *cobra.Command{}},
 	{"build", "Building and checking", []func(*Env) *cobra.Command{}},
-	{"local", "Running locally", []func(*Env) *cobra.Command{}},
+	{"local", "Running locally", []func(*Env) *cobra.Command{
+		newPlayground,
+	}},
 	// The daemons of the other trees come into this group as well.
 	{operating, "Operating", []func(*Env) *cobra.Command{
 		newCompletion,

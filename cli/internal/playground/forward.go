@@ -1,0 +1,282 @@
+//go:build linux
+
+package playground
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+// A Forward is one port of the host's loopback that leads inside.
+type Forward struct {
+	Port   int    `json:"port"`
+	What   string `json:"what"`
+	Target string `json:"target"`          // inside
+	Error  string `json:"error,omitempty"` // why it is not open
+}
+
+// fixedForwards are open from the start.
+func (p *Playground) fixedForwards() []Forward {
+	var fixed []Forward
+	for _, f := range []Forward{
+		{Port: PortAPI, What: "API and dashboard"},
+		{Port: PortZooKeeper, What: "ZooKeeper"},
+		{Port: PortMarathon, What: "Marathon"},
+		{Port: PortRegistry, What: "Docker registry"},
+	} {
+		f.Target = p.at(f.Port)
+		fixed = append(fixed, f)
+	}
+	return fixed
+}
+
+// wantedForwards adds the proxy ports of a tree to the fixed ones.
+func (p *Playground) wantedForwards(tree *soaconfig.Tree) []Forward {
+	wanted := p.fixedForwards()
+	taken := map[int]bool{}
+	for _, f := range wanted {
+		taken[f.Port] = true
+	}
+	for _, service := range slices.Sorted(maps.Keys(tree.Services)) {
+		namespaces := tree.Services[service].Namespaces.Sound
+		for _, name := range slices.Sorted(maps.Keys(namespaces)) {
+			port := namespaces[name].ProxyPort
+			if port == nil || taken[*port] {
+				continue
+			}
+			taken[*port] = true
+			wanted = append(wanted, Forward{Port: *port, What: service + "." + name, Target: fmt.Sprintf("%s:%d", Link, *port)})
+		}
+	}
+	return wanted
+}
+
+func (p *Playground) forwardsFile() string { return p.path("run", "forwards.json") }
+
+// Forwards returns what the forwarder has, also what it would like to have and
+// cannot.
+func (p *Playground) Forwards() ([]Forward, error) {
+	text, err := os.ReadFile(p.forwardsFile())
+	if err != nil {
+		return nil, err
+	}
+	var all []Forward
+	return all, json.Unmarshal(text, &all)
+}
+
+// forwards tells whether the fixed forwards are open.
+func (p *Playground) forwards(context.Context, *namespace) error {
+	if !p.readPID("forwarder").alive() {
+		return errors.New("the forwarder does not run")
+	}
+	open, err := p.Forwards()
+	if err != nil {
+		return err
+	}
+	for _, want := range p.fixedForwards() {
+		at := slices.IndexFunc(open, func(f Forward) bool { return f.Port == want.Port })
+		if at < 0 {
+			return fmt.Errorf("port %d is not forwarded", want.Port)
+		}
+		if open[at].Error != "" {
+			return fmt.Errorf("port %d is not forwarded: %s", want.Port, open[at].Error)
+		}
+	}
+	return nil
+}
+
+// Forward listens on the host's loopback, and connects who comes with the
+// inside, until ctx ends. Proxy ports come and go with soa-configs.
+func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
+	n, err := p.enter()
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	f := &forwarder{p: p, n: n, log: log, open: map[int]*opened{}}
+	if err := removeIfThere(p.forwardsFile()); err != nil {
+		return err
+	}
+	f.set(ctx, p.fixedForwards())
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { f.retry(ctx) })
+	w := &soaconfig.Watcher{Dir: p.SoaDir(), Options: soaconfig.Options{Clusters: []string{Cluster}}}
+	err = w.Run(ctx,
+		func(t *soaconfig.Tree, _ []string) { f.set(ctx, p.wantedForwards(t)) },
+		func(err error) { log.Warn("soa-configs cannot be read", "err", err) })
+	stopped := ctx.Err() != nil
+	cancel()
+	wg.Wait()
+	f.set(ctx, nil)
+	if stopped {
+		return nil
+	}
+	return err
+}
+
+// A forwarder owns the listeners.
+type forwarder struct {
+	p   *Playground
+	n   *namespace
+	log *slog.Logger
+
+	mu     sync.Mutex
+	wanted []Forward
+	open   map[int]*opened
+}
+
+// An opened forward is a listener and where it leads.
+type opened struct {
+	net.Listener
+	target string
+}
+
+// retry tries ports that were taken again.
+func (f *forwarder) retry(ctx context.Context) {
+	for sleep(ctx, 5*time.Second) {
+		f.mu.Lock()
+		wanted := f.wanted
+		f.mu.Unlock()
+		if slices.ContainsFunc(wanted, func(w Forward) bool { return w.Error != "" }) {
+			f.set(ctx, wanted)
+		}
+	}
+}
+
+// set opens what is wanted and not open, closes what is open and not wanted,
+// and writes down how that went.
+func (f *forwarder) set(ctx context.Context, wanted []Forward) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	had := map[int]string{}
+	for _, w := range f.wanted {
+		had[w.Port] = w.Error
+	}
+	keep := map[int]bool{}
+	wanted = slices.Clone(wanted)
+	for i := range wanted {
+		w := &wanted[i]
+		keep[w.Port] = true
+		if o := f.open[w.Port]; o != nil && o.target == w.Target {
+			w.Error = ""
+			continue
+		}
+		w.Error = ""
+		if err := f.listen(ctx, *w); err != nil {
+			w.Error = err.Error()
+			if had[w.Port] != w.Error {
+				f.log.Warn("port not forwarded", "port", w.Port, "what", w.What, "err", err)
+			}
+			continue
+		}
+		f.log.Info("forwarding", "port", w.Port, "what", w.What)
+	}
+	for port, o := range f.open {
+		if !keep[port] {
+			o.Close()
+			delete(f.open, port)
+			f.log.Info("no longer forwarding", "port", port)
+		}
+	}
+	f.wanted = wanted
+	text, err := json.MarshalIndent(wanted, "", "  ")
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	if err := replaceFile(f.p.forwardsFile(), append(text, '\n')); err != nil {
+		f.log.Warn("forwards not written down", "err", err)
+	}
+}
+
+// listen opens one forward. The caller holds the lock.
+func (f *forwarder) listen(ctx context.Context, w Forward) error {
+	if o := f.open[w.Port]; o != nil {
+		o.Close()
+		delete(f.open, w.Port)
+	}
+	if by, taken, err := portTaken(f.p.Address, w.Port); err != nil {
+		return err
+	} else if taken {
+		return fmt.Errorf("%s is taken by %s", f.p.at(w.Port), by)
+	}
+	l, err := net.Listen("tcp", f.p.at(w.Port))
+	if err != nil {
+		return err
+	}
+	o := &opened{l, w.Target}
+	f.open[w.Port] = o
+	go f.accept(ctx, o)
+	return nil
+}
+
+// accept serves a listener until it is closed.
+func (f *forwarder) accept(ctx context.Context, o *opened) {
+	for {
+		conn, err := o.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of file descriptors, as a rule: some will be closed soon.
+			f.log.Warn("connection not accepted", "err", err)
+			if !sleep(ctx, 50*time.Millisecond) {
+				return
+			}
+			continue
+		}
+		go f.connect(ctx, conn.(*net.TCPConn), o.target)
+	}
+}
+
+// connect joins a connection with a new one inside. When there is none to be
+// had, the client is reset, which is what it would have seen inside.
+func (f *forwarder) connect(ctx context.Context, client *net.TCPConn, target string) {
+	dialing, cancel := context.WithTimeout(ctx, 30*time.Second)
+	inside, err := f.n.DialContext(dialing, "tcp", target)
+	cancel()
+	if err != nil {
+		reset(client)
+		return
+	}
+	join(client, inside.(*net.TCPConn))
+}
+
+// join copies both ways until both ends are done. An end that closes one
+// direction closes it for the other too; one that breaks resets the other.
+func join(a, b *net.TCPConn) {
+	var wg sync.WaitGroup
+	copyOneWay := func(to, from *net.TCPConn) {
+		if _, err := io.Copy(to, from); err != nil {
+			reset(to)
+			reset(from)
+			return
+		}
+		to.CloseWrite() // an error means that it is closed already
+	}
+	wg.Go(func() { copyOneWay(a, b) })
+	wg.Go(func() { copyOneWay(b, a) })
+	wg.Wait()
+	a.Close()
+	b.Close()
+}
+
+// reset closes a connection so that its peer sees it as broken, not as ended.
+func reset(c *net.TCPConn) {
+	c.SetLinger(0) // fails only when it is closed already
+	c.Close()
+}

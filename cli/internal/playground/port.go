@@ -1,0 +1,116 @@
+//go:build linux
+
+package playground
+
+import (
+	"bufio"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// An owner is a process that listens on a port.
+type owner struct {
+	PID     int
+	Command string
+}
+
+func (o owner) String() string {
+	if o.PID == 0 {
+		return "a process that cannot be seen from here"
+	}
+	return fmt.Sprintf("process %d (%s)", o.PID, o.Command)
+}
+
+// portTaken tells who has a port of the host already; taken is false when
+// nobody does.
+func portTaken(address string, port int) (by owner, taken bool, err error) {
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", address, port))
+	if err == nil {
+		return owner{}, false, l.Close()
+	}
+	if !errors.Is(err, unix.EADDRINUSE) {
+		return owner{}, false, err
+	}
+	return portOwner(address, port), true, nil
+}
+
+// portOwner finds the process that listens where address:port would be.
+func portOwner(address string, port int) owner {
+	inodes := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(table)
+		if err != nil {
+			continue
+		}
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if inode, ok := listener(lines.Text(), address, port); ok {
+				inodes["socket:["+inode+"]"] = true
+			}
+		}
+		f.Close()
+	}
+	if len(inodes) == 0 {
+		return owner{}
+	}
+	fds, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err != nil || !inodes[target] {
+			continue
+		}
+		dir := filepath.Dir(filepath.Dir(fd))
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil {
+			continue
+		}
+		name := strings.TrimSpace(strings.ReplaceAll(string(text), "\x00", " "))
+		if len(name) > 80 {
+			name = name[:77] + "..."
+		}
+		return owner{pid, name}
+	}
+	return owner{}
+}
+
+// listener reads a line of /proc/net/tcp: does it stand for a listener that
+// address:port would meet?
+func listener(line, address string, port int) (inode string, ok bool) {
+	fields := strings.Fields(line)
+	if len(fields) < 10 || fields[3] != "0A" {
+		return "", false
+	}
+	host, hexPort, _ := strings.Cut(fields[1], ":")
+	n, err := strconv.ParseUint(hexPort, 16, 16)
+	if err != nil || int(n) != port {
+		return "", false
+	}
+	raw, err := hex.DecodeString(host)
+	if err != nil || len(raw)%4 != 0 {
+		return "", false
+	}
+	// Each group of four bytes is in the machine's order.
+	for i := 0; i < len(raw); i += 4 {
+		raw[i], raw[i+1], raw[i+2], raw[i+3] = raw[i+3], raw[i+2], raw[i+1], raw[i]
+	}
+	addr, ok := netip.AddrFromSlice(raw)
+	if !ok {
+		return "", false
+	}
+	addr = addr.Unmap()
+	return fields[9], addr.IsUnspecified() || addr.String() == address
+}

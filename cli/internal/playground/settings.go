@@ -1,0 +1,144 @@
+//go:build linux
+
+package playground
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	soaconfigs "github.com/gopaasta/paasta/soa-configs"
+)
+
+// writeSettings writes the files that the daemons and DIR/env's shells read,
+// and, once, the soa-configs.
+func (p *Playground) writeSettings() error {
+	for _, dir := range []string{p.path("etc"), p.path("run"), p.path("logs"), p.path("services.d"), p.GitDir(), p.path("zookeeper"), p.path("registry"), p.runtime("smartstack")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	system, err := json.MarshalIndent(map[string]any{
+		"cluster":           Cluster,
+		"clusters":          []string{Cluster},
+		"soa_dir":           p.SoaDir(),
+		"zookeeper":         p.at(PortZooKeeper),
+		"docker_registry":   p.Registry(),
+		"volumes":           []any{},
+		"marathon_servers":  []any{map[string]any{"url": []string{"http://" + p.at(PortMarathon)}}},
+		"api_endpoints":     map[string]string{Cluster: "http://" + p.at(PortAPI)},
+		"local_run_cluster": Cluster,
+		"api":               map[string]any{"listen": p.at(PortAPI)},
+		"smartstack": map[string]any{
+			"state_dir":    p.runtime("smartstack"),
+			"services_dir": p.path("services.d"),
+		},
+	}, "", "  ")
+	if err != nil {
+		panic(err) // strings, lists and maps
+	}
+	files := map[string]string{
+		"etc/paasta.json":      string(system) + "\n",
+		"env":                  p.envFile(),
+		"dockerd.json":         "{}\n", // so that the machine's own /etc/docker/daemon.json does not count
+		"zookeeper/zoo.cfg":    p.zooCfg(),
+		"registry/config.yaml": p.registryConfig(),
+	}
+	for name, text := range files {
+		path := p.path(filepath.FromSlash(name))
+		if old, err := os.ReadFile(path); err == nil && string(old) == text {
+			continue
+		}
+		if err := replaceFile(path, []byte(text)); err != nil {
+			return err
+		}
+	}
+	return p.copySoaConfigs()
+}
+
+func (p *Playground) zooCfg() string {
+	return fmt.Sprintf(`tickTime=2000
+dataDir=%s
+clientPort=%d
+clientPortAddress=%s
+maxClientCnxns=0
+admin.enableServer=false
+4lw.commands.whitelist=*
+autopurge.purgeInterval=1
+`, p.path("zookeeper", "data"), PortZooKeeper, p.Address)
+}
+
+func (p *Playground) registryConfig() string {
+	return fmt.Sprintf(`version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage:
+  filesystem: {rootdirectory: %q}
+  delete: {enabled: true}
+http: {addr: %q}
+`, p.path("registry", "data"), p.Registry())
+}
+
+// copySoaConfigs puts the example tree in place. What a person has changed
+// since stays.
+func (p *Playground) copySoaConfigs() error {
+	return fs.WalkDir(soaconfigs.Files, ".", func(path string, entry fs.DirEntry, err error) error {
+		target := filepath.Join(p.SoaDir(), filepath.FromSlash(path))
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return os.MkdirAll(target, 0o755)
+		case strings.HasSuffix(path, ".go"):
+			return nil
+		}
+		if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		text, err := fs.ReadFile(soaconfigs.Files, path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, text, 0o644)
+	})
+}
+
+// Environment is what a shell or a daemon needs to use the playground, as
+// "KEY=value".
+func (p *Playground) Environment() []string {
+	return []string{
+		"PAASTA_SYSTEM_CONFIG_DIR=" + p.path("etc"),
+		"PAASTA_SOA_DIR=" + p.SoaDir(),
+		"PAASTA_PLAYGROUND=" + p.Dir,
+		"DOCKER_HOST=" + p.DockerHost(),
+	}
+}
+
+// envFile is Environment for a shell, with paasta itself in the PATH.
+func (p *Playground) envFile() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# For a shell that uses the playground: . %s\n", quote(p.path("env")))
+	for _, kv := range p.Environment() {
+		key, value, _ := strings.Cut(kv, "=")
+		fmt.Fprintf(&b, "export %s=%s\n", key, quote(value))
+	}
+	fmt.Fprintf(&b, "export PATH=%s:\"$PATH\"\n", quote(filepath.Dir(p.Binary)))
+	return b.String()
+}
+
+// quote writes s for a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// EnvironmentOver is the environment of this process with the playground's over
+// it. Other settings of PaaSTA are taken out, so that the caller's shell does
+// not change what the playground is.
+func (p *Playground) EnvironmentOver() []string {
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "PAASTA_") || strings.HasPrefix(kv, "DOCKER_")
+	})
+	return append(env, p.Environment()...)
+}
