@@ -4,7 +4,12 @@
 // original tools and ours are interchangeable.
 package registry
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+)
 
 // DefaultWeight is the weight of an entry that carries none.
 const DefaultWeight = 10
@@ -38,8 +43,11 @@ const (
 // A Node is an entry with the znode that carries it.
 type Node struct {
 	Entry
-	Path  string // full znode path
-	Czxid int64  // creation order: for two nodes with one host:port the newest wins
+	Path string // full znode path
+	// Czxid is the creation order: for two nodes with one host:port the newest
+	// wins (Newest). It is 0 for a path-encoded node that is alone with its
+	// host:port, since it would cost a read.
+	Czxid int64
 }
 
 // A Set is all that one read of a registration saw.
@@ -64,11 +72,43 @@ type Registry interface {
 	Registrations(ctx context.Context) ([]string, error)
 	// Apply makes all changes in one transaction: every node in remove is
 	// deleted (one that is gone already is no error) and every entry in add is
-	// created as a persistent path-encoded node. A changed weight is a remove
-	// and an add in one Apply.
+	// created as a persistent path-encoded node (one that is there already is no
+	// error). A changed weight is a remove and an add in one Apply. Some hundred
+	// changes fit into one transaction; more are made in several, in which what
+	// is added comes before what is removed. An entry that Check refuses fails
+	// the whole Apply.
 	Apply(ctx context.Context, registration string, add []Entry, remove []Node) error
-	// Watch sends on wake, without blocking, whenever List might answer
-	// differently, also after the connection came back, until ctx ends. It may
-	// send when nothing has changed.
+	// Watch makes the registry send on wake, without blocking, whenever List
+	// might answer differently than it last did, also after the connection came
+	// back, until shortly after ctx ended. It returns at once and sends at once, so that the
+	// receiver lists for the first time; it may send when nothing has changed.
+	// It is List that sets the watch: a receiver whose List fails tries again
+	// until it works, or hears of nothing more but a reconnect.
 	Watch(ctx context.Context, registration string, wake chan<- struct{}) error
+}
+
+// Newest returns nodes without those that share host and port with a newer
+// one. The order stays.
+func Newest(nodes []Node) []Node {
+	type address struct {
+		host string
+		port int
+	}
+	newest := map[address]Node{}
+	for _, n := range nodes {
+		a := address{n.Host, n.Port}
+		if old, ok := newest[a]; !ok || cmp.Or(cmp.Compare(n.Czxid, old.Czxid), strings.Compare(n.Path, old.Path)) > 0 {
+			newest[a] = n
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool {
+		return newest[address{n.Host, n.Port}].Path != n.Path
+	})
+}
+
+// Sort puts nodes into the order of List: by host, port, path.
+func Sort(nodes []Node) {
+	slices.SortFunc(nodes, func(a, b Node) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), strings.Compare(a.Path, b.Path))
+	})
 }

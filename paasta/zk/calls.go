@@ -77,6 +77,8 @@ func translate(err error) error {
 		return ErrBadVersion
 	case errors.Is(err, zk.ErrClosing):
 		return ErrClosed
+	case connectionLost(err):
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
 	return err
 }

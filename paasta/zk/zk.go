@@ -29,6 +29,9 @@ var (
 	ErrNodeExists = errors.New("znode exists")
 	ErrBadVersion = errors.New("znode has another version") // also: leadership was lost
 	ErrClosed     = errors.New("the ZooKeeper connection was closed")
+	// ErrUncertain: the connection went while a write was under way, and nobody
+	// knows whether it was made.
+	ErrUncertain = errors.New("connection lost, the write may have been made")
 )
 
 // Options say how to connect. Servers is required.

@@ -1,0 +1,130 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/zk"
+)
+
+// maxMulti is how many bytes of names and data go into one transaction;
+// ZooKeeper takes 1 MB, ACLs and headers included.
+const maxMulti = 400 << 10
+
+// Apply makes the changes; see Registry.
+func (z *ZooKeeper) Apply(ctx context.Context, registration string, add []Entry, remove []Node) error {
+	dir, err := znode(registration)
+	if err != nil {
+		return err
+	}
+	var ops []zk.Op
+	added := map[string]bool{}
+	for _, e := range add {
+		if err := Check(e); err != nil {
+			return fmt.Errorf("register in %s: %w", registration, err)
+		}
+		p := path.Join(dir, NodeName(e))
+		if !added[p] {
+			ops = append(ops, zk.Op{Kind: zk.OpCreate, Path: p, Data: Encode(e)})
+		}
+		added[p] = true
+	}
+	for _, n := range remove {
+		if path.Dir(n.Path) != dir {
+			return fmt.Errorf("remove %s: not below %s", n.Path, dir)
+		}
+		if !added[n.Path] { // what is both added and removed stays as it is
+			ops = append(ops, zk.Op{Kind: zk.OpDelete, Path: n.Path, Version: -1})
+		}
+	}
+	for len(ops) > 0 {
+		n := fitting(ops)
+		if err := z.transact(ctx, dir, ops[:n]); err != nil {
+			return fmt.Errorf("change %s: %w", registration, err)
+		}
+		ops = ops[n:]
+	}
+	return nil
+}
+
+// fitting returns how many of ops fit into one transaction, at least one.
+func fitting(ops []zk.Op) int {
+	size := 0
+	for i, op := range ops {
+		if size += len(op.Path) + len(op.Data) + 100; size > maxMulti && i > 0 {
+			return i
+		}
+	}
+	return len(ops)
+}
+
+// transact makes ops in one transaction. Those that are made already, by an
+// earlier try whose answer was lost or by somebody else, are left out.
+func (z *ZooKeeper) transact(ctx context.Context, dir string, ops []zk.Op) error {
+	const attempts = 10 // each met somebody else's change, or lost the connection
+	var err error
+	for attempt := range attempts {
+		if attempt > 0 {
+			if ops, err = z.left(ctx, dir, ops); err != nil {
+				return err
+			}
+			if len(ops) == 0 {
+				return nil
+			}
+		}
+		all := ops
+		if z.fence != nil {
+			all = append([]zk.Op{z.fence.Op()}, ops...)
+		}
+		err = z.conn.Multi(ctx, all...)
+		var failed *zk.OpError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &failed):
+			if failed.Op.Kind == zk.OpCheck {
+				return err // another leads
+			}
+			if failed.Op.Kind == zk.OpCreate && errors.Is(err, zk.ErrNoNode) {
+				if err := z.conn.Create(ctx, dir, nil); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+					return err
+				}
+			} else if !errors.Is(err, zk.ErrNoNode) && !errors.Is(err, zk.ErrNodeExists) {
+				return err
+			}
+		case errors.Is(err, zk.ErrUncertain):
+			timer := time.NewTimer(20 * time.Millisecond << min(attempt, 6))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	return err
+}
+
+// left returns those of ops that there is still something to do for.
+func (z *ZooKeeper) left(ctx context.Context, dir string, ops []zk.Op) ([]zk.Op, error) {
+	names, _, err := z.conn.Children(ctx, dir)
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, name := range names {
+		there[path.Join(dir, name)] = true
+	}
+	var left []zk.Op
+	for _, op := range ops {
+		if op.Kind == zk.OpCreate && !there[op.Path] || op.Kind == zk.OpDelete && there[op.Path] {
+			left = append(left, op)
+		}
+	}
+	return left, nil
+}

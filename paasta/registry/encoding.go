@@ -1,0 +1,204 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of what is believed. They are far above what nerve or we write.
+const (
+	maxText   = 64 << 10 // bytes of an entry
+	maxName   = 255
+	maxLabels = 100
+	maxLabel  = 1024 // bytes of a key, a value
+	maxWeight = 256  // HAProxy's
+)
+
+// wire is the JSON in nerve's key order.
+type wire struct {
+	Host          string            `json:"host"`
+	Port          int               `json:"port"`
+	Name          string            `json:"name,omitempty"`
+	Weight        int               `json:"weight"`
+	ServerOptions string            `json:"haproxy_server_options,omitempty"`
+	Labels        map[string]string `json:"labels,omitempty"`
+}
+
+// Encode returns the text of e, nerve's JSON: compact, keys in nerve's order,
+// labels sorted, the weight always written. Equal entries give equal bytes, in
+// every release.
+func Encode(e Entry) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(wire{e.Host, e.Port, e.Name, e.Weight, e.ServerOptions, e.Labels}); err != nil {
+		panic(err) // strings and numbers can always be written
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// Decode reads the text of an entry, whoever wrote it. What it accepts passes
+// Check; a missing weight is 10 and a port may be text. Unknown keys are
+// ignored, since nerve may learn new ones.
+func Decode(text []byte) (Entry, error) {
+	if len(text) > maxText {
+		return Entry{}, fmt.Errorf("%d bytes are too long for an entry", len(text))
+	}
+	if !utf8.Valid(text) {
+		return Entry{}, errors.New("entry is not UTF-8")
+	}
+	var keys map[string]json.RawMessage // a struct would also take "HOST"
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return Entry{}, fmt.Errorf("entry is no JSON object: %w", err)
+	}
+	e := Entry{Weight: DefaultWeight}
+	var labels map[string]*string
+	err := errors.Join(
+		value(keys, "host", &e.Host),
+		number(keys, "port", &e.Port),
+		value(keys, "name", &e.Name),
+		number(keys, "weight", &e.Weight),
+		value(keys, "haproxy_server_options", &e.ServerOptions),
+		value(keys, "labels", &labels))
+	if err != nil {
+		return Entry{}, err
+	}
+	for key, label := range labels {
+		if e.Labels == nil {
+			e.Labels = map[string]string{}
+		}
+		e.Labels[key] = ""
+		if label != nil {
+			e.Labels[key] = *label
+		}
+	}
+	if err := Check(e); err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// value reads one key; absent and null leave to as it is.
+func value(keys map[string]json.RawMessage, key string, to any) error {
+	text, ok := keys[key]
+	if !ok || string(text) == "null" {
+		return nil
+	}
+	if err := json.Unmarshal(text, to); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
+}
+
+// number reads a whole number, be it written as 1, "1" or 1.0.
+func number(keys map[string]json.RawMessage, key string, to *int) error {
+	text, ok := keys[key]
+	if !ok || string(text) == "null" {
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(text, &s); err != nil {
+		s = strings.TrimSuffix(string(text), ".0")
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return fmt.Errorf("%s: %.40q is no whole number", key, text)
+	}
+	*to = n
+	return nil
+}
+
+// Check says what is wrong with an entry, whose parts end up in a config: host
+// must be an address or a host name, port and weight in range, and no text may
+// hold control characters; a name holds no spaces either.
+func Check(e Entry) error {
+	if !isHost(e.Host) {
+		return fmt.Errorf("host %.80q is neither an address nor a host name", e.Host)
+	}
+	if e.Port < 1 || e.Port > 65535 {
+		return fmt.Errorf("port %d is not in 1..65535", e.Port)
+	}
+	if e.Weight < 0 || e.Weight > maxWeight {
+		return fmt.Errorf("weight %d is not in 0..%d", e.Weight, maxWeight)
+	}
+	if len(e.Name) > maxName || strings.ContainsFunc(e.Name, unicode.IsSpace) || !isText(e.Name) {
+		return fmt.Errorf("name %.80q holds spaces or control characters, or is too long", e.Name)
+	}
+	if len(e.ServerOptions) > maxLabel || !isText(e.ServerOptions) {
+		return fmt.Errorf("haproxy_server_options %.80q holds control characters or is too long", e.ServerOptions)
+	}
+	if len(e.Labels) > maxLabels {
+		return fmt.Errorf("%d labels are more than %d", len(e.Labels), maxLabels)
+	}
+	for key, label := range e.Labels {
+		if len(key) > maxLabel || len(label) > maxLabel || !isText(key) || !isText(label) {
+			return fmt.Errorf("label %.80q: %.80q holds control characters or is too long", key, label)
+		}
+	}
+	return nil
+}
+
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+func isHost(s string) bool {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Zone() == ""
+	}
+	if len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range []byte(label) {
+			if r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// pathPrefix begins the names of path-encoded nodes.
+const pathPrefix = "base64_"
+
+// NodeName returns the name of e's path-encoded node:
+// base64_<length>_<URL-safe base64 of the JSON>_0000000000. The sequence is
+// always the same one, so that equal entries are one node.
+func NodeName(e Entry) string {
+	b := base64.URLEncoding.EncodeToString(Encode(e))
+	return pathPrefix + strconv.Itoa(len(b)) + "_" + b + "_0000000000"
+}
+
+// decodeName reads a path-encoded name; ok is false when name is none, and its
+// node's data must be read.
+func decodeName(name string) (text []byte, ok bool) {
+	rest, ok := strings.CutPrefix(name, pathPrefix)
+	if !ok {
+		return nil, false
+	}
+	digits, rest, ok := strings.Cut(rest, "_")
+	if !ok {
+		return nil, false
+	}
+	length, err := strconv.Atoi(digits)
+	if err != nil || length < 0 || length >= len(rest) || rest[length] != '_' {
+		return nil, false
+	}
+	if strings.Trim(rest[length+1:], "0123456789") != "" {
+		return nil, false
+	}
+	text, err = base64.URLEncoding.Strict().DecodeString(rest[:length])
+	return text, err == nil
+}

@@ -1,0 +1,297 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/zk"
+)
+
+// ZooKeeper is the Registry below Root.
+type ZooKeeper struct {
+	conn    *zk.Conn
+	fence   *zk.Fence
+	watched *watched
+}
+
+// watched is who wants to hear of which registration.
+type watched struct {
+	mu    sync.Mutex
+	wakes map[string]map[chan<- struct{}]int
+}
+
+var _ Registry = (*ZooKeeper)(nil)
+
+// NewZooKeeper returns the registry in the ZooKeeper of conn.
+func NewZooKeeper(conn *zk.Conn) *ZooKeeper {
+	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string]map[chan<- struct{}]int{}}}
+}
+
+// Fenced returns the same registry for a leader: Apply fails with
+// zk.ErrNoNode or zk.ErrBadVersion, and changes nothing, once f is not the
+// leader's any more.
+func (z *ZooKeeper) Fenced(f zk.Fence) *ZooKeeper {
+	fenced := *z
+	fenced.fence = &f
+	return &fenced
+}
+
+// readers is how many data reads of one List are under way at a time.
+const readers = 32
+
+// List reads the entries of a registration. Path-encoded nodes cost one read
+// for all; nodes of nerve's other form one each, every time, because nerve
+// changes them in place.
+func (z *ZooKeeper) List(ctx context.Context, registration string) (Set, error) {
+	dir, err := znode(registration)
+	if err != nil {
+		return Set{}, err
+	}
+	names, version, err := z.names(ctx, registration, dir)
+	if err != nil {
+		return Set{}, err
+	}
+	set := Set{Version: version, Bad: map[string]error{}}
+	var plain []string
+	for _, name := range names {
+		text, ok := decodeName(name)
+		if !ok {
+			plain = append(plain, name)
+			continue
+		}
+		p := path.Join(dir, name)
+		e, err := Decode(text)
+		if err != nil {
+			set.Bad[p] = err
+			continue
+		}
+		set.Nodes = append(set.Nodes, Node{Entry: e, Path: p})
+	}
+	if err := z.read(ctx, dir, plain, &set); err != nil {
+		return Set{}, err
+	}
+	Sort(set.Nodes)
+	if err := z.date(ctx, &set); err != nil {
+		return Set{}, err
+	}
+	return set, nil
+}
+
+// names lists the children of dir, and sets a watch for all who asked for one.
+func (z *ZooKeeper) names(ctx context.Context, registration, dir string) ([]string, int64, error) {
+	var names []string
+	var stat zk.Stat
+	var err error
+	wakes := z.watched.of(registration)
+	if len(wakes) == 0 {
+		names, stat, err = z.conn.Children(ctx, dir)
+	}
+	for _, wake := range wakes {
+		// All but the first are without a watch of their own in ZooKeeper.
+		if names, stat, err = z.conn.WatchChildren(ctx, dir, wake); err != nil && !errors.Is(err, zk.ErrNoNode) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, zk.ErrNoNode):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, fmt.Errorf("list %s: %w", registration, err)
+	}
+	return names, stat.Pzxid, nil
+}
+
+// read adds the nodes whose entry is their data.
+func (z *ZooKeeper) read(ctx context.Context, dir string, names []string, set *Set) error {
+	if len(names) == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for _, name := range names {
+		g.Go(func() error {
+			p := path.Join(dir, name)
+			text, stat, err := z.conn.Get(ctx, p)
+			if errors.Is(err, zk.ErrNoNode) {
+				return nil // it went after it was listed
+			}
+			if err != nil {
+				return err
+			}
+			e, err := Decode(text)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				set.Bad[p] = err
+				return nil
+			}
+			set.Nodes = append(set.Nodes, Node{e, p, stat.Czxid})
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// date reads the creation order of nodes that share host and port.
+func (z *ZooKeeper) date(ctx context.Context, set *Set) error {
+	same := func(i, j int) bool {
+		return j >= 0 && j < len(set.Nodes) && set.Nodes[i].Host == set.Nodes[j].Host && set.Nodes[i].Port == set.Nodes[j].Port
+	}
+	gone := map[string]bool{}
+	for i, n := range set.Nodes {
+		if n.Czxid != 0 || !same(i, i-1) && !same(i, i+1) {
+			continue
+		}
+		_, stat, err := z.conn.Get(ctx, n.Path)
+		switch {
+		case errors.Is(err, zk.ErrNoNode):
+			gone[n.Path] = true
+		case err != nil:
+			return err
+		}
+		set.Nodes[i].Czxid = stat.Czxid
+	}
+	set.Nodes = slices.DeleteFunc(set.Nodes, func(n Node) bool { return gone[n.Path] })
+	return nil
+}
+
+// Registrations lists the registrations that exist, sorted.
+func (z *ZooKeeper) Registrations(ctx context.Context) ([]string, error) {
+	names, _, err := z.conn.Children(ctx, Root)
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return nil, fmt.Errorf("list registrations: %w", err)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		_, err := paasta.ParseRegistration(name)
+		return err != nil
+	})
+	slices.Sort(names)
+	return names, nil
+}
+
+// Watch sends on wake when List might answer differently; see Registry.
+func (z *ZooKeeper) Watch(ctx context.Context, registration string, wake chan<- struct{}) error {
+	if _, err := znode(registration); err != nil {
+		return err
+	}
+	z.watched.add(ctx, registration, wake)
+	z.conn.Sessions(ctx, wake)
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (w *watched) add(ctx context.Context, registration string, wake chan<- struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wakes[registration] == nil {
+		w.wakes[registration] = map[chan<- struct{}]int{}
+	}
+	w.wakes[registration][wake]++
+	context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.wakes[registration][wake]--; w.wakes[registration][wake] == 0 {
+			delete(w.wakes[registration], wake)
+		}
+		if len(w.wakes[registration]) == 0 {
+			delete(w.wakes, registration)
+		}
+	})
+}
+
+func (w *watched) of(registration string) []chan<- struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var wakes []chan<- struct{}
+	for wake := range w.wakes[registration] {
+		wakes = append(wakes, wake)
+	}
+	return wakes
+}
+
+// Ephemeral keeps e registered with an ephemeral node until ctx ends, through
+// lost sessions and whatever else removes the node, and then takes it out. It
+// returns nil; what goes wrong in between is told to failed, once a change, and
+// tried again with back-off. Two nodes for one host:port are no harm for a
+// moment, so to change an entry start the new one before ending the old.
+func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry, failed func(error)) error {
+	dir, err := znode(registration)
+	if err != nil {
+		return err
+	}
+	if err := Check(e); err != nil {
+		return fmt.Errorf("register %s: %w", registration, err)
+	}
+	p := path.Join(dir, NodeName(e))
+	wake := make(chan struct{}, 1)
+	z.conn.Sessions(ctx, wake)
+	defer z.withdraw(ctx, p)
+	const first = 50 * time.Millisecond
+	pause, said := first, ""
+	for {
+		wait := z.conn.SessionTimeout()
+		if err := z.keep(ctx, p, Encode(e), wake); err == nil {
+			pause, said = first, ""
+		} else if ctx.Err() == nil {
+			wait, pause = pause, min(2*pause, 5*time.Second)
+			if text := err.Error(); text != said && failed != nil {
+				failed(fmt.Errorf("register %s at %s:%d: %w", registration, e.Host, e.Port, err))
+				said = text
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// keep makes the node if it is not there or another session's, and watches it.
+func (z *ZooKeeper) keep(ctx context.Context, p string, text []byte, wake chan<- struct{}) error {
+	_, stat, err := z.conn.WatchData(ctx, p, wake)
+	if err == nil && stat.EphemeralOwner == z.conn.SessionID() {
+		return nil
+	}
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return err
+	}
+	return z.conn.CreateEphemeral(ctx, p, text)
+}
+
+func (z *ZooKeeper) withdraw(ctx context.Context, p string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_, stat, err := z.conn.Get(ctx, p)
+	if err == nil && stat.EphemeralOwner == z.conn.SessionID() {
+		// If this fails the node goes with the session.
+		_ = z.conn.Delete(ctx, p, -1)
+	}
+}
+
+func znode(registration string) (string, error) {
+	if _, err := paasta.ParseRegistration(registration); err != nil {
+		return "", err
+	}
+	if strings.ContainsFunc(registration, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", fmt.Errorf("registration %q holds control characters", registration)
+	}
+	return path.Join(Root, registration), nil
+}
