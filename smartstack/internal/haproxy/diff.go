@@ -1,0 +1,194 @@
+package haproxy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// An Op is what a Command does to a server.
+type Op int
+
+// The ops.
+const (
+	Add    Op = iota // make a new server and let it take traffic
+	Ready            // let a leaving server take traffic again
+	Weigh            // change the weight; 0 drains
+	Remove           // take no new requests; Delete follows once its sessions are gone
+	Delete           // forget it; refused while it has sessions
+	Kick             // end its sessions
+)
+
+func (o Op) String() string {
+	return [...]string{"add", "ready", "weigh", "remove", "delete", "kick"}[o]
+}
+
+// A Command is one change at run time.
+type Command struct {
+	Op      Op
+	Backend string
+	Server  Server
+	line    string // of Add
+}
+
+func (c Command) String() string {
+	return fmt.Sprintf("%s %s/%s weight %d", c.Op, c.Backend, c.Server.Name, c.Server.Weight)
+}
+
+// Lines returns the command in HAProxy's words, in order.
+func (c Command) Lines() []string {
+	name := word(c.Backend) + "/" + word(c.Server.Name)
+	set := "set server " + name + " "
+	weigh := []string{set + "weight " + fmt.Sprint(c.Server.Weight), set + "state " + state(c.Server.Weight)}
+	switch c.Op {
+	case Add:
+		return []string{"add server " + name + " " + c.line, "enable health " + name, set + "state " + state(c.Server.Weight)}
+	case Ready, Weigh:
+		return weigh
+	case Remove:
+		return []string{set + "state maint"}
+	case Delete:
+		return []string{"del server " + name}
+	case Kick:
+		return []string{"shutdown sessions server " + name}
+	}
+	panic(fmt.Sprintf("haproxy: no such op: %d", c.Op))
+}
+
+func state(weight int) string {
+	if weight == 0 {
+		return "drain"
+	}
+	return "ready"
+}
+
+// A Change is the way from one config to another: Reload says why it takes a
+// reload, and is empty when Commands are enough; a change that is empty in both
+// is none.
+type Change struct {
+	Reload   []string
+	Commands []Command
+	// Waiting is how many servers cannot be added yet, since HAProxy is still
+	// deleting another of the same name.
+	Waiting int
+}
+
+// Empty tells whether there is nothing to do.
+func (c Change) Empty() bool { return len(c.Reload) == 0 && len(c.Commands) == 0 }
+
+// Diff returns the way from old, what runs, to want. Only membership changes at
+// run time; everything else is a reload, and then the commands are left out,
+// since the new process reads everything from its file.
+func Diff(old, want Config) Change {
+	var c Change
+	if old.Global != want.Global {
+		c.Reload = append(c.Reload, "global settings changed")
+	}
+	if old.Custom != want.Custom {
+		c.Reload = append(c.Reload, "custom_config changed")
+	}
+	have := make(map[string]Service, len(old.Services))
+	for _, s := range old.Services {
+		have[s.Name] = s
+	}
+	services := slices.Clone(want.Services)
+	slices.SortFunc(services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	for _, s := range services {
+		was, ok := have[s.Name]
+		delete(have, s.Name)
+		if !ok {
+			c.Reload = append(c.Reload, s.Name+" is new")
+			continue
+		}
+		c.merge(DiffService(RenderService(was), RenderService(s)))
+	}
+	for _, s := range old.Services {
+		if _, gone := have[s.Name]; gone {
+			c.Reload = append(c.Reload, s.Name+" is gone")
+		}
+	}
+	if len(c.Reload) > 0 {
+		c.Commands = nil
+	}
+	return c
+}
+
+func (c *Change) merge(more Change) {
+	c.Reload = append(c.Reload, more.Reload...)
+	c.Commands = append(c.Commands, more.Commands...)
+	c.Waiting += more.Waiting
+}
+
+// DiffService is Diff for one service that is in both configs.
+func DiffService(old, want Section) Change {
+	var c Change
+	if old.Structure != want.Structure {
+		c.Reload = append(c.Reload, want.Service.Name+" changed")
+		return c
+	}
+	have := make(map[string]Backend, len(old.Service.Backends))
+	for _, b := range old.Service.Backends {
+		have[b.Name] = b
+	}
+	for _, b := range want.Service.Backends {
+		c.merge(diffBackend(old.Service, want.Service, have[b.Name], b))
+	}
+	if len(c.Reload) > 0 {
+		c.Commands = nil
+	}
+	return c
+}
+
+func diffBackend(oldService, service Service, old, want Backend) Change {
+	var c Change
+	have := make(map[string]Server, len(old.Servers))
+	serving := 0
+	for _, s := range old.Servers {
+		have[s.Name] = s
+		if !s.Leaving {
+			serving++
+		}
+	}
+	servers := slices.Clone(want.Servers)
+	slices.SortFunc(servers, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
+	replaced, joined := 0, 0
+	for _, s := range servers {
+		was, ok := have[s.Name]
+		delete(have, s.Name)
+		same := was.Addr == s.Addr && was.ID == s.ID && string(serverOptions(oldService, was.Options)) == string(serverOptions(service, s.Options))
+		switch {
+		case !ok:
+			joined++
+			c.Commands = append(c.Commands, Command{Add, want.Name, s, ServerLine(service, s)})
+		case same && was.Leaving:
+			c.Commands = append(c.Commands, Command{Ready, want.Name, s, ""})
+		case same && was.Weight != s.Weight:
+			c.Commands = append(c.Commands, Command{Weigh, want.Name, s, ""})
+		case same:
+		case was.Leaving:
+			c.Waiting++
+		default:
+			// One server cannot have other options: it goes, and comes again.
+			replaced++
+			c.Waiting++
+			c.Commands = append(c.Commands, Command{Remove, want.Name, was, ""})
+		}
+	}
+	var leave []string
+	for name, s := range have {
+		if !s.Leaving {
+			leave = append(leave, name)
+		}
+	}
+	slices.Sort(leave)
+	for _, name := range leave {
+		c.Commands = append(c.Commands, Command{Remove, want.Name, have[name], ""})
+	}
+	switch {
+	case !service.Dynamic() && joined+len(leave)+replaced > 0:
+		c.Reload = append(c.Reload, fmt.Sprintf("%s changed, and balance %s takes no servers at run time", want.Name, service.Balance))
+	case replaced*2 > serving:
+		c.Reload = append(c.Reload, fmt.Sprintf("options of %d of %d servers of %s changed", replaced, serving, want.Name))
+	}
+	return c
+}

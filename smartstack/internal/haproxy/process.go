@@ -1,0 +1,264 @@
+package haproxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Process is the HAProxy on this host. It belongs to nobody: it is a daemon
+// in a session of its own, which a restarted agent finds again by its socket.
+type Process struct {
+	Binary string // path or name
+	Dir    string // holds haproxy.cfg, haproxy.pid, haproxy.sock and server-state
+}
+
+// Paths in Dir.
+func (p Process) config() string  { return filepath.Join(p.Dir, "haproxy.cfg") }
+func (p Process) pidFile() string { return filepath.Join(p.Dir, "haproxy.pid") }
+
+// Socket is where the runtime API listens.
+func (p Process) Socket() string { return filepath.Join(p.Dir, "haproxy.sock") }
+
+// StateFile is what a new process reads server states from.
+func (p Process) StateFile() string { return filepath.Join(p.Dir, "server-state") }
+
+// Runtime returns the runtime API of the process.
+func (p Process) Runtime() Runtime { return Runtime{Socket: p.Socket()} }
+
+// A ConfigError is HAProxy's refusal of a config or of a start.
+type ConfigError struct {
+	Did    string // "check config", "start"
+	Output string // alerts, one a line
+}
+
+func (e *ConfigError) Error() string { return "haproxy: " + e.Did + ": " + e.Output }
+
+// Check asks HAProxy whether it would accept config. A refusal is a
+// *ConfigError.
+func (p Process) Check(ctx context.Context, config []byte) error {
+	f, err := os.CreateTemp(p.Dir, ".check-*.cfg")
+	if err != nil {
+		return fmt.Errorf("check haproxy config: %w", err)
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.Write(config); err != nil {
+		return errors.Join(fmt.Errorf("check haproxy config: %w", err), f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("check haproxy config: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return p.run(ctx, "check config", "-c", "-f", f.Name())
+}
+
+// Write puts config where the next start reads it, all or nothing.
+func (p Process) Write(config []byte) error { return WriteFile(p.config(), config, 0o600) }
+
+// Written reads what Write wrote last.
+func (p Process) Written() ([]byte, error) { return os.ReadFile(p.config()) }
+
+// Start starts a process from the written config and returns its pid. With
+// old, a running process, the new one takes over its listeners and then tells it
+// to finish; without, it begins from nothing.
+func (p Process) Start(ctx context.Context, old int) (int, error) {
+	args := []string{"-D", "-f", p.config(), "-p", p.pidFile()}
+	if old != 0 {
+		args = append(args, "-x", p.Socket(), "-sf", strconv.Itoa(old))
+	}
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	if err := p.run(ctx, "start", args...); err != nil {
+		return 0, err
+	}
+	pid, err := p.pid()
+	if err != nil {
+		return 0, fmt.Errorf("start haproxy: it wrote no pid: %w", err)
+	}
+	return pid, nil
+}
+
+// KeepHealth writes the states of the servers of process pid for the next
+// start; without a process it removes what an earlier one left.
+func (p Process) KeepHealth(ctx context.Context, pid int) error {
+	var states []ServerState
+	if pid != 0 {
+		var err error
+		if states, err = p.Runtime().ServerStates(ctx, pid, ""); err != nil {
+			return errors.Join(fmt.Errorf("read server states: %w", err), p.KeepHealth(ctx, 0))
+		}
+	}
+	return WriteFile(p.StateFile(), CarryOver(states), 0o600)
+}
+
+// run runs haproxy in a session of its own, so that a signal to the agent's
+// process group does not reach it.
+func (p Process) run(ctx context.Context, did string, args ...string) error {
+	cmd := exec.CommandContext(ctx, p.Binary, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.WaitDelay = time.Second
+	// A file, not a pipe: the daemon keeps its stderr for a moment, and we must
+	// not wait for it.
+	out, err := os.CreateTemp(p.Dir, ".haproxy-*.out")
+	if err != nil {
+		return fmt.Errorf("haproxy: %s: %w", did, err)
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("haproxy: %s: %w", did, ctx.Err())
+	case errors.As(err, &exit):
+		text, readErr := os.ReadFile(out.Name())
+		if readErr != nil {
+			return fmt.Errorf("haproxy: %s: %w", did, errors.Join(err, readErr))
+		}
+		return &ConfigError{did, alerts(text, err)}
+	default:
+		return fmt.Errorf("haproxy: %s: %w", did, err)
+	}
+}
+
+// alerts returns the lines of HAProxy's output that say what is wrong.
+func alerts(out []byte, err error) string {
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "[ALERT]") {
+			_, text, _ := strings.Cut(line, " : ")
+			lines = append(lines, strings.TrimSpace(text))
+		}
+	}
+	if len(lines) == 0 {
+		return strings.TrimSpace(err.Error() + "\n" + string(bytes.TrimSpace(out[max(0, len(out)-1000):])))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (p Process) pid() (int, error) {
+	text, err := os.ReadFile(p.pidFile())
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// Version asks the binary.
+func (p Process) Version(ctx context.Context) (Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, p.Binary, "-v").Output()
+	if err != nil {
+		return Info{}, fmt.Errorf("%s -v: %w", p.Binary, err)
+	}
+	_, rest, ok := strings.Cut(string(out), "version ")
+	if !ok {
+		return Info{}, fmt.Errorf("%s -v: says %q, which is no HAProxy", p.Binary, out)
+	}
+	version, _, _ := strings.Cut(rest, " ")
+	return Info{Version: version}, nil
+}
+
+// Running finds the process that serves now: the one behind the socket. ok is
+// false when there is none.
+func (p Process) Running(ctx context.Context) (in Info, ok bool, err error) {
+	in, err = p.Runtime().Info(ctx)
+	switch {
+	case err == nil && in.PID != 0 && !in.Stopping:
+		return in, true, nil
+	case err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
+		return Info{}, false, nil
+	}
+	return Info{}, false, err
+}
+
+// All lists the processes that run from our config, old ones among them.
+func (p Process) All() []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	config := []byte("\x00-f\x00" + p.config() + "\x00")
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		cmdline, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if err == nil && bytes.Contains(cmdline, config) && bytes.Contains(cmdline, []byte("\x00-D\x00")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Gone returns a channel that is closed once process pid has ended, whoever its
+// parent is, or ctx has.
+func Gone(ctx context.Context, pid int) <-chan struct{} {
+	gone := make(chan struct{})
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil { // ESRCH: it has ended already
+		close(gone)
+		return gone
+	}
+	go func() {
+		defer close(gone)
+		defer unix.Close(fd)
+		for ctx.Err() == nil {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 500)
+			if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}()
+	return gone
+}
+
+// Stop ends every process of ours, at once. Only tests and "paasta smartstack
+// stop" want that.
+func (p Process) Stop(ctx context.Context) error {
+	for _, pid := range p.All() {
+		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("stop haproxy %d: %w", pid, err)
+		}
+		select {
+		case <-Gone(ctx, pid):
+		case <-time.After(2 * time.Second):
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("kill haproxy %d: %w", pid, err)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// WriteFile replaces the file at path in one step.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(f.Name(), path)
+}

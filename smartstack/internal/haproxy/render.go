@@ -1,0 +1,379 @@
+package haproxy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Render returns the text of haproxy.cfg. Equal configs give equal text, in
+// whatever order their services and servers come, so a caller may compare texts
+// to see whether anything changed.
+func Render(c Config) []byte {
+	sections := make([]Section, len(c.Services))
+	for i, s := range c.Services {
+		sections[i] = RenderService(s)
+	}
+	return Assemble(c.Global, c.Custom, sections)
+}
+
+// A Section is a service as text.
+type Section struct {
+	Service   Service
+	Text      []byte // all of it
+	Structure string // all but the server lines: what only a reload changes
+}
+
+// RenderService returns the section of one service, which ends with a newline.
+func RenderService(s Service) Section {
+	w := &writer{}
+	w.service(s)
+	return Section{Service: s, Text: w.text.Bytes(), Structure: w.structure.String()}
+}
+
+// Assemble puts rendered services together to a whole config.
+func Assemble(g Global, custom string, sections []Section) []byte {
+	sections = slices.Clone(sections)
+	slices.SortFunc(sections, func(a, b Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
+	size := 4096 + len(custom)
+	for _, s := range sections {
+		size += len(s.Text)
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	b.WriteString("# Written by paasta smartstack. What is changed here is lost; an operator's own sections go into custom_config.\n")
+	global(b, g, StructureHash(g, custom, sections))
+	for _, s := range sections {
+		b.Write(s.Text)
+	}
+	if custom != "" {
+		b.WriteString("\n# from custom_config\n")
+		b.WriteString(custom)
+		if !strings.HasSuffix(custom, "\n") {
+			b.WriteByte('\n')
+		}
+	}
+	return b.Bytes()
+}
+
+// StructureHash names all that only a reload changes. A running HAProxy tells
+// it (Info.Structure), so that an agent that starts knows whether the one it
+// adopts is up to date.
+func StructureHash(g Global, custom string, sections []Section) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%+v\n%d %s\n", g, len(custom), custom)
+	sections = slices.Clone(sections)
+	slices.SortFunc(sections, func(a, b Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
+	for _, s := range sections {
+		fmt.Fprintf(h, "%d %s\n", len(s.Structure), s.Structure)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+func global(b *bytes.Buffer, g Global, hash string) {
+	line := func(format string, args ...any) { fmt.Fprintf(b, "\t"+format+"\n", args...) }
+	b.WriteString("\nglobal\n")
+	line("description %s", quote(describe+hash))
+	line("stats socket %s mode 600 level admin expose-fd listeners", quote(g.Socket))
+	line("stats timeout 1m")
+	line("maxconn %d", g.MaxConn)
+	line("hard-stop-after %s", ms(g.HardStop))
+	line("spread-checks 50")
+	line("tune.bufsize 32768")
+	if g.StateFile != "" {
+		line("server-state-file %s", quote(g.StateFile))
+	}
+	if g.LogSocket != "" {
+		line("log %s format raw local0 info", quote(g.LogSocket))
+	}
+	b.WriteString("\ndefaults\n")
+	line("mode http")
+	line("timeout connect 200ms")
+	line("timeout client 1s")
+	line("timeout server 1s")
+	line("timeout queue 1s")
+	line("timeout tarpit 60s")
+	line("retries 1")
+	line("option redispatch 1")
+	line("option accept-invalid-http-request")
+	line("option dontlognull")
+	if g.LogSocket != "" {
+		line("log global")
+	}
+	if g.StateFile != "" {
+		line("load-server-state-from-file global")
+	}
+	if g.StatsListen.IsValid() {
+		b.WriteString("\nlisten stats\n")
+		line("bind %s", g.StatsListen)
+		line("no log")
+		line("stats enable")
+		line("stats uri /")
+		line("stats refresh 1m")
+		line("stats show-node")
+	}
+}
+
+const describe = "paasta smartstack "
+
+// writer writes a section twice: whole, and without its server lines.
+type writer struct {
+	text      bytes.Buffer
+	structure strings.Builder
+}
+
+func (w *writer) line(words ...string) {
+	text := "\t" + strings.Join(words, " ") + "\n"
+	w.text.WriteString(text)
+	w.structure.WriteString(text)
+}
+
+func (w *writer) head(kind, name string) {
+	text := "\n" + kind + " " + word(name) + "\n"
+	w.text.WriteString(text)
+	w.structure.WriteString(text)
+}
+
+func (w *writer) service(s Service) {
+	if s.Cache != nil && s.Mode == ModeHTTP {
+		w.head("cache", s.Name)
+		w.line("total-max-size", strconv.Itoa(cacheMB))
+		w.line("max-object-size", strconv.Itoa(s.Cache.MaxObjectKB*1024))
+		w.line("max-age", strconv.Itoa(int(s.Cache.MaxAge.Seconds())))
+	}
+	if len(s.Bind) > 0 {
+		w.frontend(s)
+	}
+	for _, b := range s.Backends {
+		w.backend(s, b)
+	}
+}
+
+func (w *writer) frontend(s Service) {
+	w.head("frontend", s.Name)
+	binds := slices.Clone(s.Bind)
+	slices.SortFunc(binds, func(a, b netip.AddrPort) int { return a.Compare(b) })
+	for _, b := range binds {
+		w.line("bind", b.String())
+	}
+	w.mode(s)
+	w.line("timeout client", ms(s.TimeoutClient))
+	if s.LogFormat != "" {
+		w.line("log-format", s.LogFormat)
+	}
+	w.fault(s)
+	if s.Mode == ModeHTTP {
+		if s.CallerMap != "" {
+			// Set always, so that nobody claims to be somebody else.
+			w.line("http-request set-var(txn.caller)", quote("src,map_ip("+s.CallerMap+",0)"))
+			w.line("http-request set-header X-Smartstack-Origin", `"%[var(txn.caller)]"`)
+		}
+		if p := s.ProxiedThrough; p != "" {
+			// Straight to the service: its status, what comes from the proxy itself,
+			// and everything while no proxy is up.
+			w.line("acl is_status_request path", quote(s.Check.Path))
+			w.line("acl request_from_proxy req.hdr(X-Smartstack-Source) -m beg -i", quote(p))
+			w.line("acl proxy_is_up nbsrv(" + word(p) + ") gt 0")
+			w.line("http-request set-header X-Smartstack-Destination", quoteFormat(s.Name), "if !is_status_request !request_from_proxy proxy_is_up")
+			w.line("use_backend", word(p), "if !is_status_request !request_from_proxy proxy_is_up")
+		}
+	}
+	if len(s.Backends) > 1 {
+		// A wider location takes over when all that is nearer is down or has neither
+		// connection nor queue slots left. (connslots also counts draining servers,
+		// nbsrv does not know about slots.)
+		for i, b := range s.Backends {
+			name := word(b.Name)
+			w.line("acl", fmt.Sprintf("usable_%d", i), "nbsrv("+name+") gt 0")
+			w.line("acl", fmt.Sprintf("slots_%d", i), "connslots("+name+") gt 0")
+			w.line("use_backend", name, fmt.Sprintf("if usable_%d slots_%d", i, i))
+		}
+		for i, b := range s.Backends {
+			w.line("use_backend", word(b.Name), fmt.Sprintf("if usable_%d", i))
+		}
+	}
+	w.line("default_backend", word(s.Name))
+}
+
+func (w *writer) mode(s Service) {
+	w.line("mode", s.Mode)
+	if s.Mode == ModeHTTP {
+		// One request a connection unless asked otherwise: a reload or a drain then
+		// never meets a connection that idles between two requests.
+		if s.KeepAlive {
+			w.line("option http-keep-alive")
+		} else {
+			w.line("option httpclose")
+		}
+	}
+}
+
+func (w *writer) fault(s Service) {
+	f := s.Fault
+	if f.Drop {
+		w.line("tcp-request content reject")
+		return
+	}
+	if f.Delay > 0 {
+		w.line("tcp-request inspect-delay", ms(f.Delay))
+		if f.Percent < 100 {
+			// Drawn once a connection: the rules are run again for each packet.
+			w.line("tcp-request content set-var(txn.delayed) rand(10000) unless { var(txn.delayed) -m found }")
+			w.line("tcp-request content accept if { var(txn.delayed) -m int ge", strconv.Itoa(percent(f.Percent)), "}")
+		}
+		w.line("tcp-request content accept if WAIT_END")
+	}
+	switch {
+	case f.Error != 0 && s.Mode == ModeHTTP:
+		w.line("http-request return status", strconv.Itoa(f.Error), "if TRUE")
+	case f.Error != 0:
+		w.line("tcp-request content reject if TRUE")
+	}
+}
+
+func (w *writer) backend(s Service, b Backend) {
+	w.head("backend", b.Name)
+	w.mode(s)
+	w.line("balance", s.Balance)
+	if s.Balance == "source" || s.Balance == "uri" {
+		w.line("hash-type consistent") // the other one refuses servers at run time
+	}
+	w.line("retries", strconv.Itoa(s.Retries))
+	w.line("timeout connect", ms(s.TimeoutConnect))
+	w.line("timeout server", ms(s.TimeoutServer))
+	w.line("timeout queue", ms(s.TimeoutServer))
+	w.line("timeout check", ms(s.Check.Timeout))
+	if s.Mode == ModeHTTP {
+		w.requests(s)
+	}
+	w.check(s.Check)
+	servers := slices.Clone(b.Servers)
+	slices.SortFunc(servers, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
+	for _, srv := range servers {
+		if srv.Leaving {
+			continue
+		}
+		w.text.WriteString("\tserver ")
+		w.text.WriteString(word(srv.Name))
+		w.text.WriteByte(' ')
+		w.text.WriteString(ServerLine(s, srv))
+		w.text.WriteByte('\n')
+	}
+}
+
+// requests writes what a backend does with HTTP requests.
+func (w *writer) requests(s Service) {
+	w.line("http-request tarpit if { req.hdr(X-Ctx-Tarpit) -m sub -i", quote(s.Name), "}")
+	for _, h := range s.Headers {
+		w.line("http-request set-header", word(h.Name), quoteFormat(h.Value))
+	}
+	if s.IsProxy {
+		w.line("http-request set-header X-Smartstack-Source", quoteFormat(s.Name), "unless { path", quote(s.Check.Path), "}")
+	}
+	// The original has one more backend a path, with servers and checks of its
+	// own; this needs none, and such a request spills over to wider locations
+	// like any other. The last rule that matches wins, so the longest is last.
+	for _, e := range slices.Backward(s.Endpoints) {
+		match := "path_beg"
+		if e.Path == "/" {
+			match = "path"
+		}
+		w.line("http-request set-timeout server", ms(e.Timeout), "if {", match, quote(e.Path), "}")
+	}
+	if s.Cache != nil {
+		w.line("http-request cache-use", word(s.Name))
+		w.line("http-response cache-store", word(s.Name))
+	}
+}
+
+func (w *writer) check(c Check) {
+	if c.Mode == ModeTCP {
+		return
+	}
+	w.line("option httpchk")
+	words := []string{"http-check send meth GET uri", quote(c.Path), "ver HTTP/1.1"}
+	for _, h := range c.AllHeaders() {
+		words = append(words, "hdr", word(h.Name), quoteFormat(h.Value))
+	}
+	w.line(words...)
+	w.line("http-check expect status 200-399")
+	if c.BodyExpect != "" {
+		w.line("http-check expect string", quote(c.BodyExpect))
+	}
+}
+
+// AllHeaders returns the headers of a check, with the Host that HTTP/1.1 wants.
+func (c Check) AllHeaders() []Header {
+	for _, h := range c.Headers {
+		if strings.EqualFold(h.Name, "Host") {
+			return c.Headers
+		}
+	}
+	return append([]Header{{"Host", "localhost"}}, c.Headers...)
+}
+
+// ServerLine returns all that follows a server's name, in the file as in "add
+// server" at run time: every option is written out, since the latter ignores
+// default-server.
+func ServerLine(s Service, srv Server) string {
+	b := make([]byte, 0, 160)
+	b = srv.Addr.AppendTo(b)
+	b = append(b, " id "...)
+	b = strconv.AppendInt(b, int64(srv.ID), 10)
+	b = append(b, " weight "...)
+	b = strconv.AppendInt(b, int64(srv.Weight), 10)
+	return string(append(b, serverOptions(s, srv.Options)...))
+}
+
+// serverOptions is what of a server line does not change while it is known.
+func serverOptions(s Service, o Options) []byte {
+	b := make([]byte, 0, 128)
+	add := func(key, value string) {
+		b = append(b, ' ')
+		b = append(b, key...)
+		if value != "" {
+			b = append(b, ' ')
+			b = append(b, value...)
+		}
+	}
+	add("check", "")
+	if s.Check.Mode == ModeHTTPS {
+		add("check-ssl verify none", "")
+	}
+	if s.Check.Port != 0 {
+		add("port", strconv.Itoa(s.Check.Port))
+	}
+	add("inter", ms(s.Check.Every))
+	add("fastinter", ms(s.Check.Fast))
+	add("downinter", ms(s.Check.Fast))
+	add("rise 1 fall 2", "")
+	if s.Mode == ModeHTTP {
+		add("observe layer7", "")
+	} else {
+		add("observe layer4", "")
+	}
+	add("error-limit 1 on-error fastinter", "")
+	maxConn, maxQueue := o.MaxConn, o.MaxQueue
+	if len(s.Backends) > 1 {
+		if maxConn == 0 {
+			maxConn = spillMaxConn
+		}
+		if maxQueue == 0 {
+			maxQueue = spillMaxQueue
+		}
+	}
+	if maxConn > 0 {
+		add("maxconn", strconv.Itoa(maxConn))
+	}
+	if maxQueue > 0 {
+		add("maxqueue", strconv.Itoa(maxQueue))
+	}
+	if o.Backup {
+		add("backup", "")
+	}
+	return b
+}

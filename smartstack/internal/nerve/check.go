@@ -1,0 +1,170 @@
+package nerve
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+// maxBody is how much of an answer a check reads to look for its expected text.
+const maxBody = 1 << 20
+
+// transport dials anew for every check: a kept connection would tell that the
+// service was reachable once. Certificates are not verified, as the original's:
+// a check asks whether the service answers, not who it is.
+var transport = &http.Transport{
+	DisableKeepAlives: true,
+	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+	Proxy:             nil,
+}
+
+// check runs one check. It returns nil when the service passes, else why it
+// does not.
+func check(ctx context.Context, c soaconfig.LocalCheck) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	err := run(ctx, c)
+	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%s: no answer within %v", c.Type, c.Timeout)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Type, err)
+	}
+	return nil
+}
+
+func run(ctx context.Context, c soaconfig.LocalCheck) error {
+	switch c.Type {
+	case "http", "https":
+		return checkHTTP(ctx, c)
+	case "tcp":
+		conn, err := dial(ctx, c)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	case "redis":
+		return checkRedis(ctx, c)
+	case "cmd":
+		return checkCommand(ctx, c)
+	case "noop":
+		return nil
+	}
+	return fmt.Errorf("unknown type of check %q", c.Type)
+}
+
+func dial(ctx context.Context, c soaconfig.LocalCheck) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+}
+
+// checkHTTP passes when the answer has an accepted status (redirects are
+// answers, they are not followed) and its body contains what is expected.
+func checkHTTP(ctx context.Context, c soaconfig.LocalCheck) error {
+	url := c.Type + "://" + net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) + c.URI
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("User-Agent", "paasta-smartstack")
+	for name, value := range c.Headers {
+		req.Header.Set(name, value)
+		if strings.EqualFold(name, "host") {
+			req.Host = value
+		}
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if !c.Accepts(resp.StatusCode) {
+		return fmt.Errorf("GET %s: %s", url, resp.Status)
+	}
+	if c.Expect == "" {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return fmt.Errorf("GET %s: read body: %w", url, err)
+	}
+	if !bytes.Contains(body, []byte(c.Expect)) {
+		return fmt.Errorf("GET %s: the body does not contain %q", url, c.Expect)
+	}
+	return nil
+}
+
+// checkRedis asks PING and then EXISTS, which a proxy cannot answer while the
+// real server behind it is away.
+func checkRedis(ctx context.Context, c soaconfig.LocalCheck) error {
+	conn, err := dial(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	if _, err := io.WriteString(conn, "PING\r\nEXISTS nerve-redis-service-check\r\n"); err != nil {
+		return err
+	}
+	answers := bufio.NewReaderSize(conn, 512)
+	for _, want := range []string{"+PONG", ":"} {
+		line, err := answers.ReadSlice('\n')
+		if err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		if !bytes.HasPrefix(line, []byte(want)) {
+			return fmt.Errorf("answered %q, want %s…", bytes.TrimSpace(line), want)
+		}
+	}
+	return nil
+}
+
+// checkCommand passes when the shell command exits 0. It runs in a process
+// group of its own, which is killed as a whole when the time is up.
+func checkCommand(ctx context.Context, c soaconfig.LocalCheck) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", c.Cmd)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	out := &tail{max: 256}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		if text := strings.TrimSpace(out.String()); text != "" {
+			return fmt.Errorf("%w: %s", err, text)
+		}
+		return err
+	}
+	return nil
+}
+
+// tail keeps the last max bytes written to it.
+type tail struct {
+	max int
+	buf []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - t.max; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.buf) }
