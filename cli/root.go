@@ -17,7 +17,9 @@ type group struct {
 // command is one file with one newX and one line here.
 var groups = []group{
 	{"deploy", "Deploying", []func(*Env) *cobra.Command{}},
-	{"look", "Looking", []func(*Env) *cobra.Command{}},
+	{"look", "Looking", []func(*Env) *cobra.Command{
+		newStatus, newLogs, newInfo, newList, newListClusters,
+	}},
 	{"build", "Building and checking", []func(*Env) *cobra.Command{}},
 	{"local", "Running locally", []func(*Env) *cobra.Command{
 		newPlayground,

@@ -1,0 +1,287 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/api"
+)
+
+type logsFlags struct {
+	selection
+	components []string
+	follow     bool
+	lines      int
+	from, to   string
+	raw, json  bool
+}
+
+// logComponents are the names that -C takes; app_output is stdout and stderr.
+var logComponents = []string{"build", "deploy", "monitoring", "marathon", "app_output", "stdout", "stderr", "security", "oom"}
+
+func newLogs(env *Env) *cobra.Command {
+	var f logsFlags
+	cmd := &cobra.Command{
+		Use:   "logs [-s SERVICE] [-i INSTANCES] [-C COMPONENTS] [-f]",
+		Short: "Show what a service's tasks write and what its deploys did",
+		Long: `Show the output of a service's tasks and its deploy log: the latest 100 lines of
+each, or those of a stretch of time, or with --follow also every new one.`,
+		Example: `  paasta logs -s web -f
+  paasta logs -s web -C deploy --from 2h --raw`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return logs(cmd.Context(), env, f, cmd.Flags().Changed("lines"))
+		},
+	}
+	serviceFlag(cmd, env, &f.service)
+	instancesFlag(cmd, env, &f.instances)
+	clustersFlag(cmd, env, &f.clusters)
+	soaDirFlag(cmd, &f.soaDir)
+	flags := cmd.Flags()
+	flags.StringSliceVarP(&f.components, "components", "C", nil, "only these `COMPONENTS`, separated by commas: "+strings.Join(logComponents, ", "))
+	complete(cmd, "components", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return matching(typed, logComponents)
+	})
+	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with new lines until interrupted")
+	flags.BoolVarP(&f.follow, "tail", "F", false, "the same as --follow")
+	flags.IntVarP(&f.lines, "lines", "n", 100, "the latest `N` lines of each source")
+	flags.StringVarP(&f.from, "from", "a", "", "from this `TIME` on: ISO 8601, or how long ago (5m, 2h, 3d)")
+	flags.StringVarP(&f.to, "to", "t", "", "up to this `TIME`")
+	flags.BoolVarP(&f.raw, "raw", "r", false, "print each line as the JSON object that it is")
+	flags.BoolVar(&f.json, "json", false, "the same as --raw")
+	flags.SortFlags = false
+	return cmd
+}
+
+func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
+	for _, c := range f.components {
+		if !slices.Contains(logComponents, c) {
+			return usagef("--components: %w", unknown("component", c, "the logs", logComponents))
+		}
+	}
+	if f.lines < 0 {
+		f.lines = -f.lines // PaaSTA's -n -100
+	}
+	if f.lines < 1 || f.lines > 10_000 {
+		return usagef("--lines: want 1 to 10000, not %d", f.lines)
+	}
+	q := api.LogQuery{Instances: f.instances, Components: f.components, Lines: f.lines, Follow: f.follow}
+	var err error
+	if q.From, err = moment("from", f.from, env.Now()); err != nil {
+		return err
+	}
+	if q.To, err = moment("to", f.to, env.Now()); err != nil {
+		return err
+	}
+	switch {
+	case linesGiven && f.from+f.to != "":
+		return usagef("--lines counts lines and --from and --to say when: use either")
+	case !q.To.IsZero() && q.To.Before(q.From):
+		return usagef("--to (%s) is before --from (%s)", q.To.Format(time.RFC3339), q.From.Format(time.RFC3339))
+	case f.from+f.to != "":
+		q.Lines = 10_000
+	}
+	chosen, err := env.choose(ctx, f.selection)
+	if err != nil {
+		return err
+	}
+	q.Service = chosen[0].service.Name
+	byCluster := map[string][]string{}
+	var clusters []string
+	for _, i := range chosen {
+		if byCluster[i.cluster] == nil {
+			clusters = append(clusters, i.cluster)
+		}
+		byCluster[i.cluster] = append(byCluster[i.cluster], i.instance)
+	}
+	p := logPrinter{env: env, raw: f.raw || f.json, seen: map[string]bool{}}
+	errs := make([]error, len(clusters))
+	if !f.follow {
+		var all []paasta.LogLine
+		for n, cluster := range clusters {
+			errs[n] = env.readLogs(ctx, cluster, q, byCluster[cluster], func(l paasta.LogLine) error {
+				all = append(all, l)
+				return nil
+			})
+		}
+		slices.SortStableFunc(all, func(a, b paasta.LogLine) int { return a.Time.Compare(b.Time) })
+		for _, l := range all {
+			if err := p.print(l); err != nil {
+				return err
+			}
+		}
+		return joined(errs)
+	}
+	var wg sync.WaitGroup
+	for n, cluster := range clusters {
+		wg.Go(func() { errs[n] = env.followLogs(ctx, cluster, q, byCluster[cluster], p.print) })
+	}
+	wg.Wait()
+	return joined(errs)
+}
+
+// readLogs reads the logs of one cluster.
+func (env *Env) readLogs(ctx context.Context, cluster string, q api.LogQuery, instances []string, each func(paasta.LogLine) error) error {
+	client, err := env.API(cluster)
+	if err != nil {
+		return err
+	}
+	if len(q.Instances) > 0 {
+		q.Instances = instances // those that this cluster has
+	}
+	if err := client.Logs(ctx, q, each); err != nil {
+		return fmt.Errorf("logs of %s in %s: %w", q.Service, cluster, err)
+	}
+	return nil
+}
+
+// followLogs reads the logs of one cluster and, when the connection to its API
+// breaks, goes on where it broke, for as long as that takes. It gives up when
+// the API refuses, and when it does not answer the first time.
+func (env *Env) followLogs(ctx context.Context, cluster string, q api.LogQuery, instances []string, each func(paasta.LogLine) error) error {
+	began := false
+	latest := q.From
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		err := env.readLogs(ctx, cluster, q, instances, func(l paasta.LogLine) error {
+			began, pause = true, time.Second
+			if l.Time.After(latest) {
+				latest = l.Time
+			}
+			return each(l)
+		})
+		var refused *api.AnswerError
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !q.To.IsZero() && !env.Now().Before(q.To):
+			return nil
+		case err != nil && (!began || errors.As(err, &refused)):
+			return err
+		case err == nil:
+			err = errors.New("the API has closed the connection")
+		}
+		env.notef("paasta: %v; trying again in %v", err, pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		began = true
+		q.From, q.Lines = latest.Add(time.Nanosecond), 10_000
+	}
+}
+
+// A logPrinter prints lines, from several clusters at once.
+type logPrinter struct {
+	env  *Env
+	raw  bool
+	mu   sync.Mutex
+	seen map[string]bool // what the APIs had to say, once each
+}
+
+func (p *logPrinter) print(l paasta.LogLine) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.Component == "api" { // about the answer, not of it
+		if !p.seen[l.Message] {
+			p.seen[l.Message] = true
+			p.env.notef("paasta: %s: %s", l.Cluster, l.Message)
+		}
+		return nil
+	}
+	if p.raw {
+		b, err := json.Marshal(l)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.env.Out, "%s\n", b)
+		return err
+	}
+	at := l.Time.UTC().Format(time.RFC3339)
+	if p.env.TTY {
+		at = l.Time.Local().Format("2006-01-02 15:04:05")
+	}
+	c := plain
+	if l.Component == "stderr" {
+		c = warn
+	}
+	who := l.Instance
+	if l.Task != "" {
+		who += " " + l.Task
+	}
+	// Tasks write what they like: nothing of it may reach the terminal as a
+	// command.
+	text := l.Message
+	if p.env.TTY {
+		text = printable(text)
+	}
+	_, err := fmt.Fprintf(p.env.Out, "%s [%s] [%s] [%s] - [%s] %s\n", p.env.paint(faint, at), l.Component, l.Cluster, who, l.Level, p.env.paint(c, text))
+	return err
+}
+
+// printable shows control characters instead of obeying them; colours pass.
+func printable(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == 0x1b {
+			if n := sgr(s[i:]); n > 0 {
+				b.WriteString(s[i : i+n])
+				i += n - 1
+				continue
+			}
+		}
+		if s[i] != '\t' && (s[i] < 0x20 || s[i] == 0x7f) {
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// sgr is the length of the colour sequence that s begins with, 0 for none.
+func sgr(s string) int {
+	if !strings.HasPrefix(s, "\x1b[") {
+		return 0
+	}
+	for i := 2; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == 'm':
+			return i + 1
+		case c != ';' && (c < '0' || c > '9'):
+			return 0
+		}
+	}
+	return 0
+}
+
+// moment reads a time: ISO 8601, or how long before now. "" is the zero time.
+func moment(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usagef("--%s: %q is no time: want e.g. 2026-01-31T12:00:00Z, or 5m, 2h, 3d for so long ago", flag, text)
+}
