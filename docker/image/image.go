@@ -1,0 +1,152 @@
+// Package image builds, finds and pushes the images of services: what the
+// commands cook-image, itest and push-to-registry do with an engine and a
+// registry. Running containers is not its business.
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+	"golang.org/x/sys/unix"
+)
+
+// An Engine is the Docker engine that DOCKER_HOST and its companions name.
+type Engine struct{ client *client.Client }
+
+// Dial returns the engine of the environment. It does not connect yet.
+func Dial() (*Engine, error) {
+	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("docker engine of the environment: %w", err)
+	}
+	return &Engine{c}, nil
+}
+
+// Close lets go of its connections.
+func (e *Engine) Close() error { return e.client.Close() }
+
+// Has tells whether the engine has an image called ref.
+func (e *Engine) Has(ctx context.Context, ref string) (bool, error) {
+	_, err := e.client.ImageInspect(ctx, ref)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("look for image %s: %w", ref, err)
+	}
+	return true, nil
+}
+
+// A Progress is one line of how a push goes. Layer is "" for what is about all
+// of it.
+type Progress struct {
+	Layer, Text string
+	Done, Total int64 // bytes; 0 when not known
+}
+
+// Push pushes an image to the registry that its name begins with, and tells
+// how it goes.
+func (e *Engine) Push(ctx context.Context, ref string, c Credentials, progress func(Progress)) error {
+	auth, err := c.header()
+	if err != nil {
+		return err
+	}
+	stream, err := e.client.ImagePush(ctx, ref, image.PushOptions{RegistryAuth: auth})
+	if err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
+	}
+	defer stream.Close()
+	// The engine answers 200 and tells failures in the stream.
+	for messages := json.NewDecoder(stream); ; {
+		var m struct {
+			ID       string `json:"id"`
+			Status   string `json:"status"`
+			Error    string `json:"error"`
+			Progress struct {
+				Current int64 `json:"current"`
+				Total   int64 `json:"total"`
+			} `json:"progressDetail"`
+		}
+		err := messages.Decode(&m)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("push %s: %w", ref, err)
+		case m.Error != "":
+			return fmt.Errorf("push %s: %s", ref, m.Error)
+		}
+		progress(Progress{m.ID, m.Status, m.Progress.Current, m.Progress.Total})
+	}
+}
+
+// A Target is one of the targets of a service repository's Makefile.
+type Target struct {
+	Dir, Name string
+	DockerTag string // handed over as DOCKER_TAG
+	Out, Err  io.Writer
+}
+
+// ErrNoTarget says that there is no Makefile, or that it has no such target.
+var ErrNoTarget = errors.New("no such target")
+
+// Make runs the target. When ctx ends it tells the whole process group to stop
+// and, five seconds later, makes it. The error is an *exec.ExitError when make
+// itself said no.
+func (t Target) Make(ctx context.Context) error {
+	if err := t.check(ctx); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "make", t.Name)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = t.Dir, t.Out, t.Err
+	cmd.Env = t.environment()
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		// What did not heed the first signal; gone already, as a rule.
+		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		return fmt.Errorf("make %s: %w", t.Name, context.Cause(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// environment is ours with DOCKER_TAG. What a make that we were called from
+// tells its children is not for this one.
+func (t Target) environment() []string {
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "MAKEFLAGS=") || strings.HasPrefix(kv, "MFLAGS=") || strings.HasPrefix(kv, "MAKELEVEL=")
+	})
+	return append(env, "DOCKER_TAG="+t.DockerTag)
+}
+
+// check asks make whether it knows the target: "-q" exits with 2 when not.
+func (t Target) check(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "make", "-q", t.Name)
+	cmd.Dir, cmd.Env = t.Dir, t.environment()
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() == 1:
+		return nil // there is something to do
+	case errors.As(err, &exit):
+		return fmt.Errorf("%w %q in the Makefile of %s: %s", ErrNoTarget, t.Name, t.Dir, lastLine(out))
+	}
+	return err
+}
