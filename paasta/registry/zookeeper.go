@@ -224,10 +224,11 @@ func (w *watched) of(registration string) []chan<- struct{} {
 
 // Ephemeral keeps e registered with an ephemeral node until ctx ends, through
 // lost sessions and whatever else removes the node, and then takes it out. It
-// returns nil; what goes wrong in between is told to failed, once a change, and
-// tried again with back-off. Two nodes for one host:port are no harm for a
-// moment, so to change an entry start the new one before ending the old.
-func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry, failed func(error)) error {
+// returns nil; changed is told nil whenever e has come to be there, and what
+// goes wrong in between, once a change; it is tried again with back-off. Two
+// nodes for one host:port are no harm for a moment, so to change an entry start
+// the new one, and end the old once changed was told nil.
+func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry, changed func(error)) error {
 	dir, err := znode(registration)
 	if err != nil {
 		return err
@@ -240,15 +241,18 @@ func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry,
 	z.conn.Sessions(ctx, wake)
 	defer z.withdraw(ctx, p)
 	const first = 50 * time.Millisecond
-	pause, said := first, ""
+	pause, said := first, "nothing yet"
 	for {
 		wait := z.conn.SessionTimeout()
 		if err := z.keep(ctx, p, Encode(e), wake); err == nil {
+			if said != "" {
+				changed(nil)
+			}
 			pause, said = first, ""
 		} else if ctx.Err() == nil {
 			wait, pause = pause, min(2*pause, 5*time.Second)
-			if text := err.Error(); text != said && failed != nil {
-				failed(fmt.Errorf("register %s at %s:%d: %w", registration, e.Host, e.Port, err))
+			if text := err.Error(); text != said {
+				changed(fmt.Errorf("register %s at %s:%d: %w", registration, e.Host, e.Port, err))
 				said = text
 			}
 		}

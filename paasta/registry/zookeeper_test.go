@@ -204,8 +204,11 @@ func TestEphemeral(t *testing.T) {
 	ctx, c, other := bounded(t), dial(t, s.Addr()), dial(t, s.Addr())
 	z := registry.NewZooKeeper(c)
 	keeping, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- z.Ephemeral(keeping, "db.main", web, nil) }()
+	done, told := make(chan error, 1), make(chan error, 100)
+	go func() { done <- z.Ephemeral(keeping, "db.main", web, func(err error) { told <- err }) }()
+	if err := <-told; err != nil {
+		t.Errorf("told %v first, want that it is there", err)
+	}
 
 	r := registry.NewZooKeeper(other)
 	want := func(n int, why string) registry.Set {
@@ -243,7 +246,7 @@ func TestEphemeral(t *testing.T) {
 	must(t, <-done)
 	want(0, "taken out")
 
-	if err := z.Ephemeral(ctx, "db.main", registry.Entry{Host: "a b"}, nil); err == nil {
+	if err := z.Ephemeral(ctx, "db.main", registry.Entry{Host: "a b"}, func(error) {}); err == nil {
 		t.Error("registered a host with a space")
 	}
 }
