@@ -20,7 +20,9 @@ var groups = []group{
 	{"look", "Looking", []func(*Env) *cobra.Command{
 		newStatus, newLogs, newInfo, newList, newListClusters,
 	}},
-	{"build", "Building and checking", []func(*Env) *cobra.Command{}},
+	{"build", "Building and checking", []func(*Env) *cobra.Command{
+		newCookImage, newItest, newPushToRegistry,
+	}},
 	{"local", "Running locally", []func(*Env) *cobra.Command{
 		newPlayground,
 	}},

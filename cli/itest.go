@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/docker/image"
+	"github.com/gopaasta/paasta/paasta/command"
+)
+
+func newItest(env *Env) *cobra.Command {
+	var service, commit, soaDir string
+	var timeout int
+	cmd := &cobra.Command{
+		Use:   "itest [-s SERVICE] [-c COMMIT]",
+		Short: "Build and test a service's image",
+		Long: `Run "make itest" in the current directory, the service's repository at that
+commit, with DOCKER_TAG set to the name that the image will be deployed by, and
+see that it built an image of that name.`,
+		Example: `  paasta itest -s web -c "$(git rev-parse HEAD)"
+  cd web && paasta itest`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return itest(cmd.Context(), env, service, commit, soaDir, time.Duration(timeout)*time.Second)
+		},
+	}
+	serviceFlag(cmd, env, &service)
+	soaDirFlag(cmd, &soaDir)
+	cmd.Flags().StringVarP(&commit, "commit", "c", "", "the `COMMIT` that is checked out; default: HEAD")
+	cmd.Flags().IntVar(&timeout, "timeout", 3600, "give up after this many `SECONDS`")
+	return cmd
+}
+
+func itest(ctx context.Context, env *Env, service, commit, soaDir string, timeout time.Duration) error {
+	dir, err := env.soaDir(soaDir)
+	if err != nil {
+		return err
+	}
+	s, err := env.loadService(dir, service)
+	if err != nil {
+		return err
+	}
+	sha, err := env.commit(ctx, commit)
+	if err != nil {
+		return err
+	}
+	if head, err := env.commit(ctx, ""); err == nil && head != sha {
+		env.notef("paasta: warning: %s is checked out here, not %s", short(head), short(sha))
+	}
+	_, ref, err := env.imageOf(s, sha)
+	if err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s", timeout))
+	defer cancel()
+	if err := env.runTarget(bounded, "itest", ref); err != nil {
+		return err
+	}
+	engine, err := image.Dial()
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	has, err := engine.Has(ctx, ref)
+	if err == nil && !has {
+		err = command.WithHint(fmt.Errorf("make itest built no image called %s", ref), `the target has to build with --tag "$(DOCKER_TAG)"`)
+	}
+	if err != nil {
+		return err
+	}
+	env.notef("passed: %s", ref)
+	return nil
+}
