@@ -20,3 +20,14 @@ func newPlayground(*Env) *cobra.Command {
 		},
 	}
 }
+
+func newDemo(*Env) *cobra.Command {
+	return &cobra.Command{
+		Use:    "demo",
+		Short:  "Deploy the example service (Linux only)",
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("the demo needs Linux")
+		},
+	}
+}

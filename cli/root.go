@@ -24,7 +24,7 @@ var groups = []group{
 		newCookImage, newItest, newPushToRegistry,
 	}},
 	{"local", "Running locally", []func(*Env) *cobra.Command{
-		newPlayground,
+		newPlayground, newDemo,
 	}},
 	// The daemons of the other trees come into this group as well.
 	{operating, "Operating", []func(*Env) *cobra.Command{

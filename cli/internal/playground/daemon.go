@@ -29,12 +29,12 @@ type daemon struct {
 	// before runs ahead of each start; nil for nothing.
 	before func() error
 	// ready asks once whether it is up; the error says what is missing.
-	ready func(context.Context, *namespace) error
+	ready func(context.Context, *Namespace) error
 }
 
 // daemons lists them in the order in which they start.
 func (p *Playground) daemons() []daemon {
-	paasta := func(name string, after []string, ready func(context.Context, *namespace) error, args ...string) daemon {
+	paasta := func(name string, after []string, ready func(context.Context, *Namespace) error, args ...string) daemon {
 		return daemon{name: name, args: append([]string{p.Binary}, args...), after: after, ours: true, ready: ready}
 	}
 	forwarder := paasta("forwarder", nil, p.forwards, "playground", "forward", "--dir", p.Dir)
@@ -46,7 +46,7 @@ func (p *Playground) daemons() []daemon {
 				"java", "-Xmx256m", "-cp", zooKeeperJar + ":" + filepath.Dir(zooKeeperJar) + "/*",
 				"org.apache.zookeeper.server.quorum.QuorumPeerMain", p.path("zookeeper", "zoo.cfg"),
 			},
-			ready: func(ctx context.Context, n *namespace) error { return ruok(ctx, n, p.at(PortZooKeeper)) },
+			ready: func(ctx context.Context, n *Namespace) error { return ruok(ctx, n, p.at(PortZooKeeper)) },
 		},
 		{
 			name:  "registry",
@@ -64,7 +64,7 @@ func (p *Playground) daemons() []daemon {
 			// The engine refuses to start while a process, whichever, has the
 			// pid of one that was killed.
 			before: func() error { return removeIfThere(p.runtime("dockerd.pid")) },
-			ready:  func(ctx context.Context, _ *namespace) error { return pingDocker(ctx, p.runtime("docker.sock")) },
+			ready:  func(ctx context.Context, _ *Namespace) error { return pingDocker(ctx, p.runtime("docker.sock")) },
 		},
 		paasta("marathon", []string{"dockerd"}, answers("http://"+p.at(PortMarathon)+"/ping"),
 			"marathon", "--listen", p.at(PortMarathon), "--state-dir", p.path("marathon"),
@@ -160,8 +160,8 @@ func (p *Playground) tail(name string, lines int) string {
 }
 
 // answers returns a question that is answered once a GET inside says 200.
-func answers(url string) func(context.Context, *namespace) error {
-	return func(ctx context.Context, n *namespace) error {
+func answers(url string) func(context.Context, *Namespace) error {
+	return func(ctx context.Context, n *Namespace) error {
 		t := &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}
 		return get(ctx, t, url)
 	}
@@ -194,7 +194,7 @@ func pingDocker(ctx context.Context, socket string) error {
 }
 
 // ruok asks ZooKeeper how it is.
-func ruok(ctx context.Context, n *namespace, address string) error {
+func ruok(ctx context.Context, n *Namespace, address string) error {
 	conn, err := n.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return err

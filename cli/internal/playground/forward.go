@@ -77,7 +77,7 @@ func (p *Playground) Forwards() ([]Forward, error) {
 }
 
 // forwards tells whether the fixed forwards are open.
-func (p *Playground) forwards(context.Context, *namespace) error {
+func (p *Playground) forwards(context.Context, *Namespace) error {
 	if !p.readPID("forwarder").alive() {
 		return errors.New("the forwarder does not run")
 	}
@@ -100,7 +100,7 @@ func (p *Playground) forwards(context.Context, *namespace) error {
 // Forward listens on the host's loopback, and connects who comes with the
 // inside, until ctx ends. Proxy ports come and go with soa-configs.
 func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
-	n, err := p.enter()
+	n, err := p.Enter()
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
 // A forwarder owns the listeners.
 type forwarder struct {
 	p   *Playground
-	n   *namespace
+	n   *Namespace
 	log *slog.Logger
 
 	mu     sync.Mutex

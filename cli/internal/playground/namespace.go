@@ -16,13 +16,13 @@ import (
 
 const namespaces = "/run/netns"
 
-// A namespace is a network namespace that connections are made in.
-type namespace struct {
+// A Namespace is a network namespace that connections are made in.
+type Namespace struct {
 	there, home *os.File
 }
 
-// enter opens the playground's network namespace for dialing.
-func (p *Playground) enter() (*namespace, error) {
+// Enter opens the playground's network namespace for dialing.
+func (p *Playground) Enter() (*Namespace, error) {
 	there, err := os.Open(filepath.Join(namespaces, p.Name))
 	if err != nil {
 		return nil, fmt.Errorf("network namespace of %s: %w", p.Dir, err)
@@ -32,15 +32,16 @@ func (p *Playground) enter() (*namespace, error) {
 		there.Close()
 		return nil, err
 	}
-	return &namespace{there, home}, nil
+	return &Namespace{there, home}, nil
 }
 
-func (n *namespace) Close() error { return errors.Join(n.there.Close(), n.home.Close()) }
+// Close lets go of the namespace; connections stay.
+func (n *Namespace) Close() error { return errors.Join(n.there.Close(), n.home.Close()) }
 
 // DialContext dials a literal address from inside the namespace. Only the
 // thread that makes the socket goes there, and it comes back; one that cannot
 // come back is given up.
-func (n *namespace) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+func (n *Namespace) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error

@@ -35,9 +35,9 @@ func (p *Playground) Status(ctx context.Context) Status {
 	if open, err := p.Forwards(); err == nil {
 		s.Forwards = open
 	}
-	daemons := append([]daemon{{name: "supervisor", ready: func(context.Context, *namespace) error { return nil }}}, p.daemons()...)
+	daemons := append([]daemon{{name: "supervisor", ready: func(context.Context, *Namespace) error { return nil }}}, p.daemons()...)
 	s.Daemons = make([]DaemonStatus, len(daemons))
-	n, err := p.enter()
+	n, err := p.Enter()
 	if err == nil {
 		defer n.Close()
 	}

@@ -38,7 +38,7 @@ func (p *Playground) Supervise(ctx context.Context, log *slog.Logger) error {
 	if err := p.writePID("supervisor", self); err != nil {
 		return err
 	}
-	n, err := p.enter()
+	n, err := p.Enter()
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (p *Playground) Supervise(ctx context.Context, log *slog.Logger) error {
 }
 
 // keepAlive adopts or starts d, and starts it again whenever it ends.
-func (p *Playground) keepAlive(ctx context.Context, d daemon, all []daemon, n *namespace, log *slog.Logger) {
+func (p *Playground) keepAlive(ctx context.Context, d daemon, all []daemon, n *Namespace, log *slog.Logger) {
 	if proc := p.readPID(d.name); proc.alive() {
 		log.Info("adopted", "pid", proc.PID)
 		if err := proc.wait(ctx); err != nil {
@@ -101,7 +101,7 @@ func nextDelay(last, ran time.Duration) time.Duration {
 
 // awaitOthers waits, for a bounded time, until the daemons that d needs are
 // ready. d copes with their absence later on, but its first start is quieter so.
-func (p *Playground) awaitOthers(ctx context.Context, d daemon, all []daemon, n *namespace) {
+func (p *Playground) awaitOthers(ctx context.Context, d daemon, all []daemon, n *Namespace) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for _, other := range all {

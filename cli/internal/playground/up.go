@@ -209,7 +209,7 @@ func (p *Playground) complete(ctx context.Context, out io.Writer) error {
 	if err := p.supervisor(ctx); err != nil {
 		return err
 	}
-	n, err := p.enter()
+	n, err := p.Enter()
 	if err != nil {
 		return err
 	}
@@ -292,7 +292,7 @@ func (p *Playground) supervisor(ctx context.Context) error {
 }
 
 // awaitReady waits until d is ready. The error shows the end of its log.
-func (p *Playground) awaitReady(ctx context.Context, d daemon, n *namespace) error {
+func (p *Playground) awaitReady(ctx context.Context, d daemon, n *Namespace) error {
 	bounded, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	err := until(bounded, func(ctx context.Context) error {

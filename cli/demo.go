@@ -1,0 +1,43 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/cli/internal/demo"
+	"github.com/gopaasta/paasta/cli/internal/playground"
+)
+
+// newDemo is what "make demo" runs.
+func newDemo(env *Env) *cobra.Command {
+	var dir string
+	var down bool
+	cmd := &cobra.Command{
+		Use:    "demo [--dir DIR]",
+		Short:  "Deploy the example service twice in a playground, the second time under load",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if down {
+				if err := playground.Down(cmd.Context(), dir); err != nil {
+					return fmt.Errorf("remove the demo in %s: %w", dir, err)
+				}
+				env.notef("the demo in %s is gone", dir)
+				return nil
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			d := demo.Demo{Dir: dir, Binary: binary, Out: env.Out}
+			return d.Run(cmd.Context())
+		},
+	}
+	playgroundDirFlag(cmd, &dir)
+	cmd.Flags().BoolVar(&down, "down", false, "remove it")
+	return cmd
+}
