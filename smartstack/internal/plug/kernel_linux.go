@@ -84,21 +84,16 @@ func (linux) disciplines(d device) ([]discipline, error) {
 var plugHandle = netlink.MakeHandle(0x5047, 0)
 
 // addPlug adds the qdisc without options, since any option at creation would
-// leave it with a limit of zero bytes, and then sets its limit and opens it: a
-// new plug is closed.
-func (k linux) addPlug(d device, limit int) error {
+// leave it with a limit of zero bytes, and then opens it: a new plug is closed.
+func (k linux) addPlug(d device) error {
 	if err := k.send(d, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, nil); err != nil {
 		return err
 	}
-	for _, o := range []struct {
-		action plugAction
-		limit  int
-	}{{plugSetLimit, limit}, {plugRelease, 0}} {
-		if err := k.send(d, 0, plugOption(o.action, o.limit)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.plug(d, plugRelease)
+}
+
+func (k linux) setLimit(d device, bytes int) error {
+	return k.send(d, 0, plugOption(plugSetLimit, bytes))
 }
 
 func (k linux) plug(d device, a plugAction) error { return k.send(d, 0, plugOption(a, 0)) }
@@ -121,12 +116,14 @@ func (linux) send(d device, flags int, options []byte) error {
 	return err
 }
 
-func (linux) install(s *selector, hooks []hook, r rule) error { return s.install(hooks, r) }
-func (linux) remove(s *selector) error                        { return s.remove() }
-func (linux) chains(s *selector) ([]string, error)            { return s.chains() }
-func (linux) choose(s *selector, d time.Duration) error       { return s.choose(d) }
-func (linux) forget(s *selector) error                        { return s.forget() }
-func (linux) chosen(s *selector) (bool, error)                { return s.chosen() }
+func (linux) install(s *selector, hooks []hook, r rule, note string) error {
+	return s.install(hooks, r, note)
+}
+func (linux) remove(s *selector) error                  { return s.remove() }
+func (linux) chains(s *selector) ([]string, error)      { return s.chains() }
+func (linux) choose(s *selector, d time.Duration) error { return s.choose(d) }
+func (linux) forget(s *selector) error                  { return s.forget() }
+func (linux) chosen(s *selector) (bool, error)          { return s.chosen() }
 
 func loopbackUp() error {
 	lo, err := netlink.LinkByName("lo")

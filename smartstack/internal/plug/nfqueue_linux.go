@@ -40,7 +40,7 @@ func (n *nfqueue) setup() error {
 	if n.check() == nil {
 		return nil
 	}
-	if err := n.sel.install([]hook{inputHook}, nil); err != nil {
+	if err := n.sel.install([]hook{inputHook}, nil, ""); err != nil {
 		return n.explain(err)
 	}
 	err := n.hold(selected)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,8 +118,9 @@ type hook struct {
 
 // install makes the table anew, in one transaction, with a chain a hook, and
 // then adds the rule, if there is one, to each. Without a rule a chain does
-// nothing.
-func (s *selector) install(hooks []hook, r rule) error {
+// nothing. The note becomes the name of a chain more, one that nothing calls,
+// since that is what every kernel and tool keeps and shows.
+func (s *selector) install(hooks []hook, r rule, note string) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -126,6 +128,9 @@ func (s *selector) install(hooks []hook, r rule) error {
 	c.AddTable(s.table)
 	c.DelTable(s.table)
 	c.AddTable(s.table)
+	if note != "" {
+		c.AddChain(&nftables.Chain{Table: s.table, Name: note})
+	}
 	if err := c.AddSet(s.set, nil); err != nil {
 		return err
 	}
@@ -248,7 +253,7 @@ func (s *selector) remove() error {
 	return nil
 }
 
-// chains returns the names of the chains that are there, by device; none when
+// chains returns the names of the chains that are there, sorted; none when
 // there is no table.
 func (s *selector) chains() ([]string, error) {
 	c, err := nftables.New()
@@ -265,6 +270,7 @@ func (s *selector) chains() ([]string, error) {
 			names = append(names, chain.Name)
 		}
 	}
+	slices.Sort(names)
 	return names, nil
 }
 

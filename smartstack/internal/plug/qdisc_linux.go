@@ -40,10 +40,11 @@ type kernel interface {
 	addIFB(name string) (device, error) // and brings it up
 	delDevice(name string) error
 	disciplines(d device) ([]discipline, error)
-	addPlug(d device, limit int) error // as the root, released
+	addPlug(d device) error // as the root, released
+	setLimit(d device, bytes int) error
 	plug(d device, a plugAction) error
 
-	install(s *selector, hooks []hook, r rule) error
+	install(s *selector, hooks []hook, r rule, note string) error
 	remove(s *selector) error
 	chains(s *selector) ([]string, error)
 	choose(s *selector, d time.Duration) error
@@ -125,7 +126,7 @@ func (q *qdisc) setup() error {
 	case root.handle != 0 || !strings.Contains(" "+defaultQdiscs+" ", " "+root.kind+" ") && root.kind != "":
 		return fmt.Errorf("the queueing discipline %s of device %s: %w", root.kind, q.ifb, ErrForeign)
 	default:
-		if err := q.k.addPlug(d, q.o.Limit*sizeOfSYN); err != nil {
+		if err := q.k.addPlug(d); err != nil {
 			if fresh {
 				err = errors.Join(err, q.k.delDevice(q.ifb))
 			}
@@ -137,18 +138,17 @@ func (q *qdisc) setup() error {
 			return q.explain(err)
 		}
 	}
-	have, err := q.k.chains(q.sel)
-	if err != nil {
+	if same, _, err := q.installed(d); same || err != nil {
 		return q.explain(err)
 	}
-	if slices.Equal(sorted(have), sorted(q.chainNames())) && !fresh {
-		return nil
+	if err := q.k.setLimit(d, q.o.Limit*sizeOfSYN); err != nil {
+		return q.explain(fmt.Errorf("set the plug's limit: %w", err))
 	}
 	r, err := q.rule(d)
 	if err != nil {
 		return err
 	}
-	if err := q.k.install(q.sel, q.hooks(), r); err != nil {
+	if err := q.k.install(q.sel, q.hooks(), r, q.note(d)); err != nil {
 		return q.explain(errors.Join(err, q.clear()))
 	}
 	return nil
@@ -158,8 +158,7 @@ func (q *qdisc) setup() error {
 // its queue in the longest hold: a full plug drops, and those beyond the rate
 // are not held at all.
 func (q *qdisc) rule(d device) (rule, error) {
-	burst := max(q.o.Limit/2, 1)
-	rate := max(int(float64(q.o.Limit-burst)/q.o.Hold.Seconds()), 1)
+	burst, rate := q.burst()
 	match, err := encode(q.sel.table.Family, append(synsTo(q.o.Address), &expr.Limit{
 		Type: expr.LimitTypePkts, Rate: uint64(rate), Unit: expr.LimitTimeSecond, Burst: uint32(burst),
 	})...)
@@ -170,6 +169,27 @@ func (q *qdisc) rule(d device) (rule, error) {
 	return slices.Concat(match, fwd), err
 }
 
+func (q *qdisc) burst() (burst, rate int) {
+	burst = max(q.o.Limit/2, 1)
+	return burst, max(int(float64(q.o.Limit-burst)/q.o.Hold.Seconds()), 1)
+}
+
+// note says, as the name of a chain, what the rule was made with; when it
+// differs from what it should be now, the rule is made anew.
+func (q *qdisc) note(d device) string {
+	burst, rate := q.burst()
+	return fmt.Sprintf("holds_%s_device_%d_burst_%d_rate_%d", strings.ReplaceAll(q.o.Address.String(), ":", "_"), d.index, burst, rate)
+}
+
+// installed says whether the chains are there and as they should be; why says
+// what is different.
+func (q *qdisc) installed(d device) (ok bool, why string, err error) {
+	have, err := q.k.chains(q.sel)
+	want := q.chainNames(d)
+	why = fmt.Sprintf("the nftables table %s has the chains %q, want %q", q.sel.table.Name, have, want)
+	return err == nil && slices.Equal(have, want), why, err
+}
+
 func (q *qdisc) hooks() []hook {
 	var hooks []hook
 	for _, name := range q.o.Interfaces {
@@ -178,11 +198,12 @@ func (q *qdisc) hooks() []hook {
 	return hooks
 }
 
-func (q *qdisc) chainNames() []string {
-	var names []string
+func (q *qdisc) chainNames(d device) []string {
+	names := []string{q.note(d)}
 	for _, h := range q.hooks() {
 		names = append(names, h.name)
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -200,12 +221,12 @@ func (q *qdisc) check() error {
 	if !d.up {
 		return fmt.Errorf("%w: device %s is down", ErrNotSetUp, q.ifb)
 	}
-	have, err := q.k.chains(q.sel)
+	same, why, err := q.installed(d)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSetUp, q.explain(err))
 	}
-	if want := q.chainNames(); !slices.Equal(sorted(have), sorted(want)) {
-		return fmt.Errorf("%w: the nftables table %s has the chains %q, want %q", ErrNotSetUp, q.sel.table.Name, have, want)
+	if !same {
+		return fmt.Errorf("%w: %s", ErrNotSetUp, why)
 	}
 	return nil
 }
@@ -305,5 +326,3 @@ func (q *qdisc) explain(err error) error {
 	return explain(Qdisc, err, "no plug qdisc, ifb or nftables ingress (modules sch_plug, ifb, nft_fwd_netdev)",
 		"modprobe sch_plug, or --protect nfqueue, or --protect auto for what this kernel has")
 }
-
-func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
