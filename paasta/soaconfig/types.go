@@ -85,6 +85,7 @@ type Service struct {
 	Description    string
 	ExternalLink   string
 	DockerRegistry string // "" means the system's
+	EncryptionKey  string // of its secrets; default paasta
 
 	Clusters   []string                     // that have a marathon-<cluster>.yaml, sorted
 	Instances  map[string]Entries[Instance] // by cluster; marathon-<cluster>.yaml
@@ -95,6 +96,13 @@ type Service struct {
 	Deps       map[string][]Dependency      // dependencies.yaml
 	TestDeps   Entries[TestDependency]      // test-dependencies.yaml
 	Problems   Problems                     // all of them, of all files
+
+	// Unreadable is set when the directory could not be listed: then nobody may
+	// conclude that an instance or a namespace is gone, whatever the maps hold.
+	Unreadable Problems
+
+	ports      map[string][2]int // line and column of each namespace's proxy_port
+	references []reference       // to what other services have
 }
 
 // An Instance is one entry of marathon-<cluster>.yaml, merged with its
@@ -208,7 +216,7 @@ type Namespace struct {
 	Service, Name                                string
 	ProxyPort                                    *int   // nil: no port on the hosts (absent, null: see InSmartstack)
 	Registered                                   bool   // proxy_port is there, be it null: its tasks are registered
-	Mode                                         string // http or tcp
+	Mode                                         string // http or tcp; "https" is written as tcp with HTTPS checks
 	Balance                                      string // leastconn (default), roundrobin, …
 	Keepalive                                    bool
 	Retries                                      int
@@ -216,7 +224,7 @@ type Namespace struct {
 	TimeoutConnect, TimeoutClient, TimeoutServer time.Duration
 	EndpointTimeouts                             map[string]time.Duration // path prefix → server timeout
 
-	HealthcheckMode       string
+	HealthcheckMode       string // http, https, tcp, mysql or smtp; default as mode was written
 	HealthcheckURI        string
 	HealthcheckPort       *int
 	HealthcheckTimeout    time.Duration
@@ -254,7 +262,7 @@ type Delay struct {
 
 // Chaos is a fault for callers in one location.
 type Chaos struct {
-	Fail  string // "", drop, error_503, …: specs of the reference
+	Fail  string // "", drop or error_503
 	Delay time.Duration
 }
 
@@ -289,6 +297,9 @@ type Step struct {
 	Name              string
 	TriggerManually   bool
 	WaitForDeployment bool // default true
+
+	// Who is told in Slack; each defaults to SlackNotify.
+	SlackNotify, NotifyAfterMark, NotifyAfterAbort, NotifyAfterGoodDeploy, NotifyAfterAutoRollback bool
 }
 
 // IsGroup tells deploy groups from the reserved steps.
@@ -305,7 +316,7 @@ type Monitoring struct {
 	Team, Runbook, Tip, NotificationEmail string
 	Page, Ticket                          bool
 	SlackChannels, IRCChannels            []string
-	AlertAfter                            time.Duration
+	AlertAfter                            time.Duration // 0: the default of what is watched
 	Other                                 map[string]any
 }
 

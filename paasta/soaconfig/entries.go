@@ -1,0 +1,143 @@
+package soaconfig
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// An entry is one named object of a file, checked against its shape.
+type entry struct {
+	*checker        // its path is the entry's name
+	name     string // of the entry
+	key      *value // where the name stands
+	value    *value
+}
+
+// report adds a problem about a key of the entry, or, without a key, about the
+// entry as a whole. A key that is not there is reported at the entry's name.
+func (e *entry) report(text string, path ...string) {
+	p := e.place(path...)
+	p.Text = text
+	e.problems = append(e.problems, p)
+}
+
+// place is where report would say something.
+func (e *entry) place(path ...string) Problem {
+	at, v := e.key, e.value
+	for _, name := range path {
+		f := v.find(name)
+		if f == nil {
+			break
+		}
+		at, v = f.key, f.value
+	}
+	return Problem{
+		File: at.file, Line: int(at.line), Column: int(at.column),
+		Key: strings.Join(append([]string{e.name}, path...), "."),
+	}
+}
+
+// readEntries reads a file whose top-level keys are entries of shape s. read
+// makes the value of an entry; it is called only for those that fit s, and may
+// still report problems. Names that begin with "_" exist to be merged from.
+func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry) T) Entries[T] {
+	if !d.exists {
+		return Entries[T]{}
+	}
+	all := Entries[T]{File: d.file, Sound: map[string]T{}, Broken: map[string]Problems{}}
+	switch {
+	case d.problem != nil:
+		all.Unreadable = Problems{*d.problem}
+		return all
+	case d.root == nil:
+		all.Unreadable = Problems{{File: d.file, Text: "is empty: write {} to say that there is nothing"}}
+		return all
+	}
+	if d.root.kind != object {
+		text := "is " + d.root.describe() + ", want an object"
+		if d.root.kind == bad {
+			text = d.root.text
+		}
+		all.Unreadable = Problems{{File: d.file, Line: int(d.root.line), Column: int(d.root.column), Text: text}}
+		return all
+	}
+	steps := 0
+	for i := range d.root.fields {
+		f := &d.root.fields[i]
+		name := f.key.text
+		c := &checker{path: []string{name}, steps: steps}
+		e := &entry{checker: c, name: name, key: f.key, value: f.value}
+		if strings.HasPrefix(name, "_") {
+			c.check(f.key, f.value, anyShape)
+			if len(c.problems) > 0 {
+				all.Broken[name] = c.problems
+			}
+			steps = c.steps
+			continue
+		}
+		if !names.re.MatchString(name) {
+			c.at(f.key, "is no name that may stand here: want "+names.want)
+		} else if strings.Contains(name, "--") {
+			c.at(f.key, `has "--", which Marathon's ids use for "_"`)
+		}
+		if f.value.kind == null {
+			c.at(f.key, "is empty: write {} if every default will do")
+		} else {
+			c.check(f.key, f.value, s)
+		}
+		if len(c.problems) == 0 {
+			v := read(e)
+			if len(c.problems) == 0 {
+				all.Sound[name] = v
+			}
+		}
+		if len(c.problems) > 0 {
+			all.Broken[name] = c.problems
+		}
+		steps = c.steps
+	}
+	for _, fault := range d.root.faults {
+		p := Problem{File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Key: fault.name, Text: fault.text}
+		// Two entries of one name: nobody knows which one is meant.
+		delete(all.Sound, fault.name)
+		all.Broken[fault.name] = append(all.Broken[fault.name], p)
+	}
+	return all
+}
+
+// problems returns all problems of the entries.
+func (e Entries[T]) problems() Problems {
+	all := slices.Clone(e.Unreadable)
+	for _, p := range e.Broken {
+		all = append(all, p...)
+	}
+	return all
+}
+
+// readObject checks a file that is one object, and returns its root, nil if it
+// is absent, empty or wrong as a whole. Parts of it may be broken all the same.
+func readObject(d document, s *shape) (root *value, problems Problems) {
+	switch {
+	case d.problem != nil:
+		return nil, Problems{*d.problem}
+	case d.root == nil:
+		return nil, nil
+	}
+	c := &checker{}
+	c.check(d.root, d.root, s)
+	if d.root.kind != object {
+		return nil, c.problems
+	}
+	return d.root, c.problems
+}
+
+// sorted puts problems in the order of files, lines and columns, each once.
+func (p Problems) sorted() Problems {
+	slices.SortFunc(p, func(a, b Problem) int {
+		return cmp.Or(
+			strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			strings.Compare(a.Key, b.Key), strings.Compare(a.Text, b.Text))
+	})
+	return slices.Compact(p)
+}

@@ -1,0 +1,320 @@
+package soaconfig
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// defaultInstance is what an empty entry of marathon-<cluster>.yaml means.
+var defaultInstance = Instance{
+	CPUs: 0.25, CPUBurstAdd: 1, CFSPeriod: 100 * time.Millisecond, MemMB: 1024, DiskMB: 1024,
+	Size: 1, MinInstances: 1, BackoffFactor: 2, MaxLaunchDelay: 300 * time.Second,
+	BounceMethod: "crossover", BounceHealth: BounceHealth{MinFractionUp: 1}, BounceMarginFactor: 1,
+	Pool: "default", Net: "bridge", ContainerPort: 8888,
+	HealthCheck:          HealthCheck{Grace: 60 * time.Second, Interval: 10 * time.Second, Timeout: 10 * time.Second, MaxFailures: 30},
+	ReplicationThreshold: 50, DependenciesReference: "main",
+}
+
+// instanceReader makes the instances of one file.
+type instanceReader struct {
+	service    *Service
+	cluster    string
+	base       Instance // what an empty entry means
+	defaults   *value   // what service.yaml says for all instances; nil for nothing
+	broken     Problems // what is wrong with that: then nobody knows what an instance should be
+	namespaces Entries[Namespace]
+	groups     map[string]bool // of deploy.yaml; nil if that is absent or broken
+	noDeploy   bool            // there is no deploy.yaml
+	noDeps     bool            // there is no dependencies.yaml
+}
+
+// read makes an instance of an entry that fits its shape.
+func (r *instanceReader) read(e *entry) Instance {
+	in := r.base
+	e.problems = append(e.problems, r.broken...)
+	in.Service, in.Cluster, in.Name = r.service.Name, r.cluster, e.name
+	if r.defaults != nil {
+		e.value = overlay(r.defaults, e.value)
+	}
+	v := e.value
+	in.Written = make(map[string]bool, len(v.fields))
+	for _, f := range v.fields {
+		in.Written[f.key.text] = true
+	}
+	in.resources(v)
+	in.running(v)
+	in.bouncing(v)
+	in.placement(v)
+	in.checking(v)
+	in.group(e)
+	in.registering(e)
+	in.Monitoring = r.service.Monitoring.with(v.get("monitoring"))
+	in.MonitoringTeam = in.Monitoring.Team
+	in.together(e)
+	r.references(e, &in)
+	return in
+}
+
+func (in *Instance) resources(v *value) {
+	read(v, "cpus", &in.CPUs)
+	read(v, "cpu_burst_add", &in.CPUBurstAdd)
+	if f := v.get("cfs_period_us"); f != nil {
+		in.CFSPeriod = time.Duration(f.number) * time.Microsecond
+	}
+	read(v, "mem", &in.MemMB)
+	read(v, "disk", &in.DiskMB)
+	read(v, "gpus", &in.GPUs)
+	read(v, "instances", &in.Size)
+	read(v, "min_instances", &in.MinInstances)
+	read(v, "max_instances", &in.MaxInstances)
+	read(v, "backoff_factor", &in.BackoffFactor)
+	read(v, "max_launch_delay_seconds", &in.MaxLaunchDelay)
+	in.Autoscaling = openMap(v.get("autoscaling"))
+}
+
+func (in *Instance) running(v *value) {
+	read(v, "cmd", &in.Cmd)
+	read(v, "args", &in.Args)
+	in.Env = map[string]string{}
+	read(v, "env", &in.Env)
+	if volumes := v.get("extra_volumes"); volumes != nil {
+		for _, item := range volumes.items {
+			var volume Volume
+			read(item, "hostPath", &volume.HostPath)
+			read(item, "containerPath", &volume.ContainerPath)
+			read(item, "mode", &volume.Mode)
+			in.Volumes = append(in.Volumes, volume)
+		}
+	}
+	read(v, "net", &in.Net)
+	read(v, "container_port", &in.ContainerPort)
+	read(v, "host_port", &in.HostPort)
+	read(v, "extra_docker_args", &in.ExtraDockerArgs)
+	read(v, "cap_add", &in.CapAdd)
+	if limits := v.get("ulimit"); limits != nil {
+		in.Ulimits = map[string]Ulimit{}
+		for _, f := range limits.fields {
+			limit := Ulimit{Soft: int64(f.value.get("soft").number)}
+			if hard := f.value.get("hard"); hard != nil {
+				limit.Hard = new(int64(hard.number))
+			}
+			in.Ulimits[f.key.text] = limit
+		}
+	}
+	read(v.get("security"), "outbound_firewall", &in.OutboundFirewall)
+	read(v, "dependencies_reference", &in.DependenciesReference)
+}
+
+func (in *Instance) bouncing(v *value) {
+	read(v, "bounce_method", &in.BounceMethod)
+	health := v.get("bounce_health_params")
+	read(health, "check_haproxy", &in.BounceHealth.CheckHAProxy)
+	read(health, "min_task_uptime", &in.BounceHealth.MinTaskUptime)
+	read(health, "haproxy_min_fraction_up", &in.BounceHealth.MinFractionUp)
+	read(v, "bounce_margin_factor", &in.BounceMarginFactor)
+	read(v, "bounce_start_deadline", &in.BounceStartDeadline)
+	read(v, "drain_method", &in.DrainMethod)
+	in.DrainParams = DrainParams{Delay: 60 * time.Second, HacheckPort: 6666}
+	params := v.get("drain_method_params")
+	read(params, "delay", &in.DrainParams.Delay)
+	read(params, "hacheck_port", &in.DrainParams.HacheckPort)
+	in.DrainParams.Expiration = 10 * in.DrainParams.Delay
+	read(params, "expiration", &in.DrainParams.Expiration)
+	read(params, "timeout", &in.DrainParams.Timeout)
+	for _, name := range drainRequests {
+		if request := params.get(name); request != nil {
+			url := DrainURL{Method: "GET", SuccessCodes: "200"}
+			read(request, "url_format", &url.URLFormat)
+			read(request, "method", &url.Method)
+			read(request, "success_codes", &url.SuccessCodes)
+			if in.DrainParams.HTTP == nil {
+				in.DrainParams.HTTP = map[string]DrainURL{}
+			}
+			in.DrainParams.HTTP[name] = url
+		}
+	}
+}
+
+var drainRequests = []string{"drain", "stop_draining", "is_draining", "is_safe_to_kill"}
+
+func (in *Instance) placement(v *value) {
+	read(v, "constraints", &in.Constraints)
+	read(v, "extra_constraints", &in.ExtraConstraints)
+	read(v, "pool", &in.Pool)
+	read(v, "deploy_blacklist", &in.DeployBlacklist)
+	if w := v.get("deploy_whitelist"); w != nil {
+		in.DeployWhitelist = &Whitelist{Attribute: w.items[0].text, Values: w.items[1].texts()}
+	}
+	read(v, "monitoring_blacklist", &in.MonitoringBlacklist)
+	read(v, "replication_threshold", &in.ReplicationThreshold)
+	read(v, "marathon_shard", &in.MarathonShard)
+	if shards := v.get("previous_marathon_shards"); shards != nil {
+		for _, s := range shards.items {
+			in.PreviousShards = append(in.PreviousShards, int(s.number))
+		}
+	}
+}
+
+func (in *Instance) checking(v *value) {
+	h := &in.HealthCheck
+	read(v, "healthcheck_mode", &h.Mode)
+	read(v, "healthcheck_cmd", &h.Cmd)
+	read(v, "healthcheck_uri", &h.URI)
+	read(v, "healthcheck_grace_period_seconds", &h.Grace)
+	read(v, "healthcheck_interval_seconds", &h.Interval)
+	read(v, "healthcheck_timeout_seconds", &h.Timeout)
+	read(v, "healthcheck_max_consecutive_failures", &h.MaxFailures)
+}
+
+// group expands deploy_group, a format string of Python's.
+func (in *Instance) group(e *entry) {
+	in.DeployGroup = in.Cluster + "." + in.Name
+	f := e.value.get("deploy_group")
+	if f == nil {
+		return
+	}
+	in.DeployGroup = placeholder.ReplaceAllStringFunc(f.text, func(s string) string {
+		switch s {
+		case "{cluster}":
+			return in.Cluster
+		case "{instance}":
+			return in.Name
+		case "{service}":
+			return in.Service
+		}
+		return s
+	})
+	if strings.ContainsAny(in.DeployGroup, "{}") {
+		e.report("is "+quote(f.text)+": only {cluster}, {instance} and {service} are replaced", "deploy_group")
+	} else if !groupName.re.MatchString(in.DeployGroup) || strings.Contains(in.DeployGroup, "..") {
+		e.report("becomes "+quote(in.DeployGroup)+", which cannot be part of a git tag", "deploy_group")
+	}
+}
+
+var placeholder = regexp.MustCompile(`\{[a-z]*\}`)
+
+func (in *Instance) registering(e *entry) {
+	own := in.Service + "." + in.Name
+	if ns := e.value.get("nerve_ns"); ns != nil {
+		own = in.Service + "." + ns.text
+		if e.value.has("registrations") {
+			e.report("is the old form of registrations, which are there too: remove it", "nerve_ns")
+		}
+	}
+	in.Registrations = []string{own}
+	read(e.value, "registrations", &in.Registrations)
+}
+
+// together reports what it takes two keys to know.
+func (in *Instance) together(e *entry) {
+	has := e.value.has
+	if in.MaxInstances != nil && in.MinInstances > *in.MaxInstances {
+		if has("min_instances") {
+			e.report(fmt.Sprintf("is %d, more than max_instances (%d)", in.MinInstances, *in.MaxInstances), "min_instances")
+		} else {
+			e.report(fmt.Sprintf("is %d, less than min_instances (default %d)", *in.MaxInstances, in.MinInstances), "max_instances")
+		}
+	}
+	if in.Cmd != nil && len(in.Args) > 0 {
+		e.report("is there together with args: use one of them", "cmd")
+	}
+	switch h := in.HealthCheck; {
+	case h.Mode == "cmd" && h.Cmd == "":
+		e.report("is cmd, and healthcheck_cmd is missing", "healthcheck_mode")
+	case h.Mode != "cmd" && h.Cmd != "":
+		e.report("is only run with healthcheck_mode: cmd", "healthcheck_cmd")
+	}
+	if in.DrainMethod == "http" {
+		for _, name := range drainRequests {
+			if _, ok := in.DrainParams.HTTP[name]; !ok {
+				e.report("lacks "+name+", which drain_method: http asks for", "drain_method_params")
+			}
+		}
+	} else if len(in.DrainParams.HTTP) > 0 {
+		e.report("has requests, which only drain_method: http sends", "drain_method_params")
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Ulimits)) {
+		limit := in.Ulimits[name]
+		if limit.Hard != nil && *limit.Hard >= 0 && (limit.Soft > *limit.Hard || limit.Soft < 0) {
+			e.report(fmt.Sprintf("has a soft limit (%d) above the hard one (%d)", limit.Soft, *limit.Hard), "ulimit", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Env)) {
+		if looksSecret.MatchString(in.Env[name]) && !isSecret.MatchString(in.Env[name]) {
+			e.report("is no reference to a secret: want SECRET(name) or SHARED_SECRET(name), a name of letters, digits, - and _", "env", name)
+		}
+	}
+	if in.GPUs != nil && len(in.ExtraDockerArgs) > 0 {
+		e.report("cannot be used with gpus, for which Docker does not run", "extra_docker_args")
+	}
+}
+
+var (
+	looksSecret = regexp.MustCompile(`^(SHARED_)?SECRET\(`)
+	isSecret    = regexp.MustCompile(`^(SHARED_)?SECRET\([A-Za-z0-9_-]+\)$`)
+)
+
+// references reports what the instance names in its service's other files and
+// is not there.
+func (r *instanceReader) references(e *entry, in *Instance) {
+	written := e.value.has("deploy_group")
+	switch {
+	case r.groups != nil && !r.groups[in.DeployGroup]:
+		known := slices.Sorted(maps.Keys(r.groups))
+		text := "the deploy group " + quote(in.DeployGroup) + " is no step of deploy.yaml"
+		if near := nearest(in.DeployGroup, known); near != "" {
+			text += fmt.Sprintf(" (did you mean %q?)", near)
+		} else if len(known) > 0 {
+			text += " (its groups: " + strings.Join(known, ", ") + ")"
+		}
+		e.report(text, "deploy_group")
+	case r.noDeploy && written:
+		e.report("the deploy group "+quote(in.DeployGroup)+" is no step of deploy.yaml, which is missing", "deploy_group")
+	}
+	for _, key := range []string{"registrations", "nerve_ns"} {
+		if !e.value.has(key) {
+			continue
+		}
+		for _, name := range in.Registrations {
+			service, namespace, _ := strings.Cut(name, ".")
+			if service != in.Service {
+				r.service.refers(name, e.place(key))
+			} else if _, found, _ := r.namespaces.Find(namespace); !found {
+				e.report(noNamespace(name, r.namespaces), key)
+			}
+		}
+	}
+	if _, ok := r.service.Deps[in.DependenciesReference]; e.value.has("dependencies_reference") && !ok {
+		if r.noDeps {
+			e.report("there is no dependencies.yaml", "dependencies_reference")
+		} else if r.service.Deps != nil {
+			e.report(quote(in.DependenciesReference)+" is no key of dependencies.yaml", "dependencies_reference")
+		}
+	}
+}
+
+// noNamespace is the text about a registration that does not exist.
+func noNamespace(name string, known Entries[Namespace]) string {
+	service, namespace, _ := strings.Cut(name, ".")
+	names := append(slices.Collect(maps.Keys(known.Sound)), slices.Collect(maps.Keys(known.Broken))...)
+	slices.Sort(names)
+	text := quote(name) + ": smartstack.yaml of " + service + " has no namespace " + namespace
+	if near := nearest(namespace, names); near != "" {
+		text += fmt.Sprintf(" (did you mean %q?)", service+"."+near)
+	}
+	return text
+}
+
+// openMap is an object as plain data, nil if it is not there.
+func openMap(v *value) map[string]any {
+	if v == nil || v.kind != object {
+		return nil
+	}
+	budget := maxSteps
+	m, _ := v.plainData(&budget).(map[string]any)
+	return m
+}

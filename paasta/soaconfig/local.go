@@ -1,0 +1,204 @@
+package soaconfig
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A LocalService is one file of the host agent's services directory: a service
+// of this host that is not on Marathon, to be checked and registered.
+type LocalService struct {
+	Name           string // of the file, without extension
+	File           string
+	Host           string   // published; "" for the agent's own address
+	Port           int      // published
+	Registrations  []string // "service.namespace"; default: [Name]
+	Weight         int      // default 10; 0 registers it as draining
+	Labels         map[string]string
+	Advertise      []string            // location types; default [region]
+	ExtraAdvertise map[string][]string // as in smartstack.yaml
+	CheckInterval  time.Duration       // pause between two rounds; default 2s
+	Checks         []LocalCheck        // all must pass; none: always healthy
+}
+
+// A LocalCheck is one check of a local service, with host and port filled in.
+type LocalCheck struct {
+	Type       string   // http, https, tcp, cmd, redis, noop
+	Host       string   // default 127.0.0.1
+	Port       int      // default the service's
+	URI        string   // http(s): path and query; default /status
+	Status     [][2]int // http(s): accepted codes, inclusive ranges; default 200-399
+	Expect     string   // http(s): text that the body must hold
+	Headers    map[string]string
+	Cmd        string        // cmd: shell command that succeeds
+	Timeout    time.Duration // default 1s
+	Rise, Fall int           // results in a row; default 1
+}
+
+// Accepts tells whether an HTTP status passes the check.
+func (c LocalCheck) Accepts(status int) bool {
+	for _, r := range c.Status {
+		if r[0] <= status && status <= r[1] {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	hostName   = newPattern(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`, "a host name or address")
+	statusText = newPattern(`^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$`, "codes such as 200-399,404")
+	labelName  = newPattern(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`, "a label")
+	request    = newPattern(`^/[^\x00-\x20\x7f]*$`, "a path that begins with /, without spaces")
+)
+
+// localShape is a file of the services directory.
+var localShape = anObject(
+	key{"host", aText().like(hostName), "the agent's own address", "Address that is published."},
+	key{"port", aPort(), "", "Port that is published."},
+	key{"registrations", listOf(aText().like(registration)).items(1, 0).once(), "the name of the file", "Under which registrations."},
+	key{"weight", anInteger().from(0).upTo(256), "10", "Share of the traffic; 0 means that it drains."},
+	key{"labels", mapOf(labelName, aText()), "{}", "Labels besides those of the location."},
+	key{"advertise", listOf(aText().like(locationType)).once(), "[region]", "Location types in which it can be found."},
+	key{"extra_advertise", mapOf(location, listOf(aText().like(location))), "{}", "`TYPE:LOCATION` of this host → where else it can be found."},
+	key{"check_interval", aNumber().from(0.05).upTo(3600), "2", "Seconds between two rounds of checks."},
+	key{"checks", listOf(anObject(
+		key{"type", words("http", "https", "tcp", "cmd", "redis", "noop"), "", "What is asked."},
+		key{"host", aText().like(hostName), "127.0.0.1", "Whom."},
+		key{"port", aPort(), "`port`", "At which port."},
+		key{"uri", aText().like(request), "/status", "Path of an HTTP check."},
+		key{"status", eitherOf(aText().like(statusText), anInteger().from(100).upTo(599)), "200-399", "Codes that pass."},
+		key{"expect", aText(), "", "Text that the body must hold."},
+		key{"headers", mapOf(headerName, aText()), "{}", "Headers of the request."},
+		key{"cmd", aText().lines(), "", "Command for `/bin/sh -c` that succeeds."},
+		key{"timeout", aNumber().over(0).upTo(3600), "1", "Seconds that it may take."},
+		key{"rise", anInteger().from(1).upTo(100), "1", "Passes in a row until it counts as up, also at start."},
+		key{"fall", anInteger().from(1).upTo(100), "1", "Failures in a row until it counts as down."},
+	).needs("type")), "[]", "All of them must pass; without any it is always up."},
+).needs("port")
+
+// ReadLocalService reads one file of the services directory. With problems,
+// which are all there are, the service is of no use.
+func ReadLocalService(file string) (LocalService, Problems) {
+	return localService(readDocument(file))
+}
+
+// parseLocalService is ReadLocalService for a text at hand.
+func parseLocalService(file string, text []byte) (LocalService, Problems) {
+	return localService(parseDocument(file, text))
+}
+
+func localService(d document) (LocalService, Problems) {
+	s := LocalService{
+		Name: strings.TrimSuffix(filepath.Base(d.file), filepath.Ext(d.file)), File: d.file,
+		Weight: 10, Advertise: []string{"region"}, CheckInterval: 2 * time.Second,
+	}
+	switch {
+	case d.problem != nil:
+		return s, Problems{*d.problem}
+	case d.root == nil && !d.exists:
+		return s, Problems{{File: d.file, Text: "is not there"}}
+	case d.root == nil:
+		return s, Problems{{File: d.file, Text: "is empty"}}
+	}
+	var c checker
+	c.check(d.root, d.root, localShape)
+	if d.root.kind != object {
+		return s, c.problems
+	}
+	if !registration.re.MatchString(s.Name) && !d.root.has("registrations") {
+		c.at(d.root, "lacks registrations, and the name of the file is none (SERVICE.NAMESPACE)")
+	}
+	checkKeysOfType(&c, d.root)
+	if len(c.problems) > 0 {
+		return s, c.problems
+	}
+	read(d.root, "host", &s.Host)
+	read(d.root, "port", &s.Port)
+	read(d.root, "registrations", &s.Registrations)
+	read(d.root, "weight", &s.Weight)
+	read(d.root, "labels", &s.Labels)
+	read(d.root, "advertise", &s.Advertise)
+	read(d.root, "check_interval", &s.CheckInterval)
+	if v := d.root.get("extra_advertise"); v != nil {
+		s.ExtraAdvertise = map[string][]string{}
+		for _, f := range v.fields {
+			s.ExtraAdvertise[f.key.text] = f.value.texts()
+		}
+	}
+	if len(s.Registrations) == 0 {
+		s.Registrations = []string{s.Name}
+	}
+	if checks := d.root.get("checks"); checks != nil {
+		for _, v := range checks.items {
+			s.Checks = append(s.Checks, localCheck(v, s.Port))
+		}
+	}
+	return s, nil
+}
+
+// checkKeysOfType reports keys that a check of its type does not look at, and
+// the one that it cannot do without.
+func checkKeysOfType(c *checker, root *value) {
+	checks := root.get("checks")
+	if checks == nil || checks.kind != list {
+		return
+	}
+	for _, v := range checks.items {
+		if v.kind != object || v.get("type") == nil {
+			continue
+		}
+		typ := v.get("type").text
+		if typ == "cmd" && !v.has("cmd") {
+			c.at(v, "a cmd check lacks cmd", "checks")
+		}
+		for _, name := range []string{"uri", "status", "expect", "headers"} {
+			if f := v.find(name); f != nil && typ != "http" && typ != "https" {
+				c.at(f.key, "means nothing to a check of type "+typ, "checks", name)
+			}
+		}
+		if f := v.find("cmd"); f != nil && typ != "cmd" {
+			c.at(f.key, "means nothing to a check of type "+typ, "checks", "cmd")
+		}
+	}
+}
+
+func localCheck(v *value, port int) LocalCheck {
+	c := LocalCheck{Host: "127.0.0.1", Port: port, URI: "/status", Timeout: time.Second, Rise: 1, Fall: 1}
+	status := "200-399"
+	read(v, "type", &c.Type)
+	read(v, "host", &c.Host)
+	read(v, "port", &c.Port)
+	read(v, "uri", &c.URI)
+	read(v, "status", &status)
+	read(v, "expect", &c.Expect)
+	read(v, "headers", &c.Headers)
+	read(v, "cmd", &c.Cmd)
+	read(v, "timeout", &c.Timeout)
+	read(v, "rise", &c.Rise)
+	read(v, "fall", &c.Fall)
+	c.Status = statusRanges(status)
+	return c
+}
+
+var statusRange = regexp.MustCompile(`([0-9]{3})(?:-([0-9]{3}))?`)
+
+// statusRanges reads text that statusText has let through.
+func statusRanges(text string) [][2]int {
+	var ranges [][2]int
+	for _, m := range statusRange.FindAllStringSubmatch(text, -1) {
+		first := threeDigits(m[1])
+		last := first
+		if m[2] != "" {
+			last = threeDigits(m[2])
+		}
+		ranges = append(ranges, [2]int{first, last})
+	}
+	return ranges
+}
+
+func threeDigits(s string) int {
+	return int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0')
+}

@@ -1,0 +1,219 @@
+package soaconfig
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+//go:embed schema/*.schema.json
+var schemas embed.FS
+
+// schemaFiles are the kinds of files, by the name of their schema.
+var schemaFiles = []struct {
+	name   string
+	title  string
+	shape  *shape
+	names  *pattern // of entries; nil for a file that is one object
+	anchor bool     // entries that begin with "_" are there to be merged from
+}{
+	{"marathon", "marathon-<cluster>.yaml: how a service runs in one cluster, one key an instance", instanceShape, instanceName, true},
+	{"smartstack", "smartstack.yaml: how the service is found, one key a namespace", namespaceShape, namespaceName, true},
+	{"deploy", "deploy.yaml: the way of a change to production", deployShape, nil, false},
+	{"service", "service.yaml: the service itself, and defaults for its instances", serviceShape, nil, false},
+	{"monitoring", "monitoring.yaml: who is told when something is wrong", monitoringObject, nil, false},
+	{"adhoc", "adhoc-<cluster>.yaml: how it runs by hand, one key an instance", adhocShape, instanceName, true},
+	{"dependencies", "dependencies.yaml: what it calls, for the outbound firewall", dependenciesShape, nil, false},
+	{"test-dependencies", "test-dependencies.yaml: what its tests need, one key a dependency", testDependencyShape, testDependencyName, true},
+}
+
+// Schemas lists the names that Schema knows.
+func Schemas() []string {
+	var names []string
+	for _, f := range schemaFiles {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// Schema returns the JSON Schema (draft 7, which editors know) of a kind of
+// file: marathon, smartstack, deploy, …
+func Schema(name string) ([]byte, error) {
+	if !slices.Contains(Schemas(), name) {
+		text := fmt.Sprintf("no schema %q (known: %s)", name, strings.Join(Schemas(), ", "))
+		if near := nearest(name, Schemas()); near != "" {
+			text += fmt.Sprintf(" (did you mean %q?)", near)
+		}
+		return nil, fmt.Errorf("%s", text)
+	}
+	return schemas.ReadFile(path.Join("schema", name+".schema.json"))
+}
+
+// An ordered object of JSON, so that a schema reads in the order of its keys.
+type ordered []struct {
+	name  string
+	value any
+}
+
+func (o *ordered) add(name string, value any) {
+	*o = append(*o, struct {
+		name  string
+		value any
+	}{name, value})
+}
+
+// MarshalJSON writes the members in their order.
+func (o ordered) MarshalJSON() ([]byte, error) {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, m := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		value, err := marshal(m.value)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, "%q:%s", m.name, value)
+	}
+	b.WriteByte('}')
+	return []byte(b.String()), nil
+}
+
+// marshal is json.Marshal without escapes for HTML.
+func marshal(v any) ([]byte, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return []byte(strings.TrimSpace(b.String())), err
+}
+
+// generateSchema writes the schema of a kind of file from its shape.
+func generateSchema(name string) ([]byte, error) {
+	i := slices.Index(Schemas(), name)
+	f := schemaFiles[i]
+	var o ordered
+	o.add("$schema", "http://json-schema.org/draft-07/schema#")
+	o.add("title", f.title)
+	if f.names == nil {
+		o = append(o, f.shape.schema("", "")...)
+	} else {
+		var names, definitions ordered
+		names.add(templateName, map[string]any{})
+		names.add(f.names.re.String(), map[string]any{"$ref": "#/definitions/entry"})
+		definitions.add("entry", f.shape.schema("", ""))
+		o.add("type", "object")
+		o.add("patternProperties", names)
+		o.add("additionalProperties", false)
+		o.add("definitions", definitions)
+	}
+	text, err := marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	var pretty strings.Builder
+	e := json.NewEncoder(&pretty)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err = e.Encode(json.RawMessage(text))
+	return []byte(pretty.String()), err
+}
+
+const templateName = "^_"
+
+// schema is the shape as JSON Schema.
+func (s *shape) schema(doc, def string) ordered {
+	var o ordered
+	if doc != "" {
+		if def != "" {
+			doc += " Default: " + def + "."
+		}
+		o.add("description", doc)
+	}
+	if s.anyKind {
+		return o
+	}
+	if s.either != nil {
+		var all []any
+		for _, alternative := range s.either {
+			all = append(all, alternative.schema("", ""))
+		}
+		if s.nullable {
+			all = append(all, map[string]any{"type": "null"})
+		}
+		o.add("anyOf", all)
+		return o
+	}
+	o.add("type", map[kind]string{text: "string", integer: "integer", number: "number", boolean: "boolean", list: "array", object: "object"}[s.kind])
+	switch s.kind {
+	case text:
+		if len(s.enum) > 0 {
+			o.add("enum", s.enum)
+		} else {
+			o.add("pattern", s.textPattern().re.String())
+		}
+	case integer, number:
+		switch {
+		case s.min != nil && s.above:
+			o.add("exclusiveMinimum", *s.min)
+		case s.min != nil:
+			o.add("minimum", *s.min)
+		}
+		if s.max != nil {
+			o.add("maximum", *s.max)
+		}
+	case list:
+		s.listSchema(&o)
+	case object:
+		s.objectSchema(&o)
+	}
+	return o
+}
+
+func (s *shape) listSchema(o *ordered) {
+	if s.tuple != nil {
+		var all []any
+		for _, item := range s.tuple {
+			all = append(all, item.schema("", ""))
+		}
+		o.add("items", all)
+	} else {
+		o.add("items", s.elem.schema("", ""))
+	}
+	if s.least > 0 {
+		o.add("minItems", s.least)
+	}
+	if s.most > 0 {
+		o.add("maxItems", s.most)
+	}
+	if s.unique {
+		o.add("uniqueItems", true)
+	}
+}
+
+func (s *shape) objectSchema(o *ordered) {
+	if s.names != nil {
+		var names ordered
+		names.add(s.names.re.String(), s.elem.schema("", ""))
+		o.add("patternProperties", names)
+		o.add("additionalProperties", false)
+		return
+	}
+	var properties ordered
+	for _, k := range s.keys {
+		properties.add(k.name, k.shape.schema(k.doc, k.def))
+	}
+	if len(properties) > 0 {
+		o.add("properties", properties)
+	}
+	if len(s.required) > 0 {
+		o.add("required", s.required)
+	}
+	if !s.open {
+		o.add("additionalProperties", false)
+	}
+}

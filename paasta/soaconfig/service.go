@@ -1,0 +1,309 @@
+package soaconfig
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Files of a service by name; those of instances have a prefix and a cluster.
+const (
+	serviceFile      = "service.yaml"
+	smartstackFile   = "smartstack.yaml"
+	deployFile       = "deploy.yaml"
+	monitoringFile   = "monitoring.yaml"
+	dependenciesFile = "dependencies.yaml"
+	testDepsFile     = "test-dependencies.yaml"
+	marathonPrefix   = "marathon-"
+	adhocPrefix      = "adhoc-"
+)
+
+// knownFiles are the names that someone may have misspelled.
+var knownFiles = []string{serviceFile, smartstackFile, deployFile, monitoringFile, dependenciesFile, testDepsFile}
+
+// foreign are names and prefixes of PaaSTA's that we do not read.
+var foreign = []string{"chronos-", "paasta_native-", "kubernetes-", "tron-", "flink-", "cassandracluster-", "data.yaml", "performance-check.yaml"}
+
+// adhocDefaults is what an empty entry of adhoc-<cluster>.yaml means.
+func adhocDefaults(name string) Instance {
+	in := defaultInstance
+	if name == "interactive" { // what local-run starts for a person
+		in.CPUs, in.MemMB = 4, 10240
+	}
+	return in
+}
+
+// parseService reads all files of one service. problems elsewhere, about what
+// other services have, are not its business.
+func parseService(dir, name string, o Options) *Service {
+	s := &Service{
+		Name: name, Dir: filepath.Join(dir, name), EncryptionKey: "paasta",
+		Instances: map[string]Entries[Instance]{}, Adhoc: map[string]Entries[Instance]{},
+	}
+	entries, err := os.ReadDir(s.Dir)
+	if err != nil {
+		s.unreadable(Problem{File: s.Dir, Text: reason(err)}, o.Clusters)
+		return s
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	s.parse(names, o)
+	s.Problems = s.Problems.sorted()
+	return s
+}
+
+// unreadable says of every file of the service that nobody knows what is in it.
+func (s *Service) unreadable(p Problem, clusters []string) {
+	s.Problems = Problems{p}
+	s.Unreadable = Problems{p}
+	s.Namespaces.File, s.Namespaces.Unreadable = filepath.Join(s.Dir, smartstackFile), Problems{p}
+	s.TestDeps.File, s.TestDeps.Unreadable = filepath.Join(s.Dir, testDepsFile), Problems{p}
+	for _, c := range clusters {
+		s.Instances[c] = Entries[Instance]{File: filepath.Join(s.Dir, marathonPrefix+c+".yaml"), Unreadable: Problems{p}}
+	}
+}
+
+func (s *Service) parse(names []string, o Options) {
+	open := func(name string) document {
+		path := filepath.Join(s.Dir, name)
+		if !slices.Contains(names, name) {
+			return document{file: path}
+		}
+		return readDocument(path)
+	}
+	add := func(p ...Problem) { s.Problems = append(s.Problems, p...) }
+
+	general, p := readObject(open(serviceFile), serviceShape)
+	add(p...)
+	defaults := instanceReader{service: s, base: defaultInstance}
+	defaults.general(s, general, p)
+
+	monitoring, p := readObject(open(monitoringFile), monitoringObject)
+	add(p...)
+	if len(p) == 0 {
+		s.Monitoring = s.Monitoring.with(monitoring)
+	}
+
+	s.Namespaces = s.readNamespaces(open(smartstackFile))
+	add(s.Namespaces.problems()...)
+
+	deploy := open(deployFile)
+	s.Deploy, p = readDeploy(deploy)
+	add(p...)
+	defaults.noDeploy = !deploy.exists
+	if deploy.exists && len(p) == 0 {
+		defaults.groups = map[string]bool{}
+		for _, g := range s.Deploy.Groups() {
+			defaults.groups[g] = true
+		}
+	}
+
+	deps := open(dependenciesFile)
+	s.Deps, p = s.readDependencies(deps)
+	add(p...)
+	defaults.noDeps = !deps.exists
+	defaults.namespaces = s.Namespaces
+
+	s.TestDeps = readEntries(open(testDepsFile), testDependencyName, testDependencyShape, func(e *entry) TestDependency {
+		t := readTestDependency(e)
+		if t.Service != "" {
+			s.refers(t.Service, e.place("service"))
+		}
+		return t
+	})
+	add(s.TestDeps.problems()...)
+
+	for _, name := range names {
+		s.instances(name, open, defaults, o)
+	}
+	slices.Sort(s.Clusters)
+	s.unique()
+}
+
+// general takes what service.yaml says about the service, and as defaults for
+// its instances.
+func (r *instanceReader) general(s *Service, root *value, problems Problems) {
+	if root == nil {
+		// Empty is fine; unreadable means that nobody knows the defaults.
+		r.broken = problems
+		return
+	}
+	defaults := &value{kind: object, file: root.file, line: root.line, column: root.column}
+	legacy := &value{kind: object}
+	wrong := map[string]bool{}
+	for _, p := range problems {
+		key, _, _ := strings.Cut(p.Key, ".")
+		wrong[key] = true
+		if instanceShape.byName[key] != nil || key == "" {
+			r.broken = append(r.broken, p)
+		}
+	}
+	for _, f := range root.fields {
+		switch name := f.key.text; {
+		case wrong[name]:
+		case instanceShape.byName[name] != nil:
+			defaults.add(f)
+		case monitoringObject.byName[name] != nil && name != "description":
+			legacy.add(f)
+		}
+	}
+	if len(defaults.fields) > 0 {
+		r.defaults = defaults
+	}
+	s.Monitoring = s.Monitoring.with(legacy)
+	for key, to := range map[string]*string{
+		"git_url": &s.GitURL, "description": &s.Description, "external_link": &s.ExternalLink,
+		"docker_registry": &s.DockerRegistry, "encryption_key": &s.EncryptionKey,
+	} {
+		if !wrong[key] {
+			read(root, key, to)
+		}
+	}
+}
+
+var (
+	monitoringObject   = monitoringShape()
+	testDependencyName = newPattern(`^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$`, "lower-case letters, digits, - and _: it becomes a host name")
+)
+
+// readNamespaces reads smartstack.yaml, and notes for the tree where ports and
+// other services are named.
+func (s *Service) readNamespaces(d document) Entries[Namespace] {
+	s.ports = map[string][2]int{}
+	return readEntries(d, namespaceName, namespaceShape, func(e *entry) Namespace {
+		ns := readNamespace(s.Name, e)
+		at := e.place("proxy_port")
+		s.ports[e.name] = [2]int{at.Line, at.Column}
+		if ns.ProxiedThrough != "" {
+			s.refers(ns.ProxiedThrough, e.place("proxied_through"))
+		}
+		return ns
+	})
+}
+
+// refers notes that s names something of another service.
+func (s *Service) refers(name string, at Problem) {
+	s.references = append(s.references, reference{name, at})
+}
+
+// instances reads name if it is a file of instances, and says what is wrong
+// with names that are nearly right.
+func (s *Service) instances(name string, open func(string) document, defaults instanceReader, o Options) {
+	path := filepath.Join(s.Dir, name)
+	add := func(text string) { s.Problems = append(s.Problems, Problem{File: path, Text: text}) }
+	base, isYAML := strings.CutSuffix(name, ".yaml")
+	if short, ok := strings.CutSuffix(name, ".yml"); ok {
+		if slices.Contains(knownFiles, short+".yaml") || strings.HasPrefix(short, marathonPrefix) || strings.HasPrefix(short, adhocPrefix) {
+			add(fmt.Sprintf("is not read: did you mean %q?", short+".yaml"))
+		}
+		return
+	}
+	if !isYAML || strings.HasPrefix(name, ".") || slices.Contains(knownFiles, name) {
+		return
+	}
+	cluster, marathon := strings.CutPrefix(base, marathonPrefix)
+	adhoc := false
+	if !marathon {
+		cluster, adhoc = strings.CutPrefix(base, adhocPrefix)
+	}
+	if !marathon && !adhoc {
+		near := nearest(name, knownFiles)
+		for _, prefix := range foreign {
+			if strings.HasPrefix(name, prefix) {
+				near = ""
+			}
+		}
+		for _, prefix := range []string{marathonPrefix, adhocPrefix} {
+			if kind, rest, ok := strings.Cut(base, "-"); ok && kind != "" && nearest(kind+"-", []string{prefix}) != "" {
+				near = prefix + rest + ".yaml"
+			}
+		}
+		if near != "" {
+			add(fmt.Sprintf("is not read: did you mean %q?", near))
+		}
+		return
+	}
+	if o.Clusters != nil && !slices.Contains(o.Clusters, cluster) {
+		text := fmt.Sprintf("is for %q, which is none of the known clusters (%s)", cluster, strings.Join(slices.Sorted(slices.Values(o.Clusters)), ", "))
+		if near := nearest(cluster, o.Clusters); near != "" {
+			text += fmt.Sprintf(" (did you mean %q?)", near)
+		}
+		add(text)
+		return
+	}
+	if cluster == "" {
+		add("is for no cluster: want " + base + "CLUSTER.yaml")
+		return
+	}
+	defaults.cluster = cluster
+	d := open(name)
+	if !d.exists {
+		return // it went away while we looked
+	}
+	if marathon {
+		all := readEntries(d, instanceName, instanceShape, defaults.read)
+		s.Instances[cluster], s.Clusters = all, append(s.Clusters, cluster)
+		s.Problems = append(s.Problems, all.problems()...)
+		return
+	}
+	defaults.defaults = only(defaults.defaults, adhocShape)
+	all := readEntries(d, instanceName, adhocShape, func(e *entry) Instance {
+		r := defaults
+		r.base = adhocDefaults(e.name)
+		return r.read(e)
+	})
+	s.Adhoc[cluster] = all
+	s.Problems = append(s.Problems, all.problems()...)
+}
+
+// only returns the fields of v that shape s has.
+func only(v *value, s *shape) *value {
+	if v == nil {
+		return nil
+	}
+	some := &value{kind: object, file: v.file, line: v.line, column: v.column}
+	for _, f := range v.fields {
+		if s.byName[f.key.text] != nil {
+			some.add(f)
+		}
+	}
+	return some
+}
+
+// unique reports adhoc instances that are called like a running one.
+func (s *Service) unique() {
+	for _, cluster := range slices.Sorted(maps.Keys(s.Adhoc)) {
+		adhoc := s.Adhoc[cluster]
+		for _, name := range slices.Sorted(maps.Keys(adhoc.Sound)) {
+			if _, both, err := s.Instances[cluster].Find(name); both && err == nil {
+				p := Problem{File: adhoc.File, Key: name, Text: "is the name of an instance in " + marathonPrefix + cluster + ".yaml, too"}
+				delete(adhoc.Sound, name)
+				adhoc.Broken[name] = Problems{p}
+				s.Problems = append(s.Problems, p)
+			}
+		}
+	}
+}
+
+// isService tells whether an entry of the soa-configs directory is a service:
+// a directory, or a link to one, whose name does not begin with "." or "_". A
+// link that leads nowhere is an error.
+func isService(dir string, e fs.DirEntry) (bool, error) {
+	if strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "_") {
+		return false, nil
+	}
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir(), nil
+	}
+	info, err := os.Stat(filepath.Join(dir, e.Name()))
+	if err != nil {
+		return false, err
+	}
+	return info.IsDir(), nil
+}
