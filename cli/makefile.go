@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"strings"
 
 	"github.com/gopaasta/paasta/docker/image"
@@ -52,12 +51,10 @@ func (env *Env) imageOf(s *soaconfig.Service, sha string) (registry, ref string,
 	return registry, registry + "/" + paasta.ImageName(s.Name, sha), nil
 }
 
-var fullSHA = regexp.MustCompile(`^[0-9a-f]{40}$`)
-
 // commit returns a commit's full sha. What is shorter, or a branch, or "" for
 // HEAD, is looked up in the repository of the current directory.
 func (env *Env) commit(ctx context.Context, flag string) (string, error) {
-	if fullSHA.MatchString(flag) {
+	if paasta.IsSHA(flag) {
 		return flag, nil
 	}
 	dir, err := env.getwd()

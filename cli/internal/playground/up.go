@@ -28,7 +28,7 @@ type UpOptions struct {
 }
 
 // readyWithin bounds the wait for one daemon.
-const readyWithin = 90 * time.Second
+const readyWithin = 60 * time.Second
 
 // Up makes the playground in o.Dir, or completes it: what runs is left alone.
 // It returns once every daemon is ready. When it fails, nothing of a playground
