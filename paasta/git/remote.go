@@ -1,0 +1,199 @@
+// Package git lists and writes the tags of a remote repository, without a
+// clone. It speaks git's own protocol: over the ssh program or git's own
+// programs where there are any, over HTTP by itself; a machine without these
+// programs takes go-git, whose only user this package is.
+//
+// Remotes are a path, file://, ssh://, user@host:path, http:// or https://.
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrUnreachable: no answer from the git server, or one that is not git's.
+	ErrUnreachable = errors.New("git server does not answer")
+	// ErrExists: somebody else wrote a tag of that name; read again, and take a
+	// later time.
+	ErrExists = errors.New("tag exists already")
+	// ErrNoCommit: the repository has no such commit.
+	ErrNoCommit = errors.New("no such commit in the repository")
+	// ErrAmbiguous: a short commit id could be several commits.
+	ErrAmbiguous = errors.New("short commit id is ambiguous")
+)
+
+// defaultTimeout bounds each call whose context has no deadline.
+const defaultTimeout = 60 * time.Second
+
+// A Remote is a repository elsewhere. It holds no connection.
+type Remote struct {
+	url    string // as given, without a password: for messages
+	scheme string // file, ssh, http, https
+	user   *url.Userinfo
+	host   string // with port, for http; without, for ssh
+	port   string // for ssh
+	path   string
+	dir    string // where to look for a clone, see Expand
+}
+
+// Open reads the address of a repository. It does not connect.
+func Open(address string) (*Remote, error) {
+	r := &Remote{url: address}
+	scheme, _, ok := strings.Cut(address, "://")
+	switch {
+	case address == "":
+		return nil, errors.New("no git url: set git_url in service.yaml, or give --git-url")
+	case strings.HasPrefix(address, "-"), strings.ContainsFunc(address, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return nil, fmt.Errorf("git url %q begins with a dash or holds control characters", address)
+	case ok:
+		u, err := url.Parse(address)
+		if err != nil {
+			return nil, fmt.Errorf("git url: %w", err)
+		}
+		r.url = u.Redacted()
+		r.scheme, r.user, r.path = strings.TrimPrefix(scheme, "git+"), u.User, u.Path
+		switch r.scheme {
+		case "http", "https":
+			r.host = u.Host
+		case "ssh":
+			r.host, r.port = u.Hostname(), u.Port()
+			if strings.HasPrefix(r.path, "/~") {
+				r.path = r.path[1:]
+			}
+		case "file":
+			if u.Host != "" && u.Host != "localhost" {
+				return nil, fmt.Errorf("git url %s: a file is on no other host", r.url)
+			}
+		default:
+			return nil, fmt.Errorf("git url %s: %s:// is not supported (known: a path, file, ssh, http, https)", r.url, scheme)
+		}
+	default:
+		// user@host:path, unless a slash comes before the colon.
+		before, path, ok := strings.Cut(address, ":")
+		if !ok || strings.Contains(before, "/") {
+			absolute, err := filepath.Abs(address)
+			if err != nil {
+				return nil, fmt.Errorf("git url %s: %w", address, err)
+			}
+			r.scheme, r.path = "file", absolute
+			break
+		}
+		r.scheme, r.host, r.path = "ssh", before, path
+		if user, host, ok := strings.Cut(before, "@"); ok {
+			r.user, r.host = url.User(user), host
+		}
+	}
+	if r.path == "" || strings.HasPrefix(r.path, ":") || r.scheme != "file" && (r.host == "" || strings.HasPrefix(r.host, "-")) || strings.HasPrefix(r.path, "-") {
+		return nil, fmt.Errorf("git url %s: want a host and a path", r.url)
+	}
+	return r, nil
+}
+
+// String returns the address without a password.
+func (r *Remote) String() string { return r.url }
+
+// Tags lists the tags of ours. Those that only look like ours are left out.
+func (r *Remote) Tags(ctx context.Context) ([]paasta.Tag, error) {
+	refs, err := r.Refs(ctx, paasta.TagRefPrefix)
+	if err != nil {
+		return nil, err
+	}
+	var tags []paasta.Tag
+	for ref, sha := range refs {
+		if t, err := paasta.ParseTag(ref, sha); err == nil {
+			tags = append(tags, t)
+		}
+	}
+	return tags, nil
+}
+
+// Refs lists the refs that begin with one of the prefixes and the commits that
+// they point at; for an annotated tag the commit behind it. A server that knows
+// protocol version 2 sends no others.
+func (r *Remote) Refs(ctx context.Context, prefixes ...string) (map[string]string, error) {
+	ctx, cancel := bound(ctx)
+	defer cancel()
+	l, err := r.list(ctx, prefixes)
+	if err != nil {
+		return nil, r.failed("list refs of", err, ctx)
+	}
+	return l.refs, nil
+}
+
+func (r *Remote) list(ctx context.Context, prefixes []string) (*listing, error) {
+	switch {
+	case r.scheme == "http" || r.scheme == "https":
+		return r.listHTTP(ctx, prefixes)
+	case r.programs():
+		return r.listProgram(ctx, prefixes)
+	default:
+		return r.listGoGit(ctx, prefixes)
+	}
+}
+
+// programs tells whether this machine has what the address needs besides us.
+func (r *Remote) programs() bool {
+	if r.scheme == "ssh" {
+		_, err := exec.LookPath("ssh")
+		return err == nil || os.Getenv("GIT_SSH_COMMAND") != "" || os.Getenv("GIT_SSH") != ""
+	}
+	_, err := exec.LookPath("git")
+	return err == nil
+}
+
+// Push writes tags on commits that the repository has already: it sends names,
+// and no objects. Either all are written or none. A tag that is there already is
+// ErrExists, whatever it points at; a commit that is not is ErrNoCommit.
+func (r *Remote) Push(ctx context.Context, tags ...paasta.Tag) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	for _, t := range tags {
+		if err := t.Check(); err != nil {
+			return fmt.Errorf("tag %s: %w", r.url, err)
+		}
+	}
+	ctx, cancel := bound(ctx)
+	defer cancel()
+	var err error
+	switch {
+	case r.scheme == "http" || r.scheme == "https":
+		err = r.pushHTTP(ctx, tags)
+	case r.programs():
+		err = r.pushProgram(ctx, tags)
+	default:
+		err = r.pushGoGit(ctx, tags)
+	}
+	if err != nil {
+		return r.failed("tag", err, ctx)
+	}
+	return nil
+}
+
+func (r *Remote) failed(doing string, err error, ctx context.Context) error {
+	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w (%w)", ctx.Err(), err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable) {
+		err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return fmt.Errorf("%s %s: %w", doing, r.url, err)
+}
+
+func bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, defaultTimeout)
+}
