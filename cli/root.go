@@ -21,7 +21,7 @@ var groups = []group{
 		newStatus, newLogs, newInfo, newList, newListClusters,
 	}},
 	{"build", "Building and checking", []func(*Env) *cobra.Command{
-		newCookImage, newItest, newPushToRegistry,
+		newCookImage, newItest, newPushToRegistry, newValidate,
 	}},
 	{"local", "Running locally", []func(*Env) *cobra.Command{
 		newPlayground, newDemo,

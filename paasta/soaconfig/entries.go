@@ -41,18 +41,19 @@ func (e *entry) place(path ...string) Problem {
 // readEntries reads a file whose top-level keys are entries of shape s. read
 // makes the value of an entry; it is called only for those that fit s, and may
 // still report problems. Names that begin with "_" exist to be merged from.
-func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry) T) Entries[T] {
+// The problems returned are those of the entries, and of what is none.
+func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry) T) (Entries[T], Problems) {
 	if !d.exists {
-		return Entries[T]{}
+		return Entries[T]{}, nil
 	}
 	all := Entries[T]{File: d.file, Sound: map[string]T{}, Broken: map[string]Problems{}}
 	switch {
 	case d.problem != nil:
 		all.Unreadable = Problems{*d.problem}
-		return all
+		return all, all.Unreadable
 	case d.root == nil:
 		all.Unreadable = Problems{{File: d.file, Text: "is empty: write {} to say that there is nothing"}}
-		return all
+		return all, all.Unreadable
 	}
 	if d.root.kind != object {
 		text := "is " + d.root.describe() + ", want an object"
@@ -60,8 +61,9 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 			text = d.root.text
 		}
 		all.Unreadable = Problems{{File: d.file, Line: int(d.root.line), Column: int(d.root.column), Text: text}}
-		return all
+		return all, all.Unreadable
 	}
+	var problems Problems
 	steps := 0
 	for i := range d.root.fields {
 		f := &d.root.fields[i]
@@ -70,9 +72,7 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		e := &entry{checker: c, name: name, key: f.key, value: f.value}
 		if strings.HasPrefix(name, "_") {
 			c.check(f.key, f.value, anyShape)
-			if len(c.problems) > 0 {
-				all.Broken[name] = c.problems
-			}
+			problems = append(problems, c.problems...)
 			steps = c.steps
 			continue
 		}
@@ -94,25 +94,21 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		}
 		if len(c.problems) > 0 {
 			all.Broken[name] = c.problems
+			problems = append(problems, c.problems...)
 		}
 		steps = c.steps
 	}
 	for _, fault := range d.root.faults {
 		p := Problem{File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Key: fault.name, Text: fault.text}
-		// Two entries of one name: nobody knows which one is meant.
-		delete(all.Sound, fault.name)
-		all.Broken[fault.name] = append(all.Broken[fault.name], p)
+		problems = append(problems, p)
+		_, sound := all.Sound[fault.name]
+		if _, broken := all.Broken[fault.name]; sound || broken {
+			// Two entries of one name: nobody knows which one is meant.
+			delete(all.Sound, fault.name)
+			all.Broken[fault.name] = append(all.Broken[fault.name], p)
+		}
 	}
-	return all
-}
-
-// problems returns all problems of the entries.
-func (e Entries[T]) problems() Problems {
-	all := slices.Clone(e.Unreadable)
-	for _, p := range e.Broken {
-		all = append(all, p...)
-	}
-	return all
+	return all, problems
 }
 
 // readObject checks a file that is one object, and returns its root, nil if it

@@ -90,8 +90,8 @@ func (s *Service) parse(names []string, o Options) {
 		s.Monitoring = s.Monitoring.with(monitoring)
 	}
 
-	s.Namespaces = s.readNamespaces(open(smartstackFile))
-	add(s.Namespaces.problems()...)
+	s.Namespaces, p = s.readNamespaces(open(smartstackFile))
+	add(p...)
 
 	deploy := open(deployFile)
 	s.Deploy, p = readDeploy(deploy)
@@ -110,14 +110,14 @@ func (s *Service) parse(names []string, o Options) {
 	defaults.noDeps = !deps.exists
 	defaults.namespaces = s.Namespaces
 
-	s.TestDeps = readEntries(open(testDepsFile), testDependencyName, testDependencyShape, func(e *entry) TestDependency {
+	s.TestDeps, p = readEntries(open(testDepsFile), testDependencyName, testDependencyShape, func(e *entry) TestDependency {
 		t := readTestDependency(e)
 		if t.Service != "" {
 			s.refers(t.Service, e.place("service"))
 		}
 		return t
 	})
-	add(s.TestDeps.problems()...)
+	add(p...)
 
 	for _, name := range names {
 		s.instances(name, open, defaults, o)
@@ -174,7 +174,7 @@ var (
 
 // readNamespaces reads smartstack.yaml, and notes for the tree where ports and
 // other services are named.
-func (s *Service) readNamespaces(d document) Entries[Namespace] {
+func (s *Service) readNamespaces(d document) (Entries[Namespace], Problems) {
 	s.ports = map[string][2]int{}
 	return readEntries(d, namespaceName, namespaceShape, func(e *entry) Namespace {
 		ns := readNamespace(s.Name, e)
@@ -247,19 +247,19 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 		return // it went away while we looked
 	}
 	if marathon {
-		all := readEntries(d, instanceName, instanceShape, defaults.read)
+		all, p := readEntries(d, instanceName, instanceShape, defaults.read)
 		s.Instances[cluster], s.Clusters = all, append(s.Clusters, cluster)
-		s.Problems = append(s.Problems, all.problems()...)
+		s.Problems = append(s.Problems, p...)
 		return
 	}
 	defaults.defaults = only(defaults.defaults, adhocShape)
-	all := readEntries(d, instanceName, adhocShape, func(e *entry) Instance {
+	all, p := readEntries(d, instanceName, adhocShape, func(e *entry) Instance {
 		r := defaults
 		r.base = adhocDefaults(e.name)
 		return r.read(e)
 	})
 	s.Adhoc[cluster] = all
-	s.Problems = append(s.Problems, all.problems()...)
+	s.Problems = append(s.Problems, p...)
 }
 
 // only returns the fields of v that shape s has.

@@ -84,7 +84,7 @@ func LoadService(dir, service string, o Options) (*Service, error) {
 		}
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
 			other := &Service{Name: name}
-			other.Namespaces = other.readNamespaces(readDocument(filepath.Join(dir, name, smartstackFile)))
+			other.Namespaces, _ = other.readNamespaces(readDocument(filepath.Join(dir, name, smartstackFile)))
 			others[name] = other
 		}
 	}

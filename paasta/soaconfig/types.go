@@ -12,10 +12,11 @@ import (
 
 // A Problem is one mistake and its place.
 type Problem struct {
-	File         string `json:"file"` // path as the caller would open it
-	Line, Column int    // 1-based; 0 when the file as a whole is meant
-	Key          string `json:"key,omitempty"` // dotted path in the file
-	Text         string `json:"text"`          // what is wrong, with a suggestion if there is one
+	File   string `json:"file"`           // path as the caller would open it
+	Line   int    `json:"line,omitempty"` // 1-based; 0 when the file as a whole is meant
+	Column int    `json:"column,omitempty"`
+	Key    string `json:"key,omitempty"` // dotted path in the file
+	Text   string `json:"text"`          // what is wrong, with a suggestion if there is one
 }
 
 // String returns "file:line:column: key: text".

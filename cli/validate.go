@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+type validateFlags struct {
+	service, soaDir, schema string
+	all, json               bool
+}
+
+func newValidate(env *Env) *cobra.Command {
+	var f validateFlags
+	cmd := &cobra.Command{
+		Use:   "validate [-s SERVICE | --all] [-y DIR]",
+		Short: "Check soa-configs",
+		Long: `Check soa-configs, and report every mistake with its file, line and column.
+
+Without flags it checks the service whose directory is the current one, or, in a directory
+of services, all of them. The clusters that may have files are those of the system config,
+where there is one.`,
+		Example: `  paasta validate -s web -y ~/soa-configs
+  paasta validate --all -y soa-configs --json
+  paasta validate --schema marathon > marathon.schema.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.schema != "" {
+				text, err := soaconfig.Schema(f.schema)
+				if err != nil {
+					return usagef("%w", err)
+				}
+				env.printf("%s", text)
+				return nil
+			}
+			return validate(cmd.Context(), env, f)
+		},
+	}
+	serviceFlag(cmd, env, &f.service)
+	soaDirFlag(cmd, &f.soaDir)
+	jsonFlag(cmd, &f.json)
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "check every service")
+	cmd.Flags().StringVar(&f.schema, "schema", "", "print the JSON Schema `NAME` for editors: "+strings.Join(soaconfig.Schemas(), ", "))
+	complete(cmd, "schema", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return matching(typed, soaconfig.Schemas())
+	})
+	cmd.MarkFlagsMutuallyExclusive("service", "all")
+	return cmd
+}
+
+// A validation is the answer of validate --json.
+type validation struct {
+	Valid    bool               `json:"valid"`
+	Services int                `json:"services"` // that were checked
+	Problems soaconfig.Problems `json:"problems"`
+}
+
+func validate(ctx context.Context, env *Env, f validateFlags) error {
+	dir, service, err := validated(env, f)
+	if err != nil {
+		return err
+	}
+	config, err := env.Config()
+	if err != nil {
+		return err
+	}
+	var options soaconfig.Options
+	if len(config.Clusters) > 0 {
+		options.Clusters = config.Clusters
+	}
+	// One service is checked among all, for a proxy_port that two have.
+	tree, err := soaconfig.Load(ctx, dir, options)
+	if err != nil {
+		return err
+	}
+	answer := validation{Services: len(tree.Services), Problems: tree.Problems}
+	if service != "" {
+		s, ok := tree.Services[service]
+		if !ok {
+			path := filepath.Join(dir, service)
+			for _, p := range tree.Problems {
+				if p.File == path { // not even its name is sound
+					return fmt.Errorf("%s", p)
+				}
+			}
+			names, err := soaconfig.Names(dir)
+			if err != nil {
+				return err
+			}
+			return unknown("service", service, dir, names)
+		}
+		answer = validation{Services: 1, Problems: s.Problems}
+	}
+	if len(answer.Problems) == 0 {
+		answer.Problems = soaconfig.Problems{} // [] and not null
+		answer.Valid = true
+	}
+	answer.Problems = env.shorten(answer.Problems)
+	if f.json {
+		if err := env.printJSON(answer); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range answer.Problems {
+			env.printf("%s\n", p)
+		}
+	}
+	if !answer.Valid {
+		env.notef("paasta: %s in %s", plural(len(answer.Problems), "problem"), filepath.Join(dir, service))
+		return command.ExitError{Code: exitFailed}
+	}
+	env.notef("%s in %s: no problems", plural(answer.Services, "service"), filepath.Join(dir, service))
+	return nil
+}
+
+// validated finds out what to check: the directory of services, and the one
+// service in it, "" for all.
+func validated(env *Env, f validateFlags) (dir, service string, err error) {
+	here, err := env.getwd()
+	if err != nil {
+		return "", "", err
+	}
+	switch {
+	case f.service != "" && strings.ContainsAny(f.service, "./"):
+		return "", "", usagef("%q is no name of a service", f.service)
+	case f.soaDir != "" && (f.service != "" || f.all):
+		return f.soaDir, f.service, nil
+	case f.soaDir != "" && isServiceDir(f.soaDir):
+		abs, err := filepath.Abs(f.soaDir)
+		if err != nil {
+			return "", "", fmt.Errorf("find %s: %w", f.soaDir, err)
+		}
+		return filepath.Dir(abs), filepath.Base(abs), nil
+	case f.soaDir != "":
+		return f.soaDir, "", nil
+	case f.service != "" && isServiceDir(filepath.Join(here, f.service)):
+		return here, f.service, nil
+	case f.service == "" && !f.all && isServiceDir(here):
+		return filepath.Dir(here), filepath.Base(here), nil
+	case f.service == "" && holdsServices(here):
+		return here, "", nil
+	case f.service == "" && !f.all:
+		return "", "", usagef("neither %s nor the directories in it hold soa-configs: give --service, --all or --soa-dir", here)
+	}
+	dir, err = env.soaDir("")
+	return dir, f.service, err
+}
+
+// isServiceDir tells whether dir has files of soa-configs.
+func isServiceDir(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		switch name := e.Name(); name {
+		case "service.yaml", "smartstack.yaml", "deploy.yaml", "monitoring.yaml", "dependencies.yaml", "test-dependencies.yaml":
+			return true
+		default:
+			instances := strings.HasPrefix(name, "marathon-") || strings.HasPrefix(name, "adhoc-")
+			return instances && strings.HasSuffix(name, ".yaml")
+		}
+	})
+}
+
+func holdsServices(dir string) bool {
+	names, err := soaconfig.Names(dir)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return isServiceDir(filepath.Join(dir, name)) })
+}
+
+// shorten makes paths below the current directory relative to it.
+func (env *Env) shorten(problems soaconfig.Problems) soaconfig.Problems {
+	here, err := env.getwd()
+	if err != nil {
+		return problems
+	}
+	short := slices.Clone(problems)
+	for i, p := range short {
+		if rel, err := filepath.Rel(here, p.File); filepath.IsAbs(p.File) && err == nil && !strings.HasPrefix(rel, "..") {
+			short[i].File = rel
+		}
+	}
+	return short
+}
