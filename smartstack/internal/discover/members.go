@@ -171,3 +171,11 @@ func (m Members) window(window time.Duration, now time.Time) []size {
 	}
 	return slices.Clone(m.sizes[min(first, len(m.sizes)):])
 }
+
+// Adopt adds a member that was there before this process.
+func (m *Members) Adopt(member Member) {
+	if m.All == nil {
+		m.All = map[netip.AddrPort]Member{}
+	}
+	m.All[member.Entry.Addr] = member
+}

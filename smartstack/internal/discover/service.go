@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
@@ -166,4 +167,18 @@ func (n Namespace) With(members Members, id func(backend, server string) int) ha
 		}
 	}
 	return s
+}
+
+// Imported returns the entry that a server of an adopted HAProxy was made from,
+// as far as the server tells.
+func (n Namespace) Imported(backend string, s haproxy.Server) Entry {
+	name := strings.TrimSuffix(s.Name, "_"+s.Addr.Addr().String()+":"+fmt.Sprint(s.Addr.Port()))
+	e := Entry{Addr: s.Addr, Name: s.Name, Weight: s.Weight}
+	e.Node.Entry = registry.Entry{Host: s.Addr.Addr().String(), Port: int(s.Addr.Port()), Name: name, Weight: s.Weight, Labels: map[string]string{}}
+	for _, v := range n.views {
+		if v.backend == backend && v.label != "" {
+			e.Node.Labels[v.label] = ""
+		}
+	}
+	return e
 }

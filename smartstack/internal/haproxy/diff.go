@@ -192,3 +192,51 @@ func diffBackend(oldService, service Service, old, want Backend) Change {
 	}
 	return c
 }
+
+// Refused returns what HAProxy had against the command, given its answers to
+// Lines; nil if it was done.
+func (c Command) Refused(answers []string) error {
+	want := ""
+	for i, a := range answers {
+		switch {
+		case c.Op == Add && i == 0:
+			want = "New server registered."
+		case c.Op == Delete:
+			want = "Server deleted."
+		default:
+			want = ""
+		}
+		if strings.TrimSpace(a) == want || c.Op == Delete && strings.HasPrefix(a, "No such server") {
+			continue
+		}
+		return fmt.Errorf("runtime api: %s: %s", c.Lines()[i], strings.TrimSpace(a))
+	}
+	return nil
+}
+
+// Applied returns s as it is once HAProxy has done the commands.
+func Applied(s Service, commands []Command) Service {
+	s.Backends = slices.Clone(s.Backends)
+	for i, b := range s.Backends {
+		servers := slices.Clone(b.Servers)
+		for _, c := range commands {
+			if c.Backend != b.Name {
+				continue
+			}
+			at := slices.IndexFunc(servers, func(srv Server) bool { return srv.Name == c.Server.Name })
+			switch {
+			case c.Op == Add && at < 0:
+				servers = append(servers, c.Server)
+			case at < 0:
+			case c.Op == Ready, c.Op == Weigh:
+				servers[at].Weight, servers[at].Leaving = c.Server.Weight, false
+			case c.Op == Remove:
+				servers[at].Leaving = true
+			case c.Op == Delete:
+				servers = slices.Delete(servers, at, at+1)
+			}
+		}
+		s.Backends[i].Servers = servers
+	}
+	return s
+}

@@ -23,7 +23,7 @@ func Isolate(sections []Section, check func([]Section) error) (map[string]error,
 	}
 	// Most refusals name the section. If leaving those out is enough, the search
 	// is short.
-	if named := accused(refused.Output, sections); len(named) > 0 {
+	if named := Accused(refused.Output, sections); len(named) > 0 {
 		broken := map[string]error{}
 		suspects := slices.DeleteFunc(slices.Clone(sections), func(s Section) bool { return !named[s.Service.Name] })
 		if err := bisect(suspects, check, broken); err != nil {
@@ -76,8 +76,8 @@ func bisect(sections []Section, check func([]Section) error, broken map[string]e
 
 var quoted = regexp.MustCompile(`(?i)(?:proxy|frontend|backend|server) '?([A-Za-z0-9_.:-]+)`)
 
-// accused returns the names of the sections that a refusal names.
-func accused(output string, sections []Section) map[string]bool {
+// Accused returns the names of the sections that a refusal names.
+func Accused(output string, sections []Section) map[string]bool {
 	byName := map[string]string{}
 	for _, s := range sections {
 		byName[s.Service.Name] = s.Service.Name

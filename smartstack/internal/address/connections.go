@@ -1,0 +1,124 @@
+package address
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Connections counts the established TCP connections to a task on this host.
+// There are three places to look, and none sees all: the task's own sockets (not
+// those in a container), the kernel's connection tracking (what Docker forwards
+// to containers), and the sockets of this host's clients, HAProxy among them.
+// The largest is the answer.
+func Connections(task netip.AddrPort) (int, error) {
+	local, remote, err := sockets(task)
+	if err != nil {
+		return 0, err
+	}
+	tracked, err := tracked(task)
+	if err != nil {
+		return 0, err
+	}
+	return max(local, remote, tracked), nil
+}
+
+const established = "01"
+
+func sockets(task netip.AddrPort) (local, remote int, err error) {
+	for _, file := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		l, r, err := countSockets(f, task)
+		f.Close()
+		if err != nil {
+			return 0, 0, err
+		}
+		local, remote = local+l, remote+r
+	}
+	return local, remote, nil
+}
+
+func countSockets(in io.Reader, task netip.AddrPort) (local, remote int, err error) {
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) < 4 || f[3] != established {
+			continue
+		}
+		if a, ok := socketAddr(f[1]); ok && a == task {
+			local++
+		}
+		if a, ok := socketAddr(f[2]); ok && a == task {
+			remote++
+		}
+	}
+	return local, remote, lines.Err()
+}
+
+// socketAddr reads "0100007F:1F90": the address in 32-bit words of the machine's
+// byte order, which is little-endian wherever we run.
+func socketAddr(s string) (netip.AddrPort, bool) {
+	host, port, ok := strings.Cut(s, ":")
+	raw, err := hex.DecodeString(host)
+	if !ok || err != nil || len(raw) != 4 && len(raw) != 16 {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i < len(raw); i += 4 {
+		binary.BigEndian.PutUint32(raw[i:], binary.LittleEndian.Uint32(raw[i:]))
+	}
+	n, err := strconv.ParseUint(port, 16, 16)
+	ip, valid := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), err == nil && valid
+}
+
+// tracked counts the connections that were made to task, wherever they were
+// forwarded.
+func tracked(task netip.AddrPort) (int, error) {
+	f, err := os.Open("/proc/self/net/nf_conntrack")
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil // nothing is tracked, so nothing is forwarded
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return countTracked(f, task)
+}
+
+func countTracked(in io.Reader, task netip.AddrPort) (int, error) {
+	n := 0
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		if !strings.Contains(lines.Text(), " ESTABLISHED ") {
+			continue
+		}
+		var host, port string
+		for _, f := range strings.Fields(lines.Text()) {
+			// The first of each is of the direction in which it was opened.
+			if v, ok := strings.CutPrefix(f, "dst="); ok && host == "" {
+				host = v
+			}
+			if v, ok := strings.CutPrefix(f, "dport="); ok && port == "" {
+				port = v
+			}
+		}
+		ip, err := netip.ParseAddr(host)
+		if err == nil && port == strconv.Itoa(int(task.Port())) && ip.Unmap() == task.Addr() {
+			n++
+		}
+	}
+	return n, lines.Err()
+}

@@ -1,0 +1,244 @@
+// Package agent is the synapse half of paasta smartstack: it keeps HAProxy on
+// this host in step with soa-configs and the registry.
+//
+// One goroutine, Run, owns all state. Everything else (watchers of the registry,
+// probes, readers of status) leaves what it learned in the inbox and kicks.
+// What to do is decided by pure functions of packages discover and haproxy; the
+// agent reads, asks them, and acts.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/probe"
+	"github.com/gopaasta/paasta/smartstack/internal/reload"
+)
+
+// Options is what an agent is made of. Fields without a default are required.
+type Options struct {
+	Process  haproxy.Process
+	Global   haproxy.Global // without Socket and StateFile, which Process knows
+	Settings discover.Settings
+	Registry registry.Registry
+	Plug     reload.Plug
+	Hold     time.Duration // longest time that a reload holds connections
+	Log      *slog.Logger
+	Metrics  *Metrics
+
+	Custom      func() (string, error) // reads the operator's own sections; nil for none
+	SynapseDir  string                 // where files for other tools go; "" for none
+	MinInterval time.Duration          // between two reloads
+	Floor       discover.Floor
+	// Applied hears, not more often than every few milliseconds, up to which
+	// version each registration is in HAProxy.
+	Applied func(map[string]int64)
+}
+
+// An Agent runs one HAProxy.
+type Agent struct {
+	o       Options
+	log     *slog.Logger
+	dir     string
+	runtime haproxy.Runtime
+	watcher discover.Watcher
+	probes  probe.Limit
+	inbox   inbox
+
+	// Owned by Run.
+	registrations map[string]*registration
+	conflicts     map[string]error // namespaces that cannot be served, and why
+	custom        string
+	goodCustom    string
+	hap           hap
+	files         files
+	old           map[string][]cachedEntry // of the cache
+	oldSaved      time.Time
+
+	view view // what others see
+}
+
+// probesAtOnce bounds the probes that run at a time.
+const probesAtOnce = 64
+
+// readsAtOnce bounds the reads of the registry that run at a time.
+const readsAtOnce = 64
+
+// New returns an agent that has not started.
+func New(o Options) *Agent {
+	o.Global.Socket = o.Process.Socket()
+	o.Global.StateFile = o.Process.StateFile()
+	if o.Settings.CallerMap == "" {
+		o.Settings.CallerMap = filepath.Join(o.Process.Dir, "ip_to_service.map")
+	}
+	a := &Agent{
+		o: o, log: o.Log, dir: o.Process.Dir,
+		runtime:       o.Process.Runtime(),
+		watcher:       discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce)},
+		probes:        make(probe.Limit, probesAtOnce),
+		inbox:         newInbox(),
+		registrations: map[string]*registration{},
+		conflicts:     map[string]error{},
+	}
+	a.view.init()
+	return a
+}
+
+// inbox is what others have told and Run has not read yet.
+type inbox struct {
+	kick chan struct{}
+
+	mu     sync.Mutex
+	tree   *soaconfig.Tree
+	reads  map[string]read
+	probed []probed
+	stats  map[string][]haproxy.Row // by backend; rows of members that are held
+	check  bool                     // compare HAProxy with what it should have
+}
+
+type read struct {
+	set registry.Set
+	err error
+	at  time.Time
+}
+
+type probed struct {
+	registration string
+	addr         netip.AddrPort
+	passed, down bool
+	err          error
+}
+
+func newInbox() inbox {
+	return inbox{kick: make(chan struct{}, 1), reads: map[string]read{}}
+}
+
+// put changes the inbox and kicks Run.
+func (in *inbox) put(change func()) {
+	in.mu.Lock()
+	change()
+	in.mu.Unlock()
+	select {
+	case in.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Namespaces tells the agent what soa-configs say now.
+func (a *Agent) Namespaces(t *soaconfig.Tree) { a.inbox.put(func() { a.inbox.tree = t }) }
+
+// settle is how long a start waits for the registry before HAProxy gets its
+// first config of this agent, so that it gets one and not several.
+const settle = 300 * time.Millisecond
+
+// Run keeps HAProxy in step until ctx ends. It leaves HAProxy running.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := ensureFile(a.o.Settings.CallerMap); err != nil {
+		return err
+	}
+	a.loadCache()
+	a.adopt(ctx)
+	a.hap.notBefore = time.Now().Add(settle)
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	start := func(f func(context.Context)) context.CancelFunc {
+		ctx, cancel := context.WithCancel(ctx)
+		wait.Go(func() { f(ctx) })
+		return cancel
+	}
+	for {
+		// What can happen: somebody put something into the inbox; it is time for
+		// what was put off; HAProxy has died; it is time to look whether HAProxy
+		// still has what we think.
+		select {
+		case <-ctx.Done():
+			a.flush()
+			return nil
+		case <-a.inbox.kick:
+		case <-timer.C:
+		case <-a.hap.gone:
+			a.died(ctx)
+		case <-check.C:
+			a.hap.doubt = true
+		}
+		now := time.Now()
+		a.read(start, now)
+		a.decide(now)
+		a.act(ctx)
+		a.publish()
+		timer.Reset(max(time.Until(a.next()), time.Millisecond))
+	}
+}
+
+// next is when something that was put off is due.
+func (a *Agent) next() time.Time {
+	due := time.Now().Add(time.Minute)
+	earlier := func(t time.Time) {
+		if !t.IsZero() && t.Before(due) {
+			due = t
+		}
+	}
+	for _, r := range a.registrations {
+		earlier(r.again)
+	}
+	earlier(a.hap.due())
+	earlier(a.files.due())
+	return due
+}
+
+// read takes what is in the inbox.
+func (a *Agent) read(start func(func(context.Context)) context.CancelFunc, now time.Time) {
+	in := &a.inbox
+	in.mu.Lock()
+	tree, reads, results, stats := in.tree, in.reads, in.probed, in.stats
+	in.tree, in.reads, in.probed, in.stats = nil, map[string]read{}, nil, nil
+	in.mu.Unlock()
+
+	if tree != nil {
+		a.namespaces(tree, start)
+	}
+	for name, rd := range reads {
+		if r := a.registrations[name]; r != nil {
+			r.read(rd)
+		}
+	}
+	for _, p := range results {
+		if r := a.registrations[p.registration]; r != nil {
+			r.probed(p, now)
+		}
+	}
+	for _, r := range a.registrations {
+		r.down(stats)
+		if !r.again.IsZero() && !now.Before(r.again) {
+			r.dirty = true
+		}
+	}
+}
+
+// decide brings every registration that something happened to up to date.
+func (a *Agent) decide(now time.Time) {
+	for _, r := range a.registrations {
+		if !r.dirty {
+			continue
+		}
+		r.dirty = false
+		a.decideOne(r, now)
+	}
+}
+
+var errNotStarted = errors.New("HAProxy does not run")

@@ -1,0 +1,177 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+)
+
+// namespaces takes a new reading of soa-configs. A namespace that is broken now
+// keeps what it was; others do not notice.
+func (a *Agent) namespaces(t *soaconfig.Tree, start func(func(context.Context)) context.CancelFunc) {
+	sound := map[string]soaconfig.Namespace{}
+	kept := map[string]bool{} // broken now: what was there stays
+	a.conflicts = map[string]error{}
+	for _, s := range t.Services {
+		for name, ns := range s.Namespaces.Sound {
+			if ns.Registered || ns.ProxyPort != nil {
+				sound[s.Name+"."+name] = ns
+			}
+		}
+		for name, problems := range s.Namespaces.Broken {
+			kept[s.Name+"."+name] = true
+			a.conflicts[s.Name+"."+name] = problems
+		}
+		if len(s.Namespaces.Unreadable) > 0 {
+			a.conflicts[s.Name] = s.Namespaces.Unreadable
+			for name := range a.registrations {
+				if strings.HasPrefix(name, s.Name+".") {
+					kept[name] = true
+				}
+			}
+		}
+	}
+	wanted := a.translate(sound, kept)
+	for name, r := range a.registrations {
+		if _, ok := wanted[name]; ok || kept[name] {
+			continue
+		}
+		r.end()
+		delete(a.registrations, name)
+		a.files.synapseGone(name)
+		a.hap.structural(name + " is gone")
+		a.log.Info("stopped serving", "registration", name)
+	}
+	for name, w := range wanted {
+		r := a.registrations[name]
+		if r == nil {
+			r = &registration{name: name, start: start, probing: map[netip.AddrPort]*probing{}}
+			r.members = a.cached(name)
+			a.registrations[name] = r
+			r.namespace, r.proxied = w.namespace, w.proxied
+			a.imported(r)
+			a.watch(r)
+			a.log.Info("serves", "registration", name, "port", w.namespace.Port)
+		}
+		r.namespace, r.proxied, r.problem, r.left, r.dirty = w.namespace, w.proxied, "", false, true
+	}
+	for name := range kept {
+		if r := a.registrations[name]; r != nil {
+			r.problem = a.conflicts[name].Error()
+		}
+	}
+	a.references()
+	a.readCustom()
+}
+
+type wanted struct {
+	namespace discover.Namespace
+	proxied   bool
+}
+
+// translate turns namespaces into sections. Two that want one port are a
+// mistake that HAProxy would not survive: the one that has it keeps it.
+func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]bool) map[string]wanted {
+	all := map[string]wanted{}
+	owner := map[int]string{}
+	for name := range kept {
+		if r := a.registrations[name]; r != nil && r.proxied {
+			owner[r.namespace.Port] = name
+		}
+	}
+	names := make([]string, 0, len(sound))
+	for name := range sound {
+		names = append(names, name)
+	}
+	// Those that have their port already come first.
+	rank := func(name string) int {
+		if r := a.registrations[name]; r != nil && r.proxied && sound[name].ProxyPort != nil && r.namespace.Port == *sound[name].ProxyPort {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(names, func(x, y string) int {
+		if c := rank(x) - rank(y); c != 0 {
+			return c
+		}
+		return strings.Compare(x, y)
+	})
+	for _, name := range names {
+		ns := sound[name]
+		if ns.ProxyPort == nil {
+			all[name] = wanted{namespace: discover.Namespace{Registration: name}}
+			continue
+		}
+		n, err := discover.NewNamespace(ns, a.o.Settings)
+		if other, taken := owner[n.Port]; err == nil && taken {
+			err = fmt.Errorf("proxy_port %d belongs to %s", n.Port, other)
+		}
+		if r := a.registrations[name]; err == nil && (r == nil || r.namespace.Port != n.Port) && !a.hap.has(name) {
+			err = free(n.Service.Bind)
+		}
+		if err != nil {
+			a.conflicts[name] = err
+			kept[name] = true
+			a.log.Error("left out a namespace", "registration", name, "err", err)
+			continue
+		}
+		owner[n.Port] = name
+		all[name] = wanted{n, true}
+	}
+	return all
+}
+
+// free tells whether the addresses can be listened on. A port that something
+// else has would make HAProxy's new process fail, and the old one stop accepting
+// for as long as the new one tries.
+func free(bind []netip.AddrPort) error {
+	var errs []error
+	for _, b := range bind {
+		l, err := net.Listen("tcp", b.String())
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// references takes out proxied_through where that service is not here: requests
+// then go straight, as they do while a proxy is down.
+func (a *Agent) references() {
+	for _, r := range a.registrations {
+		p := r.namespace.Service.ProxiedThrough
+		if p == "" {
+			continue
+		}
+		if proxy := a.registrations[p]; proxy == nil || !proxy.proxied || p == r.name || proxy.namespace.Service.Mode != haproxy.ModeHTTP {
+			r.namespace.Service.ProxiedThrough = ""
+			a.conflicts[r.name] = fmt.Errorf("proxied_through %s: no such service on this host", p)
+			r.dirty = true
+		}
+	}
+}
+
+func (a *Agent) readCustom() {
+	if a.o.Custom == nil {
+		return
+	}
+	text, err := a.o.Custom()
+	if err != nil {
+		a.conflicts["custom_config"] = err
+		return
+	}
+	if text != a.custom {
+		a.custom = text
+		a.hap.structural("custom_config changed")
+	}
+}

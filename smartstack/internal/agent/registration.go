@@ -1,0 +1,248 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+)
+
+// A registration is one namespace on this host.
+type registration struct {
+	name      string
+	namespace discover.Namespace
+	proxied   bool   // has a frontend; otherwise only files for other tools
+	problem   string // why what soa-configs say now is not used
+	stop      context.CancelFunc
+	start     func(func(context.Context)) context.CancelFunc
+
+	set       registry.Set
+	confirmed bool      // the registry has answered this process
+	readAt    time.Time // last answer
+	readErr   string    // why there is none since; "" if there is
+	entries   map[netip.AddrPort]discover.Entry
+	bad       map[string]error
+
+	members discover.Members
+	why     string    // why members stay that the registry does not name
+	again   time.Time // when to decide again without an event
+	probing map[netip.AddrPort]*probing
+
+	section haproxy.Section    // as it should run
+	good    discover.Namespace // what HAProxy took last
+	left    bool               // left out: HAProxy refuses it, and there is no good one
+	waiting int                // servers that HAProxy must delete before they come again
+	applied int64              // version of the set that HAProxy has
+	dirty   bool
+	changed bool // the section was made anew and has not been compared with HAProxy
+}
+
+// probing is a probe that is under way.
+type probing struct {
+	cancel context.CancelFunc
+	held   bool // looks whether a missing member is down, not whether a new one is up
+	err    string
+}
+
+func (r *registration) read(rd read) {
+	r.dirty = true
+	if rd.err != nil {
+		r.readErr = rd.err.Error()
+		return
+	}
+	r.readErr, r.readAt, r.confirmed, r.set = "", rd.at, true, rd.set
+	r.entries, r.bad = discover.Entries(rd.set)
+}
+
+func (r *registration) probed(p probed, now time.Time) {
+	running := r.probing[p.addr]
+	if running == nil {
+		return // nobody waits for it any more
+	}
+	m, ok := r.members.All[p.addr]
+	switch {
+	case p.err != nil:
+		running.err = p.err.Error()
+		return
+	case ok && p.passed && !m.Serving:
+		m.Serving, m.Since = true, now
+	case ok && p.down && !m.Missing.IsZero():
+		m.Down = true
+	}
+	if ok {
+		r.members.All[p.addr] = m
+	}
+	running.cancel()
+	delete(r.probing, p.addr)
+	r.dirty = true
+}
+
+// down marks those missing members that HAProxy's own checks call down.
+func (r *registration) down(stats map[string][]haproxy.Row) {
+	if n, _ := r.members.Held(); n == 0 || stats == nil {
+		return
+	}
+	for _, b := range r.namespace.Service.Backends {
+		for _, row := range stats[b.Name] {
+			if row.Status != "DOWN" {
+				continue
+			}
+			for addr, m := range r.members.All {
+				if m.Entry.Name == row.Server && !m.Missing.IsZero() && !m.Down {
+					m.Down = true
+					r.members.All[addr] = m
+					r.dirty = true
+				}
+			}
+		}
+	}
+}
+
+// decideOne decides which servers r has, and starts and stops probes.
+func (a *Agent) decideOne(r *registration, now time.Time) {
+	if r.confirmed {
+		for addr, e := range r.entries {
+			// What HAProxy already has was probed once, be it by the agent before us.
+			if _, known := r.members.All[addr]; !known && a.hap.serves(r.name, e.Name) {
+				r.members.Adopt(discover.Member{Entry: e, Serving: true, Since: now})
+			}
+		}
+		var why string
+		r.members, why, r.again = r.members.Next(r.entries, a.o.Floor, now)
+		if why != r.why {
+			if why != "" {
+				a.log.Warn("kept servers that the registry does not name", "registration", r.name, "why", why)
+			}
+			r.why = why
+		}
+	}
+	a.probe(r)
+	a.build(r)
+	a.files.cacheDirty(now)
+}
+
+// build makes the section anew.
+func (a *Agent) build(r *registration) {
+	if !r.proxied {
+		return
+	}
+	service := r.namespace.With(r.members, a.numbers(r))
+	r.section = haproxy.RenderService(service)
+	r.changed = true
+}
+
+// numbers returns a function that gives servers their ids: the one that HAProxy
+// knows a server by, or else the smallest that is free in the backend.
+func (a *Agent) numbers(r *registration) func(backend, server string) int {
+	known, used := map[string]int{}, map[string]map[int]bool{}
+	note := func(s haproxy.Service) {
+		for _, b := range s.Backends {
+			if used[b.Name] == nil {
+				used[b.Name] = map[int]bool{}
+			}
+			for _, srv := range b.Servers {
+				if key := b.Name + "/" + srv.Name; known[key] == 0 && !used[b.Name][srv.ID] {
+					known[key] = srv.ID
+					used[b.Name][srv.ID] = true
+				}
+			}
+		}
+	}
+	note(a.hap.running[r.name].Service) // first: what runs decides
+	note(r.section.Service)
+	return func(backend, server string) int {
+		if id := known[backend+"/"+server]; id != 0 {
+			return id
+		}
+		if used[backend] == nil {
+			used[backend] = map[int]bool{}
+		}
+		id := 1
+		for used[backend][id] {
+			id++
+		}
+		known[backend+"/"+server], used[backend][id] = id, true
+		return id
+	}
+}
+
+// probe starts the probes that r needs and stops those that it does not.
+func (a *Agent) probe(r *registration) {
+	for addr, p := range r.probing {
+		m, ok := r.members.All[addr]
+		if needs, held := needsProbe(m); !ok || !needs || held != p.held {
+			p.cancel()
+			delete(r.probing, addr)
+		}
+	}
+	if !r.proxied {
+		// Nobody sends traffic from here: other tools get what the registry says.
+		for addr, m := range r.members.All {
+			m.Serving = true
+			r.members.All[addr] = m
+		}
+		return
+	}
+	for addr, m := range r.members.All {
+		needs, held := needsProbe(m)
+		if _, under := r.probing[addr]; !needs || under {
+			continue
+		}
+		check := r.namespace.Service.Check
+		p := &probing{held: held}
+		r.probing[addr] = p
+		p.cancel = r.start(func(ctx context.Context) {
+			result := probed{registration: r.name, addr: addr}
+			if held {
+				if result.down = a.probes.UntilDown(ctx, addr, check); !result.down {
+					return
+				}
+			} else {
+				result.passed = a.probes.UntilPass(ctx, addr, check, func(err error) {
+					a.tell(probed{registration: r.name, addr: addr, err: err})
+				})
+				if !result.passed {
+					return
+				}
+			}
+			a.tell(result)
+		})
+	}
+}
+
+func needsProbe(m discover.Member) (needs, held bool) {
+	switch {
+	case !m.Missing.IsZero():
+		return !m.Down, true
+	default:
+		return !m.Serving, false
+	}
+}
+
+func (a *Agent) tell(p probed) {
+	a.inbox.put(func() { a.inbox.probed = append(a.inbox.probed, p) })
+}
+
+// watch follows r in the registry.
+func (a *Agent) watch(r *registration) {
+	r.stop = r.start(func(ctx context.Context) {
+		a.watcher.Run(ctx, r.name, func(set registry.Set, err error) {
+			if errors.Is(err, context.Canceled) {
+				return
+			}
+			a.inbox.put(func() { a.inbox.reads[r.name] = read{set, err, time.Now()} })
+		})
+	})
+}
+
+// end stops all that runs for r.
+func (r *registration) end() {
+	r.stop()
+	for _, p := range r.probing {
+		p.cancel()
+	}
+}

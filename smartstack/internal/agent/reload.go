@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/reload"
+)
+
+// reload gives HAProxy all that should run. When it does not work, the process
+// that runs goes on, and it is tried again later.
+func (a *Agent) reload(ctx context.Context) {
+	why := strings.Join(a.hap.wanted[:min(len(a.hap.wanted), 5)], "; ")
+	if n := len(a.hap.wanted) - 5; n > 0 {
+		why += fmt.Sprintf("; and %d more", n)
+	}
+	start := time.Now()
+	sections, err := a.sound(ctx)
+	if err == nil {
+		err = a.swap(ctx, sections)
+	}
+	took := time.Since(start)
+	a.hap.notBefore = time.Now().Add(a.o.MinInterval)
+	if err != nil {
+		a.hap.failures++
+		a.hap.notBefore = latest(a.hap.notBefore, time.Now().Add(min(time.Second<<min(a.hap.failures, 6), time.Minute)))
+		a.hap.lastErr = err.Error()
+		a.o.Metrics.reloads.WithLabelValues("failed").Inc()
+		a.log.Error("reload", "err", err, "why", why, "retry_in", time.Until(a.hap.notBefore))
+		return
+	}
+	a.hap.failures, a.hap.lastErr, a.hap.wanted = 0, "", nil
+	a.hap.reloads++
+	a.hap.lastWhy, a.hap.lastAt, a.hap.lastTook = why, start, took
+	a.o.Metrics.reloads.WithLabelValues("done").Inc()
+	a.o.Metrics.reloadTook.Observe(took.Seconds())
+	a.log.Info("reloaded HAProxy", "why", why, "took", took, "pid", a.hap.pid)
+}
+
+// sound returns the sections that HAProxy accepts. A namespace whose section it
+// refuses goes back to the last one that it took, or is left out.
+func (a *Agent) sound(ctx context.Context) ([]haproxy.Section, error) {
+	check := func(sections []haproxy.Section) error {
+		return a.o.Process.Check(ctx, haproxy.Assemble(a.o.Global, a.custom, sections))
+	}
+	for range 3 {
+		sections := a.sections()
+		broken, err := haproxy.Isolate(sections, check)
+		var refused *haproxy.ConfigError
+		switch {
+		case errors.As(err, &refused) && a.custom != a.goodCustom:
+			a.conflicts["custom_config"] = refused
+			a.log.Error("left out custom_config", "err", refused)
+			a.custom = a.goodCustom
+			continue
+		case err != nil:
+			return nil, err
+		case len(broken) == 0:
+			return sections, nil
+		}
+		for name, err := range broken {
+			a.refuse(name, err)
+		}
+	}
+	return nil, errors.New("haproxy refuses the config, and not because of single sections")
+}
+
+// refuse takes a namespace back to what worked.
+func (a *Agent) refuse(name string, err error) {
+	r := a.registrations[name]
+	r.problem = err.Error()
+	a.conflicts[name] = err
+	if r.good.Registration == "" || r.good.Service.Name == r.namespace.Service.Name && haproxy.RenderService(r.good.Service).Structure == haproxy.RenderService(r.namespace.Service).Structure {
+		r.left = true
+		a.log.Error("left out a namespace", "registration", name, "err", err)
+		return
+	}
+	r.namespace = r.good
+	a.build(r)
+	a.log.Error("kept the last good section of a namespace", "registration", name, "err", err)
+}
+
+// swap starts a process with the sections, which takes over from the running
+// one.
+func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
+	last, _ := a.o.Process.Written() // none yet: nothing to go back to
+	if err := a.o.Process.Write(haproxy.Assemble(a.o.Global, a.custom, sections)); err != nil {
+		return fmt.Errorf("write the config: %w", err)
+	}
+	old := a.hap.pid
+	if err := a.o.Process.KeepHealth(ctx, old); err != nil {
+		a.log.Warn("reloading without the servers' health", "err", err)
+	}
+	var pid int
+	reloader := reload.Reloader{Plug: a.o.Plug, Longest: a.o.Hold, Log: a.log}
+	err := reloader.Do(ctx, func(ctx context.Context) error {
+		var err error
+		pid, err = a.o.Process.Start(ctx, old)
+		return err
+	})
+	if pid == 0 {
+		var refused *haproxy.ConfigError
+		if errors.As(err, &refused) {
+			for name := range haproxy.Accused(refused.Output, sections) {
+				a.refuse(name, refused) // e.g. a port that something else has taken meanwhile
+			}
+		}
+		if len(last) > 0 {
+			err = errors.Join(err, a.o.Process.Write(last))
+		}
+		return err
+	}
+	if err != nil {
+		a.log.Error("reload", "err", err) // it runs, but connections may still be held
+	}
+	a.hap.running = make(map[string]haproxy.Section, len(sections))
+	for _, s := range sections {
+		a.hap.running[s.Service.Name] = s
+	}
+	a.hap.leaving = map[string]time.Time{}
+	a.hap.hash = haproxy.StructureHash(a.o.Global, a.custom, sections)
+	a.hap.custom, a.goodCustom = a.custom, a.custom
+	a.started(ctx, pid)
+	for _, s := range sections {
+		r := a.registrations[s.Service.Name]
+		r.good, r.changed, r.waiting, r.applied = r.namespace, false, 0, r.set.Version
+	}
+	a.files.clean()
+	return nil
+}

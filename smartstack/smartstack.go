@@ -1,0 +1,221 @@
+// Package smartstack is the agent of every host: it keeps HAProxy in step with
+// the registry (the synapse half), registers local services that are not on
+// Marathon (the nerve half), and answers what it knows.
+package smartstack
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+	"github.com/gopaasta/paasta/paasta/zk"
+	"github.com/gopaasta/paasta/smartstack/internal/address"
+	"github.com/gopaasta/paasta/smartstack/internal/agent"
+	"github.com/gopaasta/paasta/smartstack/internal/announce"
+	"github.com/gopaasta/paasta/smartstack/internal/cleanup"
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/reload"
+	"github.com/gopaasta/paasta/smartstack/internal/status"
+)
+
+// A LocalTask is a task that runs on this host.
+type LocalTask = cleanup.Task
+
+// Options is what a smartstack agent is made of.
+type Options struct {
+	Config   sysconfig.Config
+	Registry registry.Registry
+	// Session is where the agent announces itself; nil for nowhere.
+	Session Session
+	// LocalTasks lists the tasks that run on this host, whatever runs them; an
+	// error means unknown. Nil: entries of this host are left to deployd.
+	LocalTasks func(context.Context) ([]LocalTask, error)
+	Listener   net.Listener // serves /status, /healthz, /metrics, /v1
+	Metrics    *prometheus.Registry
+	Log        *slog.Logger
+}
+
+// A Session is what the agent needs of ZooKeeper besides the registry.
+type Session interface {
+	announce.Session
+	Connected() bool
+}
+
+var _ Session = (*zk.Conn)(nil)
+
+// Run runs the agent until ctx ends, and then returns nil. HAProxy goes on. If
+// one part fails, Run stops the others and returns its error.
+func Run(ctx context.Context, o Options) error {
+	c := o.Config.Smartstack
+	dir, err := filepath.Abs(c.StateDir)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	bind, err := addresses(c.BindAddresses)
+	if err != nil {
+		return err
+	}
+	if c.SetupAddress {
+		if err := address.Setup(bind); err != nil {
+			o.Log.Error("set up the address of the proxies", "err", err)
+		}
+	}
+	stats, err := netip.ParseAddrPort(c.StatsListen)
+	if err != nil {
+		return fmt.Errorf("smartstack.stats_listen: %w", err)
+	}
+	announcer := &announce.Announcer{
+		Session: o.Session,
+		Node:    paasta.AgentNode{Host: o.Config.Hostname, Status: cmp.Or(c.Announce, "http://"+o.Listener.Addr().String())},
+		Addrs:   address.Ours,
+		Log:     o.Log,
+	}
+	a := agent.New(agent.Options{
+		Process: haproxy.Process{Binary: c.HAProxy, Dir: dir},
+		Global:  haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats},
+		Settings: discover.Settings{
+			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
+			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast,
+		},
+		Registry: o.Registry, Plug: newPlug(c.Reload), Hold: c.Reload.Hold, Log: o.Log, Metrics: agent.NewMetrics(o.Metrics),
+		Custom: customConfig(c.CustomConfig), SynapseDir: c.SynapseDir, MinInterval: c.Reload.MinInterval,
+		Floor:   discover.Floor{Share: c.RemovalFloor, Window: c.RemovalWindow},
+		Applied: announcer.Applied,
+	})
+	o.Metrics.MustRegister(a)
+
+	g, ctx := errgroup.WithContext(ctx)
+	run := func(name string, f func(context.Context) error) {
+		g.Go(func() error { return part(ctx, name, f) })
+	}
+	run("agent", a.Run)
+	run("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
+	run("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
+	run("http server", serve(o.Listener, handler(o, a)))
+	if o.Session != nil {
+		run("announce", announcer.Run)
+	}
+	if o.LocalTasks != nil {
+		cleaner := &cleanup.Cleaner{Registry: o.Registry, Cluster: o.Config.Cluster, Addrs: address.Ours, Nodes: a.Nodes, Tasks: o.LocalTasks, Log: o.Log}
+		run("cleanup", cleaner.Run)
+	}
+	o.Log.Info("smartstack started", "addr", o.Listener.Addr().String())
+	err = g.Wait()
+	o.Log.Info("smartstack stopped")
+	return err
+}
+
+// newPlug returns what holds connections back during a reload.
+func newPlug(sysconfig.Reload) reload.Plug { return reload.None{} }
+
+// follow tells the agent about soa-configs.
+func follow(ctx context.Context, o Options, a *agent.Agent) error {
+	w := &soaconfig.Watcher{Dir: o.Config.SoaDir}
+	said := ""
+	return w.Run(ctx, func(t *soaconfig.Tree, _ []string) {
+		said = ""
+		a.Namespaces(t)
+	}, func(err error) {
+		if err.Error() != said {
+			o.Log.Error("read soa-configs", "err", err)
+		}
+		said = err.Error()
+	})
+}
+
+func handler(o Options, a *agent.Agent) http.Handler {
+	s := status.Server{
+		Agent: a,
+		Extra: func() map[string]any {
+			extra := map[string]any{"host": o.Config.Hostname, "cluster": o.Config.Cluster}
+			if o.Session != nil {
+				extra["zookeeper_connected"] = o.Session.Connected()
+			}
+			return extra
+		},
+		Routes: map[string]http.Handler{"GET /metrics": promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})},
+	}
+	return s.Handler()
+}
+
+// customConfig reads the operator's own sections.
+func customConfig(path string) func() (string, error) {
+	if path == "" {
+		return nil
+	}
+	return func() (string, error) {
+		text, err := os.ReadFile(path)
+		return string(text), err
+	}
+}
+
+func addresses(texts []string) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("smartstack.bind_addresses: %w", err)
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
+}
+
+// part runs one part of the agent. It returns nil only if the part stopped
+// because ctx ended: a part that gives up early is an error, whatever it says.
+func part(ctx context.Context, name string, run func(context.Context) error) error {
+	err := run(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil:
+		err = errors.New("stopped by itself")
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// serve returns a part that serves h on l until its context ends, and then
+// gives open requests a second to finish: long polls are asked again elsewhere.
+func serve(l net.Listener, h http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+		failed := make(chan error, 1)
+		go func() { failed <- srv.Serve(l) }()
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if err := srv.Shutdown(ctx); err != nil {
+				return srv.Close()
+			}
+			return nil
+		}
+	}
+}
