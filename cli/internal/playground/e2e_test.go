@@ -1,0 +1,347 @@
+//go:build linux
+
+package playground_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gopaasta/paasta/cli/internal/demo"
+	"github.com/gopaasta/paasta/cli/internal/load"
+	"github.com/gopaasta/paasta/cli/internal/playground"
+	"github.com/gopaasta/paasta/docker/examples"
+	"github.com/gopaasta/paasta/paasta/paastatest"
+)
+
+// need asks for everything that a playground is made of.
+func need(t *testing.T) {
+	t.Helper()
+	paastatest.NeedRoot(t)
+	for _, program := range []string{"haproxy", "java", "dockerd", "docker", "docker-registry", "ip", "iptables", "nsenter", "git", "make", "curl"} {
+		paastatest.Need(t, program)
+	}
+}
+
+// buildPaasta builds the binary whose daemons the playground runs.
+func buildPaasta(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "paasta")
+	cmd := exec.Command("go", "build", "-o", binary, "github.com/gopaasta/paasta/paasta/cmd/paasta")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build paasta: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// A session is a person at a shell in front of a playground.
+type session struct {
+	t      *testing.T
+	dir    string // of the playground
+	paasta string
+	env    []string
+}
+
+// start starts a playground that is removed with the test.
+func start(t *testing.T) *session {
+	t.Helper()
+	s := &session{t: t, dir: filepath.Join(t.TempDir(), "playground"), paasta: buildPaasta(t), env: os.Environ()}
+	t.Cleanup(s.remove)
+	s.run("", "playground", "up", "--dir", s.dir)
+	p, err := playground.Open(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.env = p.EnvironmentOver()
+	return s
+}
+
+// remove removes the playground, and sees that nothing of it is left.
+func (s *session) remove() {
+	p, err := playground.Open(s.dir)
+	if err != nil {
+		if !s.t.Failed() {
+			s.t.Error(err)
+		}
+		return
+	}
+	if s.t.Failed() {
+		for name, file := range p.Logs() {
+			text, _ := os.ReadFile(file)
+			lines := strings.Split(string(text), "\n")
+			s.t.Logf("the end of %s:\n%s", name, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+		}
+	}
+	if out, err := exec.Command(s.paasta, "playground", "down", "--dir", s.dir).CombinedOutput(); err != nil {
+		s.t.Errorf("playground down: %v\n%s", err, out)
+	}
+	for _, path := range []string{s.dir, "/run/" + p.Name, "/run/netns/" + p.Name} {
+		if _, err := os.Lstat(path); err == nil {
+			s.t.Errorf("%s is left", path)
+		}
+	}
+	for _, args := range [][]string{{"ip", "link"}, {"iptables-save"}, {"cat", "/proc/self/mountinfo"}, {"ps", "-eo", "args"}} {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			s.t.Errorf("%s: %v\n%s", args[0], err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, p.Name) || strings.Contains(line, s.dir) {
+				s.t.Errorf("%s still shows %s", args[0], line)
+			}
+		}
+	}
+}
+
+// run runs paasta in a directory and returns what it said on both outputs.
+func (s *session) run(dir string, args ...string) string {
+	s.t.Helper()
+	out, err := s.try(s.t.Context(), dir, args...)
+	if err != nil {
+		s.t.Fatalf("paasta %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (s *session) try(ctx context.Context, dir string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.paasta, args...)
+	cmd.Dir, cmd.Env = dir, s.env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestDemo runs what "make demo" runs, twice, the second time while the first
+// one's services run.
+func TestDemo(t *testing.T) {
+	need(t)
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	s := &session{t: t, dir: filepath.Join(t.TempDir(), "playground"), paasta: buildPaasta(t), env: os.Environ()}
+	t.Cleanup(s.remove)
+	for range 2 {
+		out := s.run("", "demo", "--dir", s.dir)
+		t.Log(out)
+		if !regexp.MustCompile(`(?m)^requests failed +0$`).MatchString(out) {
+			t.Error("the demo does not say that no request failed")
+		}
+	}
+}
+
+// TestTutorial does what docs/tutorial.md says, word for word.
+func TestTutorial(t *testing.T) {
+	need(t)
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	text, err := os.ReadFile("../../../docs/tutorial.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script strings.Builder
+	script.WriteString("set -eu\n")
+	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
+	for _, b := range blocks {
+		script.WriteString(b[1])
+	}
+	if len(blocks) < 8 {
+		t.Fatalf("only %d blocks of commands in the tutorial", len(blocks))
+	}
+	home := t.TempDir()
+	s := &session{t: t, dir: filepath.Join(home, ".playground"), paasta: buildPaasta(t)}
+	t.Cleanup(func() {
+		if _, err := os.Stat(s.dir); err == nil {
+			s.remove() // the script ended early
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-x")
+	cmd.Dir, cmd.Stdin = home, strings.NewReader(script.String())
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(s.paasta)+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("the tutorial: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// TestKillEveryDaemon kills each daemon, with -9, in the middle of a second
+// deploy under load. The new version runs in the end, and no request is lost.
+func TestKillEveryDaemon(t *testing.T) {
+	need(t)
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	s := start(t)
+	p, err := playground.Open(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := filepath.Join(s.dir, "repos", demo.Service)
+	remote := filepath.Join(p.GitDir(), demo.Service+".git")
+	if err := examples.Write(demo.Service, repo); err != nil {
+		t.Fatal(err)
+	}
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", repo, "-c", "user.name=T", "-c", "user.email=t@localhost"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %s: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	git("init", "--quiet", "--bare", "--initial-branch=main", remote)
+	git("init", "--quiet", "--initial-branch=main")
+	service := filepath.Join(p.SoaDir(), demo.Service, "service.yaml")
+	text, err := os.ReadFile(service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(service, append(text, "git_url: "+remote+"\n"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	release := func() string {
+		t.Helper()
+		git("add", "--all")
+		git("commit", "--quiet", "--allow-empty", "-m", "another one")
+		git("push", "--quiet", remote, "HEAD:main")
+		sha := git("rev-parse", "HEAD")
+		s.run(repo, "itest", "-s", demo.Service, "-c", sha)
+		s.run(repo, "push-to-registry", "-s", demo.Service, "-c", sha)
+		return sha
+	}
+	mark := func(sha string) (string, error) {
+		return s.try(t.Context(), repo, "mark-for-deployment", "-s", demo.Service, "-l", "playground.main", "-c", sha, "--wait-for-deployment", "-t", "200")
+	}
+	first := release()
+	if out, err := mark(first); err != nil {
+		t.Fatalf("the first deploy: %v\n%s", err, out)
+	}
+	n, err := p.Enter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	// The forwarder is not among what is killed, but its connections would be
+	// those inside a killed process; so the load comes from inside.
+	target := load.Target{Name: "inside", URL: fmt.Sprintf("http://%s:20001/", playground.Link), Dial: n.DialContext}
+
+	for _, daemon := range []string{"deployd", "marathon", "smartstack", "api", "zookeeper", "dockerd"} {
+		t.Run(daemon, func(t *testing.T) {
+			sha := release()
+			l := load.Start(t.Context(), load.Options{Targets: []load.Target{target}, Workers: 3})
+			since := fmt.Sprintf("%d", time.Now().Unix())
+			done := make(chan error, 1)
+			var said string
+			go func() {
+				var err error
+				said, err = mark(sha)
+				done <- err
+			}()
+			// In the middle is when the first new task runs.
+			inside := exec.Command(s.paasta, "playground", "exec", "--dir", s.dir, "--", "docker", "events", "--since", since, "--filter", "event=start", "--format", "{{.ID}}")
+			started := firstLine(t, inside)
+			select {
+			case <-started:
+			case err := <-done:
+				t.Errorf("the deploy ended before a container started: %v\n%s", err, said)
+				done <- err
+			case <-time.After(2 * time.Minute):
+				t.Error("no container started within two minutes")
+			}
+			pid := s.pid(p, daemon)
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Errorf("kill %s (%d): %v", daemon, pid, err)
+			}
+			if err := <-done; err != nil {
+				// The command itself may have been talking to what was killed.
+				if out, again := s.try(t.Context(), repo, "wait-for-deployment", "-s", demo.Service, "-l", "playground.main", "-c", sha, "-t", "200"); again != nil {
+					t.Errorf("the deploy: %v\n%s\nand waiting for it: %v\n%s", err, said, again, out)
+				}
+			}
+			r := l.Stop()
+			t.Logf("%s killed: %d requests, %d failed, slowest %s", daemon, r.Sent, r.Failed, r.Percentile(1))
+			if r.Failed > 0 || r.Sent == 0 {
+				t.Errorf("%d of %d requests failed:\n%s", r.Failed, r.Sent, strings.Join(r.Errors, "\n"))
+			}
+			if _, ok := r.FirstWith(sha); !ok {
+				t.Errorf("no answer of %s", sha)
+			}
+			s.ready(t, p, daemon, pid)
+		})
+	}
+}
+
+// firstLine starts a command and closes the channel when it says its first line.
+// The command ends with the test.
+func firstLine(t *testing.T, cmd *exec.Cmd) <-chan struct{} {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if n, _ := io.ReadAtLeast(out, make([]byte, 64), 12); n > 0 {
+			close(seen)
+		}
+		io.Copy(io.Discard, out)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-ended
+		cmd.Wait()
+		if t.Failed() && complaints.Len() > 0 {
+			t.Logf("%s: %s", cmd, complaints.String())
+		}
+	})
+	return seen
+}
+
+// pid returns the process of a daemon.
+func (s *session) pid(p *playground.Playground, daemon string) int {
+	s.t.Helper()
+	for _, d := range p.Status(s.t.Context()).Daemons {
+		if d.Name == daemon && d.PID != 0 {
+			return d.PID
+		}
+	}
+	s.t.Fatalf("%s does not run", daemon)
+	return 0
+}
+
+// ready waits until a daemon runs again, as another process.
+func (s *session) ready(t *testing.T, p *playground.Playground, daemon string, old int) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		for _, d := range p.Status(t.Context()).Daemons {
+			if d.Name == daemon && d.PID != old && d.Ready {
+				return
+			}
+			if d.Name == daemon && time.Now().After(deadline) {
+				t.Fatalf("%s was killed and did not come back: %+v", daemon, d)
+			}
+		}
+	}
+}
