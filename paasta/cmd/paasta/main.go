@@ -13,8 +13,10 @@ import (
 	"golang.org/x/term"
 
 	"github.com/gopaasta/paasta/cli"
+	"github.com/gopaasta/paasta/docker/marathon"
 	"github.com/gopaasta/paasta/paasta/api"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
+	"github.com/gopaasta/paasta/smartstack"
 )
 
 // version is set by the linker.
@@ -23,8 +25,11 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(cli.Main(ctx, environment(), os.Args[1:],
+	env := environment()
+	os.Exit(cli.Main(ctx, env, os.Args[1:],
 		api.Command(),
+		smartstack.Command(smartstack.Wiring{Config: env.Config}),
+		marathon.Command(),
 	))
 }
 
