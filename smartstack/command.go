@@ -56,7 +56,7 @@ an agent that starts adopts it.`,
 			log := slog.New(slog.NewJSONHandler(io.Err, &slog.HandlerOptions{Level: level})).With("component", "smartstack")
 			return start(ctx, c, w, log)
 		},
-		Sub: append([]command.Command{plugCommand(), stopCommand(w)}, w.Sub...),
+		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w)}, w.Sub...),
 	}
 }
 

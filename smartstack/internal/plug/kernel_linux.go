@@ -125,7 +125,8 @@ func (linux) choose(s *selector, d time.Duration) error { return s.choose(d) }
 func (linux) forget(s *selector) error                  { return s.forget() }
 func (linux) chosen(s *selector) (bool, error)          { return s.chosen() }
 
-func loopbackUp() error {
+// LoopbackUp brings lo up in a network namespace that is new.
+func LoopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func Probe(way Protect) error {
 		runtime.LockOSThread()
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
-			err = loopbackUp()
+			err = LoopbackUp()
 		}
 		_ = err // in place, then
 		done <- probe(way)
