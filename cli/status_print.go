@@ -88,6 +88,8 @@ func (p statusPrinter) instance(s api.InstanceStatus) {
 // configured is how many versions there are, in PaaSTA's words.
 func (p statusPrinter) configured(s api.InstanceStatus) string {
 	switch {
+	case s.AppCount == 0 && s.DeployStatus == "Unknown":
+		return p.env.paint(bad, "Unknown")
 	case s.AppCount == 0:
 		return p.env.paint(bad, "Disabled")
 	case s.AppCount == 1:
@@ -287,7 +289,7 @@ func (p statusPrinter) smartstack(s api.InstanceStatus) {
 		p.table(t)
 	}
 	if more := ss.Agents - len(ss.Hosts); more > 0 {
-		p.line("        (%s more not asked)", plural(more, "host"))
+		p.line("        (%d more not asked)", more)
 	}
 }
 
