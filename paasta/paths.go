@@ -36,3 +36,13 @@ func DesiredSizePath(cluster string, id InstanceID) string {
 
 // MaintenancePath holds one node a host that is being drained.
 func MaintenancePath(cluster string) string { return "/paasta/" + cluster + "/maintenance" }
+
+// ConfirmPath is a node by whose creation an operator says that the removals
+// that deployd holds back for a service are right; ConfirmAll is for all
+// services. deployd deletes it once it has heard.
+func ConfirmPath(cluster, service string) string {
+	return "/paasta/" + cluster + "/confirm/" + service
+}
+
+// ConfirmAll stands for all services in ConfirmPath.
+const ConfirmAll = "_all"

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/gopaasta/paasta/cli"
+	"github.com/gopaasta/paasta/deployd"
 	"github.com/gopaasta/paasta/docker/marathon"
 	"github.com/gopaasta/paasta/paasta/api"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
@@ -29,6 +30,7 @@ func main() {
 	os.Exit(cli.Main(ctx, env, os.Args[1:],
 		api.Command(),
 		smartstack.Command(smartstack.Wiring{Config: env.Config}),
+		deployd.Command(),
 		marathon.Command(),
 	))
 }

@@ -1,0 +1,184 @@
+// Package deployd is the daemon that brings what runs in a cluster to what tags
+// and soa-configs ask for: it reads both, forms apps, bounces instances through
+// Marathon, and registers healthy tasks for discovery. Any number may run; one
+// leads and acts. All state is in Marathon and ZooKeeper, so each can be killed
+// at any moment.
+package deployd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+	"github.com/gopaasta/paasta/paasta/zk"
+)
+
+// Options is what a deployd is made of. What has no default is required.
+type Options struct {
+	Config   sysconfig.Config
+	ZK       *zk.Conn
+	Marathon *marathon.Client
+	// Tags lists the paasta tags of a repository.
+	Tags     func(ctx context.Context, url string) ([]paasta.Tag, error)
+	Listener net.Listener // status, /healthz, /metrics
+	Log      *slog.Logger
+
+	// AtStep is called after each named step (Steps); nil for nothing.
+	AtStep func(step string)
+	// Metrics is where deployd registers what it measures; default: its own.
+	Metrics *prometheus.Registry
+
+	HoldEntries   time.Duration // how long too many unplanned removals wait; default 30s
+	HoldInstances time.Duration // how long too many vanished instances wait; default 3m
+	Settle        time.Duration // how long no agents are no proof of none; default 10s
+}
+
+func (o *Options) fill() {
+	d := &o.Config.Deployd
+	fill := func(p *time.Duration, v time.Duration) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	fill(&d.Resync, time.Minute)
+	fill(&d.GitPoll, time.Minute)
+	fill(&d.GitPollHooked, 10*time.Minute)
+	fill(&d.DrainTimeout, time.Minute)
+	fill(&o.HoldEntries, 30*time.Second)
+	fill(&o.HoldInstances, 3*time.Minute)
+	fill(&o.Settle, 10*time.Second)
+	if d.Workers <= 0 {
+		d.Workers = 4
+	}
+	if d.BigBounceRate <= 0 {
+		d.BigBounceRate = 6
+	}
+	if o.AtStep == nil {
+		o.AtStep = func(string) {}
+	}
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+}
+
+// A daemon is a running deployd: what outlives its terms of leadership.
+type daemon struct {
+	Options
+	m *metrics
+
+	// Soa-configs are read whether it leads or not, so that a new leader starts
+	// with them.
+	tree    atomic.Pointer[soaconfig.Tree]
+	soaErr  atomic.Pointer[error]
+	changed atomic.Pointer[func(names []string)] // of the term
+	term    atomic.Pointer[term]                 // nil while another leads
+}
+
+// Run runs deployd until ctx ends, and then returns nil once every part has
+// stopped. Losing leadership, ZooKeeper, Marathon or git ends nothing.
+func Run(ctx context.Context, o Options) error {
+	if o.Config.Cluster == "" {
+		return errors.New("deployd: the system config names no cluster")
+	}
+	o.fill()
+	d := &daemon{Options: o, m: newMetrics(o.Metrics)}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return part(ctx, "http server", serve(o.Listener, d.handler())) })
+	g.Go(func() error { return part(ctx, "soa-configs", d.watchSoa) })
+	g.Go(func() error { return part(ctx, "leadership", d.lead) })
+	o.Log.Info("deployd started", "addr", o.Listener.Addr().String(), "cluster", o.Config.Cluster)
+	err := g.Wait()
+	o.Log.Info("deployd stopped")
+	return err
+}
+
+// part runs one part of the daemon. It returns nil only if the part stopped
+// because ctx ended: a part that gives up early is an error, whatever it says.
+func part(ctx context.Context, name string, run func(context.Context) error) error {
+	err := run(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil:
+		err = errors.New("stopped by itself")
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// serve returns a part that serves h on l until its context ends, and then
+// gives open requests a second to finish.
+func serve(l net.Listener, h http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+		failed := make(chan error, 1)
+		go func() { failed <- srv.Serve(l) }()
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if err := srv.Shutdown(ctx); err != nil {
+				return srv.Close()
+			}
+			return nil
+		}
+	}
+}
+
+func (d *daemon) watchSoa(ctx context.Context) error {
+	w := soaconfig.Watcher{Dir: d.Config.SoaDir, Options: soaconfig.Options{Clusters: d.Config.Clusters}, Resync: d.Config.Deployd.Resync}
+	return w.Run(ctx, func(t *soaconfig.Tree, names []string) {
+		first := d.tree.Swap(t) == nil
+		d.soaErr.Store(nil)
+		d.m.soaProblems.Set(float64(len(t.Problems)))
+		d.Log.Info("soa-configs read", "path", d.Config.SoaDir, "services", len(t.Services), "changed", len(names), "problems", len(t.Problems), "first", first)
+		if changed := d.changed.Load(); changed != nil {
+			(*changed)(names)
+		}
+	}, func(err error) {
+		d.soaErr.Store(&err)
+		d.m.soaFailed.Inc()
+		d.Log.Error("soa-configs not read, the last ones stand", "path", d.Config.SoaDir, "err", err)
+	})
+}
+
+// url is where others reach this deployd's status pages.
+func (d *daemon) url() string {
+	addr := d.Listener.Addr()
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() && d.Config.Hostname != "" {
+		return "http://" + net.JoinHostPort(d.Config.Hostname, strconv.Itoa(tcp.Port))
+	}
+	return "http://" + addr.String()
+}
+
+func (d *daemon) lead(ctx context.Context) error {
+	data, err := json.Marshal(paasta.LeaderNode{Host: d.Config.Hostname, Status: d.url()})
+	if err != nil {
+		return err
+	}
+	leader := zk.Leader{Conn: d.ZK, Dir: paasta.LeaderPath(d.Config.Cluster), Data: data, Log: d.Log}
+	return leader.Lead(ctx, func(ctx context.Context, fence zk.Fence) error {
+		d.m.elections.Inc()
+		d.m.leading.Set(1)
+		defer d.m.leading.Set(0)
+		d.Log.Info("leadership won", "path", fence.Path)
+		err := newTerm(d, fence).run(ctx)
+		d.Log.Info("leadership ended", "err", err)
+		return err
+	})
+}

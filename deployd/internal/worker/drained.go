@@ -1,0 +1,165 @@
+package worker
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gopaasta/paasta/deployd/internal/agents"
+	"github.com/gopaasta/paasta/deployd/internal/register"
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/registry"
+)
+
+// drainTimeout is the longest time that a task drains.
+func (r *round) drainTimeout() time.Duration {
+	if i := r.job.Instance; i != nil && i.DrainParams.Timeout > 0 {
+		return i.DrainParams.Timeout
+	}
+	if d := r.o.Config.Deployd.DrainTimeout; d > 0 {
+		return d
+	}
+	return time.Minute
+}
+
+// drained tells whether a task with weight 0 can be killed: every agent that
+// lives has applied that, and its own host sees no connection to it; or it has
+// drained for as long as it may.
+func (r *round) drained(t marathon.Task) bool {
+	d, ok := r.note.drains[t.ID]
+	if !ok {
+		d = drainNote{began: r.now, version: map[string]int64{}}
+		// The version of this read holds the weight 0, and whoever has applied
+		// it has applied that. After a restart it may be a later one, which is
+		// as good.
+		for name, set := range r.sets {
+			for _, n := range set.Nodes {
+				if n.Labels[registry.LabelTaskID] == t.ID {
+					d.version[name] = set.Version
+				}
+			}
+		}
+		r.note.drains[t.ID] = d
+	}
+	limit := r.drainTimeout()
+	if left := limit - r.now.Sub(d.began); left <= 0 {
+		r.why[t.ID] = fmt.Sprintf("drained for %s, which is as long as it may", limit)
+		return true
+	} else {
+		r.soon(left)
+	}
+	if why := r.traffic(t, d); why != "" {
+		r.why[t.ID] = why
+		return false
+	}
+	r.why[t.ID] = "drained"
+	return true
+}
+
+// traffic says why a draining task may still get requests, "" when it does not.
+func (r *round) traffic(t marathon.Task, d drainNote) string {
+	live, lingering := r.o.Agents.Live()
+	if len(live) == 0 && len(lingering) == 0 {
+		if ok, left := r.o.Agents.Settled(); !ok {
+			r.soon(left)
+			return "waiting whether agents are announced"
+		}
+		return "" // nobody routes
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.version)) {
+		if ns, ok := r.current[name]; ok && ns.ProxyPort == nil {
+			continue // in no HAProxy
+		}
+		for _, a := range live {
+			applied, carries := a.Applied[name]
+			if carries && applied >= d.version[name] {
+				continue
+			}
+			if _, known := r.current[name]; !carries && !known {
+				continue // the namespace is gone: agents do not have it any more
+			}
+			return fmt.Sprintf("the HAProxy of %s has not applied the drain in %s yet", a.Host, name)
+		}
+	}
+	if len(lingering) > 0 {
+		r.soon(time.Second)
+		return fmt.Sprintf("the agent of %s has gone without applying the drain", lingering[0])
+	}
+	if len(t.Ports) == 0 {
+		return ""
+	}
+	host := r.host(t)
+	own, ok := agents.Of(live, host)
+	if !ok {
+		own, ok = agents.Of(live, t.Host)
+	}
+	if !ok {
+		return fmt.Sprintf("no agent on %s tells whether connections are left", t.Host)
+	}
+	n, err := r.o.Agents.Connections(own, host, t.Ports[0])
+	switch {
+	case err != nil:
+		return fmt.Sprintf("the agent of %s: %v", own.Host, err)
+	case n > 0:
+		return fmt.Sprintf("%d connections are left", n)
+	}
+	return ""
+}
+
+// host is the address under which a task is registered.
+func (r *round) host(t marathon.Task) string { return t.IP }
+
+// entry is a task's entry in a registration, but for its weight.
+func (r *round) entry(name string, a marathon.App, t marathon.Task) registry.Entry {
+	labels := map[string]string{}
+	if ns, ok := r.current[name]; ok {
+		where := paasta.Locations{Types: r.o.Config.LocationTypes, Parents: r.o.Config.LocationParents}
+		labels = where.Labels(r.location(t.Host), ns.Advertise, ns.ExtraAdvertise)
+	}
+	labels[registry.LabelCluster] = r.o.Config.Cluster
+	labels[registry.LabelInstance] = r.job.ID.Instance
+	labels[registry.LabelTaskID] = t.ID
+	if id, err := paasta.ParseAppID(a.ID); err == nil {
+		labels[registry.LabelConfigSHA] = id.Config
+	}
+	if sha := a.Labels[marathon.LabelGitSHA]; sha != "" {
+		labels[registry.LabelGitSHA] = sha
+	}
+	return registry.Entry{Host: r.host(t), Port: t.Ports[0], Name: t.Host, Labels: labels}
+}
+
+// location is where a host is: its attributes, where the system config knows
+// it, and otherwise where deployd itself is.
+func (r *round) location(host string) map[string]string {
+	for _, agent := range r.o.Config.ExpectedAgents {
+		if agent["hostname"] == host {
+			return agent
+		}
+	}
+	return r.o.Config.Location
+}
+
+// changes are the changes of one registration, with what the steps want.
+func (r *round) changes(name string) register.Changes {
+	_, current := r.current[name]
+	in := register.Input{
+		Cluster: r.o.Config.Cluster, Instance: r.job.ID, Current: current || r.vague[name], Nodes: r.sets[name].Nodes,
+	}
+	for _, a := range r.apps {
+		for _, t := range a.Tasks {
+			task := register.Task{Task: t, Want: r.want[t.ID]}
+			if len(t.Ports) > 0 {
+				task.Entry = r.entry(name, a, t)
+			} else if task.Want == register.Serve || task.Want == register.Drain {
+				task.Want = register.Keep
+			}
+			if r.vague[name] && task.Want == register.Serve && r.weight[t.ID] > 0 {
+				task.Want = register.Keep // its labels cannot be told now
+			}
+			in.Tasks = append(in.Tasks, task)
+		}
+	}
+	return register.Decide(in)
+}

@@ -1,0 +1,156 @@
+package worker
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/gopaasta/paasta/deployd/internal/agents"
+	"github.com/gopaasta/paasta/deployd/internal/bounce"
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/marathon"
+)
+
+// maxAsked is how many hosts say whether a task is happy.
+const maxAsked = 20
+
+// judge returns how well a task does. Agents are asked while the instance is
+// not where it should be; once it is, healthy tasks count as happy, or 1,000
+// services would each be asked about all the time.
+func (r *round) judge(planned bool, size int) func(marathon.App, marathon.Task) bounce.Health {
+	up, why := r.asker(planned, size)
+	return func(a marathon.App, t marathon.Task) bounce.Health {
+		uptime := r.minUptime()
+		switch {
+		case !t.Running():
+			return bounce.NotRunning
+		case !healthy(a, t, uptime, r.now):
+			if a.HealthChecks == 0 && t.Running() {
+				left := uptime - r.now.Sub(t.StartedAt)
+				r.soon(left)
+				r.why[t.ID] = fmt.Sprintf("runs for less than %s", uptime)
+			} else if t.Results == 0 {
+				r.why[t.ID] = "no health check result yet"
+			} else {
+				r.why[t.ID] = fmt.Sprintf("%d of %d health checks pass", t.Alive, a.HealthChecks)
+			}
+			return bounce.Unhealthy
+		}
+		if left := uptime - r.now.Sub(t.StartedAt); left > 0 {
+			r.soon(left)
+			r.why[t.ID] = fmt.Sprintf("runs for less than %s", uptime)
+			return bounce.Healthy
+		}
+		if up == nil {
+			return bounce.Happy
+		}
+		if w, ok := r.weight[t.ID]; ok && w == 0 {
+			return bounce.Happy // draining: asked no more
+		}
+		if reason := up(t); reason != "" {
+			r.why[t.ID] = reason
+			delete(r.note.happy, t.ID)
+			return bounce.Healthy
+		}
+		r.note.happy[t.ID] = true
+		if why != "" {
+			r.why[t.ID] = why
+		}
+		return bounce.Happy
+	}
+}
+
+// asker returns a function that says why a healthy task is not in the load
+// balancers yet, "" when it is; nil when nobody needs to be asked. note says
+// that nobody could be.
+func (r *round) asker(planned bool, size int) (ask func(marathon.Task) string, note string) {
+	i := r.job.Instance
+	if i == nil || !planned || len(i.Registrations) == 0 {
+		return nil, ""
+	}
+	primary := i.Registrations[0]
+	ns, ok := r.current[primary]
+	check := ok && ns.ProxyPort != nil
+	if i.BounceHealth.CheckHAProxy != nil {
+		check = check && *i.BounceHealth.CheckHAProxy
+	}
+	if !check || r.settled(size) {
+		return nil, ""
+	}
+	live, lingering := r.o.Agents.Live()
+	if len(live) == 0 && len(lingering) == 0 {
+		if ok, left := r.o.Agents.Settled(); !ok {
+			r.soon(left)
+			return func(marathon.Task) string { return "waiting whether agents are announced" }, ""
+		}
+		return nil, "no agent is announced: healthy is taken for happy"
+	}
+	asked := agents.Pick(live, r.job.ID.String(), maxAsked)
+	type view struct {
+		host     string
+		backends map[string]paasta.AgentBackend
+		err      error
+	}
+	var views []view
+	for _, a := range asked {
+		answer, err := r.o.Agents.Backends(a, primary)
+		v := view{host: a.Host, backends: map[string]paasta.AgentBackend{}, err: err}
+		for _, b := range answer.Backends {
+			v.backends[address(b.Host, b.Port)] = b
+		}
+		views = append(views, v)
+	}
+	for _, host := range lingering {
+		if len(views) < maxAsked {
+			views = append(views, view{host: host, err: fmt.Errorf("its agent has gone")})
+		}
+	}
+	fraction := i.BounceHealth.MinFractionUp
+	if fraction <= 0 || fraction > 1 {
+		fraction = 1
+	}
+	need := int(math.Ceil(float64(len(views))*fraction - 1e-9))
+	if len(lingering) > 0 {
+		r.soon(time.Second)
+	}
+	return func(t marathon.Task) string {
+		if len(t.Ports) == 0 {
+			return "has no port"
+		}
+		up, missing := 0, ""
+		for _, v := range views {
+			b, ok := v.backends[address(r.host(t), t.Ports[0])]
+			switch {
+			case v.err != nil:
+				missing = fmt.Sprintf("the agent of %s: %v", v.host, v.err)
+			case !ok:
+				missing = fmt.Sprintf("not yet in the HAProxy of %s", v.host)
+			case !b.Up:
+				missing = fmt.Sprintf("not yet up in the HAProxy of %s (%s %s)", v.host, b.Status, b.LastCheck)
+			default:
+				up++
+			}
+		}
+		if up >= need {
+			return ""
+		}
+		return fmt.Sprintf("%s; up in %d of %d, %d are needed", missing, up, len(views), need)
+	}, ""
+}
+
+// settled tells whether the instance has been brought to where it is now, so
+// that nobody is asked about it: one app, the one that should run, of the right
+// size, every task of which was seen happy.
+func (r *round) settled(size int) bool {
+	if r.note.finished != r.state.App || len(r.apps) != 1 || r.apps[0].ID != r.state.App || len(r.apps[0].Tasks) != size {
+		return false
+	}
+	for _, t := range r.apps[0].Tasks {
+		if w := r.weight[t.ID]; !r.note.happy[t.ID] || w == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func address(host string, port int) string { return fmt.Sprintf("%s:%d", host, port) }

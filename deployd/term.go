@@ -1,0 +1,284 @@
+package deployd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gopaasta/paasta/deployd/internal/agents"
+	"github.com/gopaasta/paasta/deployd/internal/deploylog"
+	"github.com/gopaasta/paasta/deployd/internal/queue"
+	"github.com/gopaasta/paasta/deployd/internal/register"
+	"github.com/gopaasta/paasta/deployd/internal/removal"
+	"github.com/gopaasta/paasta/deployd/internal/watch"
+	"github.com/gopaasta/paasta/deployd/internal/worker"
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/zk"
+)
+
+// Steps lists the named steps of a bounce, at each of which a test can kill
+// deployd.
+var Steps = worker.Steps
+
+// A term is one time of leadership. Everything in it begins from nothing and
+// ends with it; what it writes to ZooKeeper carries its fence.
+type term struct {
+	*daemon
+	fence    zk.Fence
+	registry *registry.ZooKeeper
+	worker   *worker.Worker
+	pool     *pool
+	tags     *watch.Tags
+	agents   *agents.View
+	log      *deploylog.Log
+	known    *worker.Known
+	entries  *register.Guard
+
+	resync chan struct{} // asks for a reading of everything
+	sizes  chan struct{} // a desired size has changed
+
+	mu       sync.Mutex
+	removal  removal.Guard
+	removing map[paasta.InstanceID]bool
+	drained  map[string]bool // hosts that go for maintenance
+	refresh  time.Time       // when the next stale app may be replaced
+	sized    map[paasta.InstanceID]bool
+	holding  atomic.Pointer[string]
+}
+
+func newTerm(d *daemon, fence zk.Fence) *term {
+	c := d.Config
+	t := &term{
+		daemon: d, fence: fence,
+		registry: registry.NewZooKeeper(d.ZK).Fenced(fence),
+		log:      deploylog.New(d.ZK, fence, c.Cluster, d.Log),
+		known:    &worker.Known{Cluster: c.Cluster},
+		entries:  &register.Guard{Hold: d.HoldEntries},
+		resync:   make(chan struct{}, 1), sizes: make(chan struct{}, 1),
+		removal: removal.Guard{Hold: d.HoldInstances}, removing: map[paasta.InstanceID]bool{},
+		drained: map[string]bool{}, sized: map[paasta.InstanceID]bool{},
+	}
+	t.pool = newPool(c.Deployd.Workers, time.Minute, d.Log, d.m)
+	t.pool.round = t.round
+	t.agents = agents.New(agents.Options{
+		Conn: d.ZK, Linger: c.Deployd.DrainTimeout, Settle: d.Settle, Log: d.Log,
+		Changed: func() {
+			for _, id := range t.worker.Waiting() {
+				t.pool.add(id, 0, queue.High)
+			}
+		},
+	})
+	t.worker = worker.New(worker.Options{
+		Config: c, Marathon: d.Marathon, Registry: t.registry, Agents: t.agents, Guard: t.entries, Known: t.known, Log: d.Log,
+		Say: t.log.Say, AtStep: t.step, Outside: t.pool.outside, MayRefresh: t.mayRefresh, AtRisk: t.atRisk, Size: t.size,
+	})
+	t.tags = watch.NewTags(watch.TagsOptions{
+		Conn: d.ZK, Fence: fence, Cluster: c.Cluster, Read: t.readTags,
+		Poll: c.Deployd.GitPoll, Hooked: c.Deployd.GitPollHooked, Parallel: 8, Timeout: time.Minute, Log: d.Log,
+		Changed: func(service string) { t.kickService(service, queue.High) },
+		Written: func() { t.step(worker.StepDeploymentsWritten) },
+		Failed: func(service string, err error) {
+			message := "tags can be read again"
+			if err != nil {
+				message = "tags cannot be read, what they said last stands: " + err.Error()
+			}
+			t.log.Say(paasta.InstanceID{Service: service, Instance: "N/A"}, "event", message)
+		},
+		Count: d.m.tags,
+	})
+	return t
+}
+
+func (t *term) step(name string) {
+	t.m.steps.WithLabelValues(name).Inc()
+	t.AtStep(name)
+}
+
+// run leads until ctx ends. A part that fails ends the term, and another one
+// begins.
+func (t *term) run(ctx context.Context) error {
+	// Without soa-configs nothing is known to be wanted, and nothing may go.
+	for t.tree.Load() == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if err := t.tags.Load(ctx); err != nil {
+		return err
+	}
+	changed := t.soaChanged
+	t.daemon.changed.Store(&changed)
+	t.daemon.term.Store(t)
+	defer t.daemon.term.Store(nil)
+	defer t.daemon.changed.Store(nil)
+
+	g, ctx := errgroup.WithContext(ctx)
+	run := func(name string, f func(context.Context) error) {
+		g.Go(func() error { return part(ctx, name, f) })
+	}
+	cluster := t.Config.Cluster
+	run("deploy log", t.log.Run)
+	run("agents", t.agents.Run)
+	run("workers", t.pool.run)
+	run("resync", t.resyncs)
+	run("sizes", t.followSizes)
+	if t.Config.Deployd.Deployments != "file" {
+		run("tags", t.tags.Run)
+	}
+	run("marathon events", func(ctx context.Context) error {
+		return t.Marathon.Events(ctx, t.event, func() {
+			t.m.attached.Inc()
+			t.poke()
+		})
+	})
+	run("kicks", func(ctx context.Context) error {
+		return watch.Children(ctx, t.ZK, path.Dir(paasta.KickPath(cluster, "x")), t.Log, t.kicks)
+	})
+	run("confirmations", func(ctx context.Context) error {
+		return watch.Children(ctx, t.ZK, path.Dir(paasta.ConfirmPath(cluster, "x")), t.Log, t.confirmations)
+	})
+	run("maintenance", func(ctx context.Context) error {
+		return watch.Children(ctx, t.ZK, paasta.MaintenancePath(cluster), t.Log, t.maintenance)
+	})
+	t.soaChanged(nil)
+	return g.Wait()
+}
+
+// event hears of something in Marathon.
+func (t *term) event(e marathon.Event) {
+	t.m.events.Inc()
+	id, err := paasta.ParseAppID(e.AppID)
+	if err != nil {
+		return // not ours, or about everything
+	}
+	t.pool.add(id.InstanceID, 0, queue.High)
+}
+
+func (t *term) poke() {
+	select {
+	case t.resync <- struct{}{}:
+	default:
+	}
+}
+
+// kicks hears of services that should be looked at now. The node goes first: a
+// kick that comes later is another one.
+func (t *term) kicks(ctx context.Context, names []string) error {
+	for _, service := range names {
+		if err := t.take(ctx, paasta.KickPath(t.Config.Cluster, service)); err != nil {
+			return err
+		}
+		t.Log.Info("kicked", "service", service)
+		t.tags.Kick(service)
+		t.kickService(service, queue.High)
+	}
+	return nil
+}
+
+// confirmations hears an operator's word that what is held back is right.
+func (t *term) confirmations(ctx context.Context, names []string) error {
+	for _, name := range names {
+		if err := t.take(ctx, paasta.ConfirmPath(t.Config.Cluster, name)); err != nil {
+			return err
+		}
+		service := name
+		if name == paasta.ConfirmAll {
+			service = ""
+		}
+		t.Log.Info("removals confirmed by an operator", "service", name)
+		now := time.Now()
+		t.entries.Confirm(service, now)
+		t.mu.Lock()
+		t.removal.Confirm(service, now)
+		t.mu.Unlock()
+		t.poke()
+	}
+	return nil
+}
+
+// take deletes a hint.
+func (t *term) take(ctx context.Context, p string) error {
+	err := t.ZK.Multi(ctx, t.fence.Op(), zk.Op{Kind: zk.OpDelete, Path: p, Version: -1})
+	var failed *zk.OpError
+	if errors.As(err, &failed) && failed.Op.Kind == zk.OpDelete && errors.Is(err, zk.ErrNoNode) {
+		return nil
+	}
+	return err
+}
+
+func (t *term) maintenance(_ context.Context, names []string) error {
+	hosts := map[string]bool{}
+	for _, name := range names {
+		hosts[name] = true
+	}
+	t.mu.Lock()
+	t.drained = hosts
+	t.mu.Unlock()
+	t.poke()
+	return nil
+}
+
+func (t *term) atRisk(host string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.drained[host]
+}
+
+// mayRefresh takes a turn to replace a stale app: a system-wide change must not
+// bounce the whole cluster at once.
+func (t *term) mayRefresh() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if now.Before(t.refresh) {
+		return false
+	}
+	t.refresh = now.Add(time.Minute / time.Duration(t.Config.Deployd.BigBounceRate))
+	return true
+}
+
+// size reads the size that somebody asked for, and hears of its changes.
+func (t *term) size(ctx context.Context, id paasta.InstanceID) (int, bool, error) {
+	t.mu.Lock()
+	t.sized[id] = true
+	t.mu.Unlock()
+	text, _, err := t.ZK.WatchData(ctx, paasta.DesiredSizePath(t.Config.Cluster, id), t.sizes)
+	if errors.Is(err, zk.ErrNoNode) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || n < 0 {
+		return 0, false, fmt.Errorf("%s: %q is no size", paasta.DesiredSizePath(t.Config.Cluster, id), text)
+	}
+	return n, true, nil
+}
+
+func (t *term) followSizes(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.sizes:
+		}
+		t.mu.Lock()
+		for id := range t.sized {
+			t.pool.add(id, 0, queue.High)
+		}
+		t.mu.Unlock()
+	}
+}
