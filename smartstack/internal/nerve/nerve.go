@@ -2,7 +2,8 @@ package nerve
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -20,34 +21,24 @@ import (
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
-// A Publisher holds the entries of this host in the registry: it makes them
-// anew when somebody deletes them or the session has expired.
-type Publisher interface {
-	// Publish makes e the only entry of owner, under each registration; nil takes
-	// them out. It returns at once, and what it asks for is kept up until the
-	// next Publish for that owner.
-	Publish(owner string, registrations []string, e *registry.Entry)
-	// Flush waits until everything published is in the registry, or ctx ends.
-	Flush(ctx context.Context) error
-}
-
 // Options is what the nerve half is made of. All but Locations are required.
 type Options struct {
-	Dir       string // *.yaml and *.json, one service each; need not exist yet
-	DrainDir  string // drain files by service name
-	Hostname  string // nerve's instance_id: "name" of the entries
-	Address   string // published for services whose file names no host
+	Dir       string            // *.yaml and *.json, one service each; need not exist yet
+	DrainDir  string            // drain files by service name
+	Hostname  string            // nerve's instance_id: "name" of the entries
+	Address   string            // published for services whose file names no host
 	Here      map[string]string // location type → value
 	Locations paasta.Locations
 	Resync    time.Duration // re-read of Dir without an event; default 10s
-	Publisher Publisher
+	Keeper    Keeper
 	Log       *slog.Logger
 }
 
 // A Nerve checks and registers the services of this host.
 type Nerve struct {
-	o   Options
-	now func() time.Time
+	o         Options
+	now       func() time.Time
+	publisher *publisher
 
 	mu      sync.Mutex
 	running map[string]*running
@@ -66,7 +57,7 @@ func New(o Options) *Nerve {
 	if o.Resync == 0 {
 		o.Resync = 10 * time.Second
 	}
-	return &Nerve{o: o, now: time.Now, running: map[string]*running{}, broken: map[string]soaconfig.Problems{}}
+	return &Nerve{o: o, now: time.Now, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, broken: map[string]soaconfig.Problems{}}
 }
 
 // Status returns the services of this host, by name, and the files that are
@@ -181,7 +172,7 @@ func (n *Nerve) read(ctx context.Context) {
 		if !sound && !isBroken {
 			n.o.Log.Info("local service is no longer configured", "service", name)
 			n.end(name)
-			n.o.Publisher.Publish(name, nil, nil)
+			n.publisher.publish(ctx, name, nil)
 		}
 	}
 }
@@ -199,7 +190,7 @@ func (n *Nerve) start(ctx context.Context, name string, s soaconfig.LocalService
 		n.broken[s.File] = soaconfig.Problems{{File: s.File, Key: "host", Text: err.Error()}}
 		return
 	}
-	publish := func(registrations []string, e *registry.Entry) { n.o.Publisher.Publish(name, registrations, e) }
+	publish := func(p *publication) { n.publisher.publish(ctx, name, p) }
 	r := newRunner(s, e, n.o.DrainDir, publish, n.now, n.o.Log)
 	if ok {
 		if old.runner.Status().Up {
@@ -235,7 +226,7 @@ func (n *Nerve) entry(s soaconfig.LocalService) (registry.Entry, error) {
 		e.Host = n.o.Address
 	}
 	if e.Host == "" {
-		return e, fmt.Errorf("is missing, and this machine's own address is not known: name it here")
+		return e, errors.New("is missing, and this machine's own address is not known: name it here")
 	}
 	return e, nil
 }
@@ -272,73 +263,35 @@ func (n *Nerve) stop(ctx context.Context) {
 	defer n.mu.Unlock()
 	for name := range n.running {
 		n.end(name)
-		n.o.Publisher.Publish(name, nil, nil)
 	}
-	if err := n.o.Publisher.Flush(ctx); err != nil {
+	if err := n.publisher.withdraw(ctx); err != nil {
 		n.o.Log.Warn("entries of this host may stay until the session expires", "err", err)
 	}
 }
 
-// maxFile bounds one services file: a log that landed there by mistake must not
-// fill the memory.
-const maxFile = 1 << 20
-
 // readDir reads every file of dir. A directory that does not exist has none.
 func readDir(dir string) (services map[string]soaconfig.LocalService, broken map[string]soaconfig.Problems, err error) {
 	entries, err := os.ReadDir(dir)
-	if os.IsNotExist(err) {
-		return nil, nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
 	services, broken = map[string]soaconfig.LocalService{}, map[string]soaconfig.Problems{}
 	for _, entry := range entries {
 		name := entry.Name()
-		extension := filepath.Ext(name)
-		if strings.HasPrefix(name, ".") || extension != ".yaml" && extension != ".yml" && extension != ".json" {
+		switch extension := filepath.Ext(name); {
+		case strings.HasPrefix(name, "."), extension != ".yaml" && extension != ".yml" && extension != ".json":
 			continue
 		}
 		file := filepath.Join(dir, name)
-		s, err := readFile(file, strings.TrimSuffix(name, extension))
-		if err != nil {
-			broken[file] = asProblems(file, err)
-			continue
+		s, problems := soaconfig.ReadLocalService(file)
+		if first, ok := services[s.Name]; ok && len(problems) == 0 {
+			problems = soaconfig.Problems{{File: file, Text: first.File + " describes a service of the same name"}}
 		}
-		if first, ok := services[s.Name]; ok {
-			broken[file] = soaconfig.Problems{{File: file, Text: fmt.Sprintf("%s describes a service of the same name", first.File)}}
+		if len(problems) > 0 {
+			broken[file] = problems
 			continue
 		}
 		services[s.Name] = s
 	}
 	return services, broken, nil
-}
-
-func readFile(file, name string) (soaconfig.LocalService, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return soaconfig.LocalService{}, err
-	}
-	switch {
-	case !info.Mode().IsRegular():
-		return soaconfig.LocalService{}, fmt.Errorf("is no regular file")
-	case info.Size() > maxFile:
-		return soaconfig.LocalService{}, fmt.Errorf("is %d bytes long, more than the %d that a service may have", info.Size(), maxFile)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return soaconfig.LocalService{}, err
-	}
-	s, problems := soaconfig.ParseLocalService(file, name, text)
-	if len(problems) > 0 {
-		return s, problems
-	}
-	return s, nil
-}
-
-func asProblems(file string, err error) soaconfig.Problems {
-	if problems, ok := err.(soaconfig.Problems); ok { //nolint:errorlint // made by readFile, never wrapped
-		return problems
-	}
-	return soaconfig.Problems{{File: file, Text: err.Error()}}
 }

@@ -3,7 +3,7 @@ package nerve
 import (
 	"context"
 	"log/slog"
-	"maps"
+	"reflect"
 	"sync"
 	"time"
 
@@ -30,7 +30,7 @@ type runner struct {
 	service  soaconfig.LocalService
 	entry    registry.Entry // with the configured weight
 	drainDir string
-	publish  func(registrations []string, e *registry.Entry) // nil takes it out
+	publish  func(*publication) // nil takes it out
 	now      func() time.Time
 	log      *slog.Logger
 
@@ -47,7 +47,7 @@ func (r *runner) wasUp() {
 	}
 }
 
-func newRunner(s soaconfig.LocalService, e registry.Entry, drainDir string, publish func([]string, *registry.Entry), now func() time.Time, log *slog.Logger) *runner {
+func newRunner(s soaconfig.LocalService, e registry.Entry, drainDir string, publish func(*publication), now func() time.Time, log *slog.Logger) *runner {
 	r := &runner{service: s, entry: e, drainDir: drainDir, publish: publish, now: now, log: log.With("service", s.Name)}
 	for _, c := range s.Checks {
 		r.health = append(r.health, health{rise: c.Rise, fall: c.Fall})
@@ -59,7 +59,7 @@ func newRunner(s soaconfig.LocalService, e registry.Entry, drainDir string, publ
 // Run checks until ctx ends. It leaves what is published as it is: whoever
 // stops it knows whether another runner goes on.
 func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
-	var published *registry.Entry
+	var published *publication
 	first := true
 	for {
 		up, why := r.round(ctx)
@@ -73,8 +73,8 @@ func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
 			drain = r.Status().Drain
 		}
 		want := r.want(up, drain)
-		if first || !sameEntry(published, want) {
-			r.publish(r.service.Registrations, want)
+		if first || !reflect.DeepEqual(published, want) {
+			r.publish(want)
 			published, first = want, false
 		}
 		r.record(up, why, drain)
@@ -95,15 +95,15 @@ func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
 	}
 }
 
-func (r *runner) want(up bool, drain *Drain) *registry.Entry {
+func (r *runner) want(up bool, drain *Drain) *publication {
 	if !up {
 		return nil
 	}
-	e := r.entry
+	p := publication{r.service.Registrations, r.entry}
 	if drain != nil {
-		e.Weight = 0
+		p.entry.Weight = 0
 	}
-	return &e
+	return &p
 }
 
 // round runs every check once, side by side, and returns whether the service
@@ -159,12 +159,4 @@ func (r *runner) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
-}
-
-func sameEntry(a, b *registry.Entry) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Host == b.Host && a.Port == b.Port && a.Name == b.Name && a.Weight == b.Weight &&
-		maps.Equal(a.Labels, b.Labels) && a.ServerOptions == b.ServerOptions
 }

@@ -1,0 +1,264 @@
+package nerve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/zk"
+	"github.com/gopaasta/paasta/paasta/zk/zktest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// host is a nerve on a real ZooKeeper, and what it is made of.
+type host struct {
+	t         *testing.T
+	nerve     *Nerve
+	dir       string
+	drainDir  string
+	zookeeper *zktest.Server
+	conn      *zk.Conn // another session than nerve's
+	registry  *registry.ZooKeeper
+	stop      context.CancelFunc
+	stopped   chan error
+}
+
+func startHost(t *testing.T) *host {
+	t.Helper()
+	h := &host{t: t, dir: filepath.Join(t.TempDir(), "services.d"), drainDir: t.TempDir(), zookeeper: zktest.Start(t), stopped: make(chan error, 1)}
+	h.conn = h.dial()
+	h.registry = registry.NewZooKeeper(h.conn)
+	if err := os.Mkdir(h.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.nerve = New(Options{
+		Dir: h.dir, DrainDir: h.drainDir, Hostname: "testhost", Address: "127.0.0.1",
+		Here:      map[string]string{"region": "r1"},
+		Locations: paasta.Locations{Types: []string{"region"}},
+		Keeper:    registry.NewZooKeeper(h.dial()),
+		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	h.stop = stop
+	go func() { h.stopped <- h.nerve.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-h.stopped; err != nil {
+			t.Error(err)
+		}
+		h.stopped <- nil
+	})
+	return h
+}
+
+func (h *host) dial() *zk.Conn {
+	h.t.Helper()
+	conn, err := zk.Dial(zk.Options{Servers: h.zookeeper.Addr(), Timeout: 4 * time.Second})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(conn.Close)
+	return conn
+}
+
+func (h *host) write(name, text string) {
+	h.t.Helper()
+	if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// entries waits until the registration has what want says: the weights, in
+// order of port.
+func (h *host) entries(registration, want, why string) []registry.Node {
+	h.t.Helper()
+	var nodes []registry.Node
+	waitFor(h.t, why, func() bool {
+		ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Second)
+		defer cancel()
+		set, err := h.registry.List(ctx, registration)
+		if err != nil {
+			return false
+		}
+		nodes = set.Nodes
+		var got []string
+		for _, n := range nodes {
+			got = append(got, fmt.Sprint(n.Weight))
+		}
+		return strings.Join(got, " ") == want
+	})
+	return nodes
+}
+
+// service answers /status with 200 while up is true.
+func service(t *testing.T) (port int, up *atomic.Bool) {
+	t.Helper()
+	up = new(atomic.Bool)
+	up.Store(true)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !up.Load() {
+			http.Error(w, "down", http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().(*net.TCPAddr).Port, up
+}
+
+func fast(port int, more string) string {
+	return fmt.Sprintf("port: %d\ncheck_interval: 0.05\nchecks: [{type: http}]\n%s", port, more)
+}
+
+func TestRegistersWhatIsHealthy(t *testing.T) {
+	t.Parallel()
+	h := startHost(t)
+	port, up := service(t)
+	h.write("web.main.yaml", fast(port, "registrations: [web.main, web.all]\nlabels: {role: primary}\n"))
+	nodes := h.entries("web.main", "10", "the service to be registered")
+	h.entries("web.all", "10", "its second registration")
+	e := nodes[0].Entry
+	_, region := e.Labels["region:r1"]
+	if e.Host != "127.0.0.1" || e.Port != port || e.Name != "testhost" || !region || e.Labels["role"] != "primary" {
+		t.Errorf("registered %+v", e)
+	}
+
+	up.Store(false)
+	h.entries("web.main", "", "the failing service to be taken out")
+	status, _ := h.nerve.Status()
+	if len(status) != 1 || status[0].Up || !strings.Contains(status[0].Why, "503") {
+		t.Errorf("status %+v", status)
+	}
+	up.Store(true)
+	h.entries("web.main", "10", "the service to come back")
+
+	h.write("web.main.yaml", fast(port, "registrations: [web.main]\nweight: 5\n"))
+	h.entries("web.all", "", "the dropped registration to go")
+	h.entries("web.main", "5", "the new weight")
+
+	if err := os.Remove(filepath.Join(h.dir, "web.main.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	h.entries("web.main", "", "the removed service to go")
+}
+
+// A broken file keeps what it said before, and the others never notice.
+func TestBrokenFile(t *testing.T) {
+	t.Parallel()
+	h := startHost(t)
+	port, up := service(t)
+	h.write("web.main.yaml", fast(port, ""))
+	h.entries("web.main", "10", "the service to be registered")
+
+	h.write("web.main.yaml", "port: [\n")
+	waitFor(t, "the problem to show", func() bool {
+		_, broken := h.nerve.Status()
+		return len(broken) == 1
+	})
+	other, _ := service(t)
+	h.write("other.main.yaml", fast(other, ""))
+	h.entries("other.main", "10", "another service beside the broken file")
+	h.entries("web.main", "10", "the broken one to stay")
+	up.Store(false)
+	h.entries("web.main", "", "the broken one to be checked still")
+}
+
+func TestDrainFile(t *testing.T) {
+	t.Parallel()
+	h := startHost(t)
+	port, _ := service(t)
+	h.write("web.main.yaml", fmt.Sprintf("port: %d\ncheck_interval: 3600\n", port)) // only the file's event can tell
+	h.entries("web.main", "10", "the service to be registered")
+
+	soon := unix(time.Now().Add(700 * time.Millisecond))
+	if err := WriteDrain(h.drainDir, "web.main", Drain{Reason: "disk", Expiration: &soon}); err != nil {
+		t.Fatal(err)
+	}
+	h.entries("web.main", "0", "the drain")
+	h.entries("web.main", "10", "the drain to expire")
+
+	if err := WriteDrain(h.drainDir, "web.main", Drain{Reason: "for ever"}); err != nil {
+		t.Fatal(err)
+	}
+	h.entries("web.main", "0", "the second drain")
+	if was, err := RemoveDrain(h.drainDir, "web.main"); err != nil || !was {
+		t.Error(was, err)
+	}
+	h.entries("web.main", "10", "the drain to end")
+}
+
+// Whoever deletes the nodes of a healthy service, it is back at once.
+func TestComesBack(t *testing.T) {
+	t.Parallel()
+	h := startHost(t)
+	port, _ := service(t)
+	h.write("web.main.yaml", fast(port, ""))
+	node := h.entries("web.main", "10", "the service to be registered")[0]
+	for range 5 {
+		if err := h.conn.Delete(t.Context(), node.Path, -1); err != nil {
+			t.Fatal(err)
+		}
+		h.entries("web.main", "10", "the deleted node to be made again")
+	}
+	h.zookeeper.Pause()
+	time.Sleep(5 * time.Second) // longer than the session's timeout: it expires
+	h.zookeeper.Resume()
+	h.entries("web.main", "10", "the service after its session expired")
+}
+
+// When the agent stops, its entries are gone before Run returns.
+func TestStopTakesOut(t *testing.T) {
+	t.Parallel()
+	h := startHost(t)
+	port, _ := service(t)
+	for i := range 20 {
+		h.write(fmt.Sprintf("web.n%d.yaml", i), fast(port, ""))
+	}
+	for i := range 20 {
+		h.entries(fmt.Sprintf("web.n%d", i), "10", "all services to be registered")
+	}
+	h.stop()
+	if err := <-h.stopped; err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		set, err := h.registry.List(t.Context(), fmt.Sprintf("web.n%d", i))
+		if err != nil || len(set.Nodes) != 0 {
+			t.Errorf("web.n%d after the stop: %+v, %v", i, set.Nodes, err)
+		}
+	}
+	h.stopped <- nil
+}
+
+func TestDrainTexts(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	for text, down := range map[string]bool{
+		`{"reason": "x", "expiration": null, "creation": 1}`:       true,
+		`{"reason": "x", "expiration": 1700000001, "creation": 1}`: true,
+		`{"reason": "x", "expiration": 1700000000, "creation": 1}`: false,
+		"just a reason": true,
+		"":              true,
+	} {
+		if got := !parseDrain([]byte(text)).Expired(now); got != down {
+			t.Errorf("%q: down %v, want %v", text, got, down)
+		}
+	}
+	for _, name := range []string{"", "../x", "a/b", ".hidden"} {
+		if err := WriteDrain(t.TempDir(), name, Drain{}); err == nil {
+			t.Errorf("drained %q", name)
+		}
+	}
+}
