@@ -1,0 +1,303 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
+)
+
+// A Deployment is a change that was accepted and is being made.
+type Deployment struct {
+	ID       string                     `json:"id"`
+	Version  string                     `json:"version"`
+	Steps    []Step                     `json:"steps"`
+	Step     int                        `json:"step"`     // 1-based; 0 before the first
+	Original map[string]*definition.App `json:"original"` // of the apps that change; nil for new ones
+	Target   map[string]*definition.App `json:"target"`   // nil for those that go
+	Progress map[string]*Progress       `json:"progress"` // by app, of the current step
+}
+
+// Progress is how far a rolling replacement is.
+type Progress struct {
+	Roll
+	Counted map[string]bool `json:"counted"` // new tasks that have been healthy and ready
+}
+
+// affected returns the ids of the apps that the steps touch, in order.
+func (d *Deployment) affected() []string {
+	ids := []string{}
+	for _, s := range d.Steps {
+		for _, a := range s.Actions {
+			if !slices.Contains(ids, a.App) {
+				ids = append(ids, a.App)
+			}
+		}
+	}
+	return ids
+}
+
+// A Request is where a change came from.
+type Request struct {
+	ClientIP string
+	URI      string
+}
+
+// A Change is a set of changes that are one deployment.
+type Change struct {
+	Put     []*definition.App // new or changed definitions; Version and VersionInfo are filled in
+	Delete  []string
+	Restart []string
+	Groups  []string // to be made, even if empty
+	Drop    []string // groups to be removed with all below
+}
+
+// Change makes a change of several apps. Without force it is refused while a
+// deployment runs that touches one of them; with it that one is cancelled.
+func (m *Machine) Change(now time.Time, by Request, c Change, force bool) (*Deployment, error) {
+	return m.change(now, by, c, force, func() {})
+}
+
+func (m *Machine) change(now time.Time, by Request, c Change, force bool, accepted func()) (*Deployment, error) {
+	d := &Deployment{
+		ID: m.cfg.NewID(), Version: m.newVersion(now), Original: map[string]*definition.App{},
+		Target: map[string]*definition.App{}, Progress: map[string]*Progress{},
+	}
+	if err := m.form(d, c, force); err != nil {
+		m.emit(now, "group_change_failed", map[string]any{"groupId": "/", "version": d.Version, "reason": err.Error()})
+		return nil, err
+	}
+	for _, other := range m.conflicts(d) {
+		m.cancel(now, other)
+	}
+	accepted()
+	for _, a := range c.Put {
+		m.emit(now, "api_post_event", map[string]any{"clientIp": by.ClientIP, "uri": by.URI, "appDefinition": a})
+	}
+	for _, id := range c.Restart {
+		m.emit(now, "api_post_event", map[string]any{"clientIp": by.ClientIP, "uri": by.URI, "appDefinition": d.Target[id]})
+	}
+	m.store(d, c)
+	m.emit(now, "group_change_success", map[string]any{"groupId": groupOf(d), "version": d.Version})
+	m.deployments = append(m.deployments, d)
+	m.settle(now)
+	return d, nil
+}
+
+// groupOf names the group that a change is in, for its event.
+func groupOf(d *Deployment) string {
+	ids := d.affected()
+	if len(ids) == 0 {
+		return "/"
+	}
+	if i := strings.LastIndex(ids[0], "/"); i > 0 {
+		return ids[0][:i]
+	}
+	return "/"
+}
+
+// form fills in the deployment, and checks everything that could be wrong. It
+// changes nothing but d and the definitions in c.
+func (m *Machine) form(d *Deployment, c Change, force bool) error {
+	all := maps.Clone(m.apps)
+	restart := map[string]bool{}
+	for _, id := range c.Delete {
+		d.Original[id], d.Target[id] = m.apps[id], nil
+		delete(all, id)
+	}
+	for _, a := range c.Put {
+		if err := m.checkPlace(a.ID, all); err != nil {
+			return err
+		}
+		d.Original[a.ID], d.Target[a.ID] = m.apps[a.ID], a
+		all[a.ID] = a
+	}
+	if err := m.assignPorts(d, all); err != nil {
+		return err
+	}
+	for id, a := range d.Target {
+		if a != nil {
+			stamp(a, d.Original[id], d.Version)
+		}
+	}
+	for _, id := range c.Restart {
+		a := m.apps[id].Clone()
+		a.Version = d.Version
+		a.VersionInfo.LastConfigChangeAt = d.Version
+		d.Original[id], d.Target[id], restart[id] = m.apps[id], a, true
+		all[id] = a
+	}
+	for id := range d.Target {
+		if depth(id, all, nil) < 0 {
+			return refuse(422, "Dependency graph has cyclic dependencies: %s depends on itself.", id)
+		}
+	}
+	d.Steps = Plan(d.Original, d.Target, restart, all)
+	if len(m.deployments) >= m.cfg.MaxDeployments {
+		return refuse(403, "Max number (%d) of running deployments is achieved. Wait for existing deployments to complete or cancel one using force=true parameter.", m.cfg.MaxDeployments)
+	}
+	if locked := m.conflicts(d); len(locked) > 0 && !force {
+		e := refuse(409, "App is locked by one or more deployments. Override with the option '?force=true'. View details at '/v2/deployments/<DEPLOYMENT_ID>'.")
+		ids := []map[string]string{}
+		for _, other := range locked {
+			ids = append(ids, map[string]string{"id": other.ID})
+		}
+		e.Body["deployments"] = ids
+		return e
+	}
+	return nil
+}
+
+// checkPlace refuses an app where a group is, or below an app.
+func (m *Machine) checkPlace(id string, all map[string]*definition.App) error {
+	if all[id] != nil {
+		return nil
+	}
+	wrong := func(text string, args ...any) error {
+		e := refuse(422, "Object is not valid")
+		e.Body["details"] = []definition.Problem{{Path: "/id", Errors: []string{refuse(0, text, args...).Error()}}}
+		return e
+	}
+	if _, ok := m.groups[id]; ok {
+		for other := range all {
+			if strings.HasPrefix(other, id+"/") {
+				return wrong("a group with id %s exists, and holds apps", id)
+			}
+		}
+	}
+	for other := range all {
+		if strings.HasPrefix(id, other+"/") {
+			return wrong("an app with id %s exists: nothing can be below it", other)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) assignPorts(d *Deployment, all map[string]*definition.App) error {
+	used := map[int]bool{}
+	for _, apps := range []map[string]*definition.App{m.apps, all} {
+		for _, a := range apps {
+			for _, p := range a.ServicePorts() {
+				used[p] = true
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.Target)) {
+		a := d.Target[id]
+		if a != nil && !a.AssignPorts(d.Original[id], used, m.cfg.ServicePortLow, m.cfg.ServicePortHigh) {
+			return refuse(422, "All ports in the range [%d-%d) are already in use", m.cfg.ServicePortLow, m.cfg.ServicePortHigh)
+		}
+	}
+	return nil
+}
+
+// stamp sets what a new definition's version says.
+func stamp(a, old *definition.App, version string) {
+	switch {
+	case old == nil || !definition.SameConfig(a, old):
+		a.Version, a.VersionInfo = version, &definition.VersionInfo{LastScalingAt: version, LastConfigChangeAt: version}
+	case a.Instances != old.Instances:
+		a.Version, a.VersionInfo = version, &definition.VersionInfo{
+			LastScalingAt: version, LastConfigChangeAt: old.VersionInfo.LastConfigChangeAt,
+		}
+	default:
+		info := *old.VersionInfo
+		a.Version, a.VersionInfo = old.Version, &info
+	}
+}
+
+// conflicts returns the deployments that touch an app of d.
+func (m *Machine) conflicts(d *Deployment) []*Deployment {
+	var list []*Deployment
+	mine := d.affected()
+	for _, other := range m.deployments {
+		if other != d && slices.ContainsFunc(other.affected(), func(id string) bool { return slices.Contains(mine, id) }) {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+func (m *Machine) store(d *Deployment, c Change) {
+	for _, id := range slices.Sorted(maps.Keys(d.Target)) {
+		if a := d.Target[id]; a == nil {
+			m.removeApp(id)
+		} else {
+			m.putApp(a)
+		}
+		m.touched[id] = true
+	}
+	for _, g := range c.Groups {
+		m.addGroups(g, d.Version)
+	}
+	for _, drop := range c.Drop {
+		for g := range m.groups {
+			if g == drop || drop == "/" || strings.HasPrefix(g, drop+"/") {
+				delete(m.groups, g)
+				m.changes["group:"+g] = nil
+			}
+		}
+	}
+	m.changes["deployment:"+d.ID] = d
+}
+
+// cancel ends a deployment where it is.
+func (m *Machine) cancel(now time.Time, d *Deployment) {
+	m.dropDeployment(d)
+	m.emitPlan(now, "deployment_failed", d, map[string]any{"id": d.ID, "reason": "The upgrade has been cancelled"})
+}
+
+func (m *Machine) dropDeployment(d *Deployment) {
+	m.deployments = slices.DeleteFunc(m.deployments, func(x *Deployment) bool { return x == d })
+	m.changes["deployment:"+d.ID] = nil
+	for _, id := range d.affected() {
+		m.touched[id] = true
+	}
+}
+
+// StopDeployment ends a deployment where it is, without undoing anything.
+func (m *Machine) StopDeployment(now time.Time, id string) error {
+	d := m.deployment(id)
+	if d == nil {
+		return refuse(404, "DeploymentPlan %s does not exist", id)
+	}
+	m.cancel(now, d)
+	m.settle(now)
+	return nil
+}
+
+// RevertDeployment starts a deployment that undoes what one has changed, and
+// leaves what others have changed since.
+func (m *Machine) RevertDeployment(now time.Time, by Request, id string) (*Deployment, error) {
+	d := m.deployment(id)
+	if d == nil {
+		return nil, refuse(404, "DeploymentPlan %s does not exist", id)
+	}
+	var c Change
+	for app, original := range d.Original {
+		switch {
+		case original == nil && m.apps[app] != nil:
+			c.Delete = append(c.Delete, app)
+		case original != nil:
+			c.Put = append(c.Put, original.Clone())
+		}
+	}
+	slices.Sort(c.Delete)
+	slices.SortFunc(c.Put, func(a, b *definition.App) int { return strings.Compare(a.ID, b.ID) })
+	return m.change(now, by, c, true, func() {
+		if m.deployment(d.ID) != nil {
+			m.cancel(now, d)
+		}
+	})
+}
+
+func (m *Machine) deployment(id string) *Deployment {
+	for _, d := range m.deployments {
+		if d.ID == id {
+			return d
+		}
+	}
+	return nil
+}

@@ -1,0 +1,310 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
+)
+
+// settle takes everything as far as it goes now: deployments, sizes, launches.
+func (m *Machine) settle(now time.Time) {
+	for {
+		moved := false
+		for _, d := range slices.Clone(m.deployments) {
+			moved = m.advance(now, d) || moved
+		}
+		if m.freed {
+			m.freed = false
+			for id := range m.want {
+				m.touched[id] = true
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(m.touched)) {
+			if m.touched[id] {
+				m.touched[id] = false
+				m.supervise(now, id)
+			}
+		}
+		maps.DeleteFunc(m.touched, func(_ string, again bool) bool { return !again })
+		if !moved && len(m.touched) == 0 && !m.freed {
+			return
+		}
+	}
+}
+
+// advance takes a deployment over every step that is done. It reports whether
+// there was one.
+func (m *Machine) advance(now time.Time, d *Deployment) (moved bool) {
+	if m.deployment(d.ID) == nil {
+		return false
+	}
+	for {
+		if d.Step > 0 && d.Step <= len(d.Steps) {
+			for _, a := range d.Steps[d.Step-1].Actions {
+				if !m.done(now, d, a) {
+					return moved
+				}
+			}
+			m.emitPlan(now, "deployment_step_success", d, map[string]any{"currentStep": d.Steps[d.Step-1]})
+		}
+		moved = true
+		d.Step++
+		d.Progress = map[string]*Progress{}
+		if d.Step > len(d.Steps) {
+			m.dropDeployment(d)
+			m.emitPlan(now, "deployment_success", d, map[string]any{"id": d.ID})
+			return true
+		}
+		m.changes["deployment:"+d.ID] = d
+		m.emitPlan(now, "deployment_info", d, map[string]any{"currentStep": d.Steps[d.Step-1]})
+		for _, a := range d.Steps[d.Step-1].Actions {
+			m.begin(now, d, a)
+		}
+	}
+}
+
+// begin is what is done once when an action starts.
+func (m *Machine) begin(now time.Time, d *Deployment, action Action) {
+	m.touched[action.App] = true
+	a := m.apps[action.App]
+	switch action.Action {
+	case StopApplication:
+		for _, t := range m.appTasks(action.App) {
+			m.doom(now, t, "")
+		}
+		m.emit(now, "remove_health_check_event", map[string]any{"appId": action.App})
+	case ScaleApplication:
+		m.announceChecks(now, a)
+	case RestartApplication:
+		m.announceChecks(now, a)
+		m.resetDelay(a.ID)
+		old, _ := m.generations(a)
+		healthy, current := 0, 0
+		for _, t := range m.appTasks(a.ID) {
+			if !t.Doomed {
+				current++
+				if m.counts(t) {
+					healthy++
+				}
+			}
+		}
+		p := &Progress{PlanRoll(a.Instances, a.UpgradeStrategy, healthy, current), map[string]bool{}}
+		d.Progress[a.ID] = p
+		old = m.unhealthyFirst(m.killOrder(a, old, p.KillNow))
+		for _, t := range old[:min(p.KillNow, len(old))] {
+			m.doom(now, t, "")
+		}
+		m.changes["deployment:"+d.ID] = d
+	}
+}
+
+func (m *Machine) announceChecks(now time.Time, a *definition.App) {
+	if a == nil {
+		return
+	}
+	for _, h := range a.HealthChecks {
+		m.emit(now, "add_health_check_event", map[string]any{"appId": a.ID, "version": a.Version, "healthCheck": h})
+	}
+}
+
+// generations parts an app's tasks that should go on into old and new.
+func (m *Machine) generations(a *definition.App) (older, current []*Task) {
+	for _, t := range m.appTasks(a.ID) {
+		switch {
+		case t.Doomed:
+		case t.upToDate(a):
+			current = append(current, t)
+		default:
+			older = append(older, t)
+		}
+	}
+	return older, current
+}
+
+// unhealthyFirst moves tasks that do not count as healthy to the front.
+func (m *Machine) unhealthyFirst(tasks []*Task) []*Task {
+	var first, rest []*Task
+	for _, t := range tasks {
+		if m.counts(t) {
+			rest = append(rest, t)
+		} else {
+			first = append(first, t)
+		}
+	}
+	return append(first, rest...)
+}
+
+// counts tells whether a task counts as healthy when a replacement starts:
+// without health checks every one does.
+func (m *Machine) counts(t *Task) bool {
+	if len(t.App.HealthChecks) == 0 {
+		return true
+	}
+	healthy := t.Healthy()
+	return healthy != nil && *healthy
+}
+
+// good tells whether a new task runs, is healthy and is ready.
+func good(t *Task) bool {
+	if t.State != Running || t.Doomed || !t.Ready {
+		return false
+	}
+	healthy := t.Healthy()
+	return len(t.App.HealthChecks) == 0 || healthy != nil && *healthy
+}
+
+// done tells whether an action has reached its end.
+func (m *Machine) done(now time.Time, d *Deployment, action Action) bool {
+	a := m.apps[action.App]
+	switch action.Action {
+	case StartApplication:
+		return true
+	case StopApplication:
+		if len(m.tasks[action.App]) > 0 {
+			return false
+		}
+		m.emit(now, "app_terminated_event", map[string]any{"appId": action.App})
+		delete(m.failures, action.App)
+		m.changes["failure:"+action.App] = nil
+		return true
+	}
+	if a == nil {
+		return true // deleted by force meanwhile
+	}
+	tasks := m.appTasks(a.ID)
+	if action.Action == ScaleApplication {
+		n := 0
+		for _, t := range tasks {
+			if t.Doomed {
+				return false
+			}
+			if good(t) {
+				n++
+			}
+		}
+		return n == a.Instances
+	}
+	p := d.Progress[a.ID]
+	if p == nil {
+		return false
+	}
+	for _, t := range tasks {
+		if !t.upToDate(a) {
+			return false
+		}
+	}
+	return len(p.Counted) >= a.Instances
+}
+
+// supervise brings the number of an app's tasks to what it should be now.
+func (m *Machine) supervise(now time.Time, id string) {
+	a := m.apps[id]
+	if a == nil {
+		delete(m.want, id)
+		for _, t := range m.appTasks(id) {
+			m.doom(now, t, "")
+		}
+		return
+	}
+	for _, d := range m.deployments {
+		for i, s := range d.Steps {
+			for _, action := range s.Actions {
+				if action.App != id || action.Action == StartApplication {
+					continue
+				}
+				switch {
+				case i+1 > d.Step:
+					return // its turn comes
+				case i+1 == d.Step && action.Action == RestartApplication:
+					m.roll(now, a, d)
+					return
+				}
+			}
+		}
+	}
+	var active []*Task
+	for _, t := range m.appTasks(id) {
+		if !t.Doomed {
+			active = append(active, t)
+		}
+	}
+	if surplus := len(active) - a.Instances; surplus > 0 {
+		for _, t := range m.killOrder(a, active, surplus)[:surplus] {
+			m.doom(now, t, "")
+		}
+	}
+	m.launch(now, a, a.Instances-len(active))
+}
+
+// roll takes a rolling replacement further: each new task that has become good
+// lets one old go, each old one that has gone makes room for a new.
+func (m *Machine) roll(now time.Time, a *definition.App, d *Deployment) {
+	p := d.Progress[a.ID]
+	older, current := m.generations(a)
+	// One that has ended counts no more.
+	maps.DeleteFunc(p.Counted, func(id string, _ bool) bool { t := m.byID[id]; return t == nil || t.Doomed })
+	kills := 0
+	for _, t := range current {
+		if good(t) && !p.Counted[t.ID] {
+			p.Counted[t.ID] = true
+			kills++
+			m.changes["deployment:"+d.ID] = d
+		}
+	}
+	if len(p.Counted) >= a.Instances {
+		kills = len(older)
+	}
+	older = m.unhealthyFirst(m.killOrder(a, older, kills))
+	for _, t := range older[:min(kills, len(older))] {
+		m.doom(now, t, "")
+	}
+	if surplus := len(current) - a.Instances; surplus > 0 {
+		for _, t := range m.killOrder(a, current, surplus)[:surplus] {
+			m.doom(now, t, "")
+		}
+		current = current[:a.Instances] // how many matters, not which
+	}
+	oldActive := 0
+	for _, t := range m.tasks[a.ID] {
+		if !t.upToDate(a) {
+			oldActive++
+		}
+	}
+	m.launch(now, a, min(a.Instances-len(current), p.MaxCapacity-oldActive-len(current)))
+}
+
+// Tick does what is due by time alone.
+func (m *Machine) Tick(now time.Time) {
+	for id := range m.want {
+		if a := m.apps[id]; a == nil || m.wait(now, a) == 0 {
+			m.touched[id] = true
+		}
+	}
+	for id, d := range m.delays {
+		if now.After(d.Ref.Add(time.Duration(d.Max*float64(time.Second)))) && m.want[id] == 0 {
+			m.resetDelay(id)
+		}
+	}
+	for _, t := range m.byID {
+		if t.Doomed && !t.launching && t.State != Unreachable && now.Sub(t.KillAt) >= m.cfg.KillRetry+m.grace(t.App) {
+			m.kill(now, t)
+			m.save(t)
+		}
+	}
+	m.settle(now)
+}
+
+// Next returns when Tick is due at the latest.
+func (m *Machine) Next(now time.Time) time.Time {
+	next := now.Add(5 * time.Second)
+	for id := range m.want {
+		if a := m.apps[id]; a != nil {
+			if wait := m.wait(now, a); wait > 0 && now.Add(wait).Before(next) {
+				next = now.Add(wait)
+			}
+		}
+	}
+	return next
+}

@@ -1,0 +1,332 @@
+// Package engine runs tasks in containers of a Docker Engine and says what
+// becomes of them. Containers live on without it: it finds them again by their
+// labels.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/gopaasta/paasta/docker/marathon/internal/core"
+)
+
+// Options is what an Engine is made of. Every field is required but Host.
+type Options struct {
+	Host      string // e.g. unix:///var/run/docker.sock; "" for what DOCKER_HOST says
+	Owner     string // tells our containers from those of other installations
+	Sandboxes string // directory of the tasks' own directories
+	Fetch     func(ctx context.Context, t core.Task, sandbox string) error
+	Report    func(core.Status)       // something became of a task
+	Found     func(all []core.Status) // all of our containers: the engine answers (again)
+	Down      func()                  // the engine does not answer
+	Log       *slog.Logger
+}
+
+// An Engine is a Docker Engine that runs our tasks.
+type Engine struct {
+	o      Options
+	docker *client.Client
+	pulls  singleflight.Group
+	slots  chan struct{} // bounds how many containers are made at once
+
+	mu       sync.Mutex
+	starting map[string]context.CancelFunc // launches under way, by task
+	work     sync.WaitGroup
+	ctx      context.Context // of Run
+}
+
+// New returns an engine; nothing is asked of it before Run.
+func New(o Options) (*Engine, error) {
+	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if o.Host != "" {
+		opts = append(opts, client.WithHost(o.Host))
+	}
+	c, err := client.NewClientWithOpts(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("docker host %q: %w", o.Host, err)
+	}
+	return &Engine{o: o, docker: c, slots: make(chan struct{}, 8), starting: map[string]context.CancelFunc{}}, nil
+}
+
+// call bounds every single call of the engine.
+const call = 2 * time.Minute
+
+// Run watches the engine until ctx ends, and then returns nil. What it has been
+// asked to do is broken off; containers go on.
+func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	e.ctx = ctx
+	e.mu.Unlock()
+	defer e.docker.Close()
+	defer e.work.Wait()
+	pause := 50 * time.Millisecond
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := e.watch(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		e.o.Down()
+		if time.Since(began) > 10*time.Second {
+			pause = 50 * time.Millisecond
+		}
+		e.o.Log.Warn("docker engine does not answer", "err", err, "retry_in", pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+	return nil
+}
+
+// watch tells what is there, and then what ends, until the engine goes away.
+func (e *Engine) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ping, done := context.WithTimeout(ctx, 10*time.Second)
+	_, err := e.docker.Ping(ping)
+	done()
+	if err != nil {
+		return err
+	}
+	// The stream is opened before the list is read, so that nothing falls between.
+	stream, failed := e.docker.Events(ctx, events.ListOptions{Filters: filters.NewArgs(
+		filters.Arg("type", "container"), filters.Arg("label", ownerLabel+"="+e.o.Owner), filters.Arg("event", "die"),
+	)})
+	found, err := e.list(ctx)
+	if err != nil {
+		return err
+	}
+	e.o.Found(found)
+	sweep := time.NewTicker(time.Minute)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-failed:
+			return err
+		case m := <-stream:
+			if s, ok := e.inspect(ctx, m.Actor.ID); ok && s.State != core.Running {
+				e.o.Report(s)
+			}
+		case <-sweep.C:
+			if err := e.sweep(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (e *Engine) mine() filters.Args {
+	return filters.NewArgs(filters.Arg("label", ownerLabel+"="+e.o.Owner))
+}
+
+// list returns the state of each of our containers that was ever started.
+func (e *Engine) list(ctx context.Context) ([]core.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	list, err := e.docker.ContainerList(ctx, container.ListOptions{All: true, Filters: e.mine()})
+	if err != nil {
+		return nil, err
+	}
+	var all []core.Status
+	for _, c := range list {
+		// One that was made but not started is as if it were not there: its launch
+		// is done again and finds it.
+		if c.State == "created" {
+			continue
+		}
+		if s, ok := e.inspect(ctx, c.ID); ok {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+// inspect returns the state of a container's task; ok is false when there is no
+// such container or it cannot be asked.
+func (e *Engine) inspect(ctx context.Context, id string) (core.Status, bool) {
+	ctx, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	c, err := e.docker.ContainerInspect(ctx, id)
+	if err != nil || c.ContainerJSONBase == nil || c.State == nil || c.Config == nil {
+		return core.Status{}, false
+	}
+	s := core.Status{TaskID: c.Config.Labels[taskLabel], Handle: c.ID}
+	switch {
+	case c.State.Running || c.State.Paused || c.State.Restarting:
+		s.State = core.Running
+		if c.NetworkSettings != nil {
+			for _, n := range c.NetworkSettings.Networks {
+				s.IP = n.IPAddress
+			}
+		}
+	case c.State.OOMKilled:
+		s.State, s.Message = core.Failed, "Memory limit exceeded: the container was killed"
+	case c.State.Error != "":
+		s.State, s.Message = core.Failed, "Failed to run docker container: "+c.State.Error
+	case c.State.ExitCode == 0:
+		s.State, s.Message = core.Finished, "Container exited with status 0"
+	case c.State.ExitCode > 128:
+		s.State, s.Message = core.Failed, fmt.Sprintf("Container exited with status %d (signal %d)", c.State.ExitCode, c.State.ExitCode-128)
+	default:
+		s.State, s.Message = core.Failed, fmt.Sprintf("Container exited with status %d", c.State.ExitCode)
+	}
+	return s, true
+}
+
+// Launch starts a task's container and reports how that went.
+func (e *Engine) Launch(l core.Launch) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx == nil || e.ctx.Err() != nil {
+		return // it is launched when the process starts again
+	}
+	ctx, cancel := context.WithCancel(e.ctx)
+	e.starting[l.Task.ID] = cancel
+	e.work.Go(func() {
+		defer cancel()
+		s := e.launch(ctx, l)
+		e.mu.Lock()
+		delete(e.starting, l.Task.ID)
+		stopped := e.ctx.Err() != nil
+		e.mu.Unlock()
+		if !stopped && s.State != "" {
+			e.o.Report(s)
+		}
+	})
+}
+
+func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
+	s := core.Status{TaskID: l.Task.ID}
+	fail := func(state, what string, err error) core.Status {
+		if client.IsErrConnectionFailed(err) {
+			s.State, s.Message = core.Unreachable, err.Error()
+			return s
+		}
+		s.State, s.Message = state, what+": "+err.Error()
+		return s
+	}
+	sandbox := sandboxOf(e.o.Sandboxes, l.Task.ID)
+	if err := os.MkdirAll(sandbox, 0o777); err != nil {
+		return fail(core.Failed, "Failed to make the sandbox", err)
+	}
+	if err := e.o.Fetch(ctx, l.Task, sandbox); err != nil {
+		return fail(core.Failed, "Failed to fetch all URIs for container", err)
+	}
+	c, h, err := form(l, e.o.Owner, sandbox)
+	if err != nil {
+		return fail(core.Errored, "Failed to launch container", err)
+	}
+	if l.Task.App.Container.Docker.ForcePullImage {
+		if err := e.pull(ctx, c.Image, sandbox); err != nil {
+			return fail(core.Failed, "Failed to launch container", err)
+		}
+	}
+	select {
+	case e.slots <- struct{}{}:
+		defer func() { <-e.slots }()
+	case <-ctx.Done():
+		return fail(core.Failed, "Failed to launch container", ctx.Err())
+	}
+	id, err := e.create(ctx, l.Task.ID, c, h)
+	if errdefs.IsNotFound(err) && !l.Task.App.Container.Docker.ForcePullImage {
+		if err = e.pull(ctx, c.Image, sandbox); err == nil {
+			id, err = e.create(ctx, l.Task.ID, c, h)
+		}
+	}
+	if err != nil {
+		return fail(core.Failed, "Failed to launch container", err)
+	}
+	s.Handle = id
+	// Not within ctx: a start that is broken off half-way is neither yes nor no.
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), call)
+	defer cancel()
+	if err := e.docker.ContainerStart(within, id, container.StartOptions{}); err != nil {
+		e.remove(within, id)
+		return fail(core.Failed, "Failed to run docker container", err)
+	}
+	if ctx.Err() != nil { // killed meanwhile
+		e.stop(within, id, 0)
+	}
+	now, ok := e.inspect(within, id)
+	if !ok {
+		return core.Status{} // what watches says what has become of it
+	}
+	return now
+}
+
+// create makes the container, or finds the one that a broken-off launch made.
+func (e *Engine) create(ctx context.Context, taskID string, c *container.Config, h *container.HostConfig) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	made, err := e.docker.ContainerCreate(ctx, c, h, nil, nil, containerName(taskID))
+	if err == nil {
+		return made.ID, nil
+	}
+	if errdefs.IsConflict(err) {
+		if old, again := e.docker.ContainerInspect(ctx, containerName(taskID)); again == nil && old.Config.Labels[taskLabel] == taskID {
+			return old.ID, nil
+		}
+	}
+	return "", err
+}
+
+// Kill ends a task: the container's stop signal, and SIGKILL after the grace.
+func (e *Engine) Kill(k core.Kill) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx == nil || e.ctx.Err() != nil {
+		return
+	}
+	if cancel := e.starting[k.TaskID]; cancel != nil {
+		cancel() // the launch ends it, and reports
+		return
+	}
+	ctx := e.ctx
+	e.work.Go(func() {
+		id := k.Handle
+		if id == "" {
+			id = containerName(k.TaskID)
+		}
+		ctx, cancel := context.WithTimeout(ctx, k.Grace+call)
+		defer cancel()
+		err := e.stop(ctx, id, k.Grace)
+		if errdefs.IsNotFound(err) {
+			e.o.Report(core.Status{TaskID: k.TaskID, State: core.Gone, Message: "its container is gone"})
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			e.o.Log.Warn("kill did not work, will be tried again", "task", k.TaskID, "err", err)
+		}
+		if s, ok := e.inspect(ctx, id); ok && s.State != core.Running {
+			e.o.Report(s)
+		}
+	})
+}
+
+func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error {
+	timeout := seconds(grace.Seconds())
+	return e.docker.ContainerStop(ctx, id, container.StopOptions{Timeout: &timeout})
+}
+
+func (e *Engine) remove(ctx context.Context, id string) {
+	err := e.docker.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !errdefs.IsNotFound(err) && !errors.Is(err, context.Canceled) {
+		e.o.Log.Warn("remove container", "container", id, "err", err)
+	}
+}
