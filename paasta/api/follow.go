@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
 // follow writes the lines that come after sent until the reader goes or the
@@ -167,7 +168,7 @@ func (s *server) followTasks(ctx context.Context, service string, q logQuery, se
 					mu.Unlock()
 					return send(l)
 				})
-				if errors.Is(err, errNoOutput) {
+				if errors.Is(err, marathon.ErrNoOutput) {
 					_ = send(s.line(service, err.Error())) // fails only when nobody reads
 					return                                 // and stays in followed: it will not be better later
 				}

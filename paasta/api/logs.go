@@ -199,6 +199,7 @@ func (s *server) tail(ctx context.Context, service string, q logQuery) []paasta.
 			}
 			// Ten at a time: a service may have hundreds of tasks.
 			room := make(chan struct{}, 10)
+			var silent sync.Once // says that no task's output is handed out
 			for _, t := range tasks {
 				room <- struct{}{}
 				wg.Go(func() {
@@ -208,7 +209,12 @@ func (s *server) tail(ctx context.Context, service string, q logQuery) []paasta.
 						source = append(source, l)
 						return nil
 					})
-					if err != nil {
+					switch {
+					case errors.Is(err, marathon.ErrNotFound):
+						// it has gone meanwhile
+					case errors.Is(err, marathon.ErrNoOutput):
+						silent.Do(func() { source = append(source, s.line(service, err.Error())) })
+					case err != nil:
 						source = append(source, s.line(service, fmt.Sprintf("the output of task %s was not read: %v", t.ID, err)))
 					}
 					add(source)

@@ -30,10 +30,7 @@ type Marathon interface {
 	Apps(ctx context.Context) ([]marathon.App, error)
 	// Queue lists the apps whose tasks wait for a launch.
 	Queue(ctx context.Context) ([]marathon.QueueItem, error)
-	// TaskLogs calls each with the lines of a task's output, oldest first: the
-	// latest tail lines of each stream, and with follow those to come until ctx
-	// ends. stream is stdout or stderr. A Marathon that keeps no output answers
-	// with an error that says so.
+	// TaskLogs calls each with a task's output: see marathon.Client.
 	TaskLogs(ctx context.Context, task string, tail int, follow bool, each func(stream string, at time.Time, text string) error) error
 }
 

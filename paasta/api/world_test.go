@@ -96,7 +96,7 @@ func (w *world) framework(url string) Marathon {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return framework{c}
+	return c
 }
 
 func (w *world) put(path, data string) {
