@@ -95,7 +95,7 @@ func printPlayground(env *Env, p *playground.Playground) {
 			env.printf("  %-20s not forwarded: %s\n", f.What, f.Error)
 			continue
 		}
-		env.printf("  %-20s http://%s:%d\n", f.What, p.Address, f.Port)
+		env.printf("  %-20s %s:%d\n", f.What, p.Address, f.Port)
 	}
 	env.printf("Use it:    . %s/env\nLook:      paasta playground status --dir %s\nRemove it: paasta playground down --dir %s\n", p.Dir, p.Dir, p.Dir)
 }

@@ -43,7 +43,10 @@ func (p *Playground) daemons() []daemon {
 		{
 			name: "zookeeper",
 			args: []string{
-				"java", "-Xmx256m", "-cp", zooKeeperJar + ":" + filepath.Dir(zooKeeperJar) + "/*",
+				// The first of the logging libraries in the class path is the one
+				// that is used: this one writes to stderr.
+				"java", "-Xmx256m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+				"-cp", strings.Join([]string{zooKeeperJar, filepath.Join(filepath.Dir(zooKeeperJar), "slf4j-simple.jar"), filepath.Dir(zooKeeperJar) + "/*"}, ":"),
 				"org.apache.zookeeper.server.quorum.QuorumPeerMain", p.path("zookeeper", "zoo.cfg"),
 			},
 			ready: func(ctx context.Context, n *Namespace) error { return ruok(ctx, n, p.at(PortZooKeeper)) },
@@ -68,7 +71,7 @@ func (p *Playground) daemons() []daemon {
 		},
 		paasta("marathon", []string{"dockerd"}, answers("http://"+p.at(PortMarathon)+"/ping"),
 			"marathon", "--listen", p.at(PortMarathon), "--state-dir", p.path("marathon"),
-			"--agents", fmt.Sprint(p.Agents), "--docker-host", p.DockerHost()),
+			"--agents-config", p.path("agents.json"), "--docker-host", p.DockerHost()),
 		paasta("smartstack", []string{"zookeeper"}, answers("http://127.0.0.1:3213/healthz"), "smartstack"),
 		paasta("api", []string{"zookeeper"}, answers("http://"+p.at(PortAPI)+"/healthz"), "api"),
 		paasta("deployd", []string{"zookeeper", "marathon"}, answers("http://127.0.0.1:5055/healthz"), "deployd"),

@@ -24,16 +24,17 @@ func (p *Playground) writeSettings() error {
 		}
 	}
 	system, err := json.MarshalIndent(map[string]any{
-		"cluster":           Cluster,
-		"clusters":          []string{Cluster},
-		"soa_dir":           p.SoaDir(),
-		"zookeeper":         p.at(PortZooKeeper),
-		"docker_registry":   p.Registry(),
-		"volumes":           []any{},
-		"marathon_servers":  []any{map[string]any{"url": []string{"http://" + p.at(PortMarathon)}}},
-		"api_endpoints":     map[string]string{Cluster: "http://" + p.at(PortAPI)},
-		"local_run_cluster": Cluster,
-		"api":               map[string]any{"listen": p.at(PortAPI)},
+		"cluster":                   Cluster,
+		"clusters":                  []string{Cluster},
+		"soa_dir":                   p.SoaDir(),
+		"zookeeper":                 p.at(PortZooKeeper),
+		"docker_registry":           p.Registry(),
+		"volumes":                   []any{},
+		"expected_agent_attributes": p.agentAttributes(),
+		"marathon_servers":          []any{map[string]any{"url": []string{"http://" + p.at(PortMarathon)}}},
+		"api_endpoints":             map[string]string{Cluster: "http://" + p.at(PortAPI)},
+		"local_run_cluster":         Cluster,
+		"api":                       map[string]any{"listen": p.at(PortAPI)},
 		"smartstack": map[string]any{
 			"state_dir":    p.runtime("smartstack"),
 			"services_dir": p.path("services.d"),
@@ -42,7 +43,16 @@ func (p *Playground) writeSettings() error {
 	if err != nil {
 		panic(err) // strings, lists and maps
 	}
+	var agents []any
+	for _, attributes := range p.agentAttributes() {
+		agents = append(agents, map[string]any{"attributes": attributes})
+	}
+	agentList, err := json.MarshalIndent(agents, "", "  ")
+	if err != nil {
+		panic(err) // lists and maps of strings
+	}
 	files := map[string]string{
+		"agents.json":          string(agentList) + "\n",
 		"etc/paasta.json":      string(system) + "\n",
 		"env":                  p.envFile(),
 		"dockerd.json":         "{}\n", // so that the machine's own /etc/docker/daemon.json does not count
@@ -59,6 +69,19 @@ func (p *Playground) writeSettings() error {
 		}
 	}
 	return p.copySoaConfigs()
+}
+
+// agentAttributes says what each virtual agent is, in the words that soa-configs
+// place instances by.
+func (p *Playground) agentAttributes() []map[string]string {
+	var all []map[string]string
+	for n := 1; n <= p.Agents; n++ {
+		all = append(all, map[string]string{
+			"pool": "default", "ecosystem": Cluster, "superregion": Cluster, "region": Cluster,
+			"habitat": fmt.Sprintf("%s-%d", Cluster, n),
+		})
+	}
+	return all
 }
 
 func (p *Playground) zooCfg() string {
