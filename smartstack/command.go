@@ -56,7 +56,7 @@ an agent that starts adopts it.`,
 			log := slog.New(slog.NewJSONHandler(io.Err, &slog.HandlerOptions{Level: level})).With("component", "smartstack")
 			return start(ctx, c, w, log)
 		},
-		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w)}, w.Sub...),
+		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w), servicesCommand(w), drainCommand(w), undrainCommand(w)}, w.Sub...),
 	}
 }
 
@@ -74,7 +74,8 @@ func start(ctx context.Context, c sysconfig.Config, w Wiring, log *slog.Logger) 
 	defer l.Close()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	o := Options{Config: c, Registry: registry.NewZooKeeper(conn), Session: conn, Listener: l, Metrics: metrics, Log: log}
+	entries := registry.NewZooKeeper(conn)
+	o := Options{Config: c, Registry: entries, Keeper: entries, Session: conn, Listener: l, Metrics: metrics, Log: log}
 	if w.LocalTasks != nil {
 		if o.LocalTasks, err = w.LocalTasks(c); err != nil {
 			return err

@@ -31,6 +31,7 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/cleanup"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/nerve"
 	"github.com/gopaasta/paasta/smartstack/internal/reload"
 	"github.com/gopaasta/paasta/smartstack/internal/status"
 )
@@ -44,6 +45,8 @@ type Options struct {
 	Registry registry.Registry
 	// Session is where the agent announces itself; nil for nowhere.
 	Session Session
+	// Keeper registers local services; nil for no nerve half.
+	Keeper nerve.Keeper
 	// LocalTasks lists the tasks that run on this host, whatever runs them; an
 	// error means unknown. Nil: entries of this host are left to deployd.
 	LocalTasks func(context.Context) ([]LocalTask, error)
@@ -116,7 +119,12 @@ func Run(ctx context.Context, o Options) error {
 	run("agent", a.Run)
 	run("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
 	run("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
-	run("http server", serve(o.Listener, handler(o, a)))
+	routes := map[string]http.Handler{"GET /metrics": promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})}
+	if local := newNerve(o); local != nil {
+		run("nerve", local.Run)
+		routes["GET /v1/services"] = localServices(local)
+	}
+	run("http server", serve(o.Listener, handler(o, a, routes)))
 	if o.Session != nil {
 		run("announce", announcer.Run)
 	}
@@ -148,7 +156,7 @@ func follow(ctx context.Context, o Options, a *agent.Agent) error {
 	})
 }
 
-func handler(o Options, a *agent.Agent) http.Handler {
+func handler(o Options, a *agent.Agent, routes map[string]http.Handler) http.Handler {
 	s := status.Server{
 		Agent: a,
 		Extra: func() map[string]any {
@@ -158,7 +166,7 @@ func handler(o Options, a *agent.Agent) http.Handler {
 			}
 			return extra
 		},
-		Routes: map[string]http.Handler{"GET /metrics": promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})},
+		Routes: routes,
 	}
 	return s.Handler()
 }
