@@ -16,7 +16,10 @@ type group struct {
 // groups are the commands of this package, in the order of the help. A new
 // command is one file with one newX and one line here.
 var groups = []group{
-	{"deploy", "Deploying", []func(*Env) *cobra.Command{}},
+	{"deploy", "Deploying", []func(*Env) *cobra.Command{
+		newMarkForDeployment, newWaitForDeployment, newRollback, newStart, newStop, newRestart,
+		newGetLatestDeployment, newListDeployments,
+	}},
 	{"look", "Looking", []func(*Env) *cobra.Command{
 		newStatus, newLogs, newInfo, newList, newListClusters,
 	}},
@@ -28,7 +31,7 @@ var groups = []group{
 	}},
 	// The daemons of the other trees come into this group as well.
 	{operating, "Operating", []func(*Env) *cobra.Command{
-		newCompletion,
+		newCompletion, newReference, newGenerateDeployments, newGitHook,
 	}},
 }
 

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/paasta/deployments"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+func newGenerateDeployments(env *Env) *cobra.Command {
+	var service, gitURL, soaDir string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "generate-deployments [-s SERVICE]",
+		Short: "Write deployments.json from the tags",
+		Long: `Write the deployments.json of a service, or of all services, into soa-configs:
+what its tags say that each instance should run. A file whose content does not
+change is not touched, nor is that of a service whose tags cannot be read; then
+it exits 1. deployd reads the tags itself and needs this only with
+"deployments: file" in the system config.`,
+		Example: `  paasta generate-deployments
+  paasta generate-deployments -s web --dry-run`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return generateDeployments(cmd.Context(), env, service, gitURL, soaDir, dryRun)
+		},
+	}
+	// Not serviceFlag: without it, all services.
+	cmd.Flags().StringVarP(&service, "service", "s", "", "only this `SERVICE`; default: all")
+	complete(cmd, "service", completeServices(env))
+	gitURLFlag(cmd, &gitURL)
+	soaDirFlag(cmd, &soaDir)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say which files would change")
+	return cmd
+}
+
+func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir string, dryRun bool) error {
+	dir, err := env.soaDir(soaDir)
+	if err != nil {
+		return err
+	}
+	names := []string{service}
+	if service != "" {
+		if _, err := env.service(dir, service); err != nil {
+			return err
+		}
+	} else if names, err = soaconfig.Names(dir); err != nil {
+		return err
+	} else if gitURL != "" {
+		return usagef("--git-url needs --service")
+	}
+	changed, errs := make([]bool, len(names)), make([]error, len(names))
+	room := make(chan struct{}, 4)
+	var wg sync.WaitGroup
+	for n, name := range names {
+		wg.Go(func() {
+			room <- struct{}{}
+			defer func() { <-room }()
+			changed[n], errs[n] = env.generate(ctx, dir, name, gitURL, dryRun)
+			if errs[n] != nil {
+				errs[n] = fmt.Errorf("deployments of %s: %w", name, errs[n])
+			}
+		})
+	}
+	wg.Wait()
+	for n, name := range names {
+		if changed[n] {
+			env.printf("%s\n", filepath.Join(dir, name, "deployments.json"))
+		}
+	}
+	return joined(errs)
+}
+
+// generate writes the file of one service if it changes.
+func (env *Env) generate(ctx context.Context, dir, name, gitURL string, dryRun bool) (changed bool, err error) {
+	s, err := soaconfig.LoadService(dir, name, soaconfig.Options{})
+	if err != nil {
+		return false, err
+	}
+	path := filepath.Join(dir, name, "deployments.json")
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if len(s.Instances) == 0 && len(s.Adhoc) == 0 && old == nil {
+		return false, nil // not one of ours
+	}
+	r, err := env.remote(s, gitURL)
+	if err != nil {
+		return false, err
+	}
+	log, err := tagLog(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	f := deployments.Generate(s, log)
+	if before, err := deployments.Decode(old); err == nil {
+		f.Keep(s, before)
+	}
+	text := deployments.Encode(f)
+	if bytes.Equal(text, old) {
+		return false, nil
+	}
+	if dryRun {
+		return true, nil
+	}
+	return true, writeFile(path, text)
+}
+
+// writeFile replaces a file at once: a reader sees the old text or the new.
+func writeFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone after the rename
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+func newListDeployments(env *Env) *cobra.Command {
+	var service, gitURL, soaDir string
+	var groups []string
+	var lines int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list-deployments [-s SERVICE] [-l GROUPS]",
+		Short: "List what was deployed when",
+		Long: `List the commits that were marked for deployment, newest first, also in deploy
+groups that soa-configs do not use any more. In a pipe: time, deploy group,
+commit, and "current" or "-".`,
+		Example: `  paasta list-deployments -s web
+  paasta list-deployments -s web -l prod.main -n 0 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := env.soaDir(soaDir)
+			if err != nil {
+				return err
+			}
+			s, err := env.loadService(dir, serviceName(service))
+			if err != nil {
+				return err
+			}
+			r, err := env.remote(s, gitURL)
+			if err != nil {
+				return err
+			}
+			log, err := tagLog(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			known := append(log.Groups(), deployGroupsOf(s)...)
+			slices.Sort(known)
+			known = slices.Compact(known)
+			if err := checkNames("deploy group", groups, s.Name, known); err != nil {
+				return err
+			}
+			if len(groups) == 0 {
+				groups = known
+			}
+			return env.printDeploys(deploys(log, groups, lines), asJSON)
+		},
+	}
+	serviceFlag(cmd, env, &service)
+	deployGroupsFlag(cmd, env, &groups)
+	gitURLFlag(cmd, &gitURL)
+	soaDirFlag(cmd, &soaDir)
+	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "show the latest `N`; 0 for all")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}

@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/docker/image"
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/git"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+type markFlags struct {
+	service, group, commit, gitURL, soaDir string
+	wait, autoRollback, verify, force      bool
+	dryRun, json                           bool
+	timeout                                int
+}
+
+func newMarkForDeployment(env *Env) *cobra.Command {
+	var f markFlags
+	cmd := &cobra.Command{
+		Use:   "mark-for-deployment -s SERVICE -l GROUP -c COMMIT [--wait-for-deployment]",
+		Short: "Deploy a commit to a deploy group",
+		Long: `Write a tag into the service's repository that says: the instances of this
+deploy group run this commit. Nothing but the tag is pushed, so the commit must
+be in the repository already. Exits 0 once it is marked or, with
+--wait-for-deployment, deployed; 1 if it is not; 2 if a cluster cannot be asked.`,
+		Example: `  paasta mark-for-deployment -s web -l prod.main -c "$(git rev-parse HEAD)"
+  paasta mark-for-deployment -s web -l prod.main -c 591ae8a7 --wait-for-deployment -t 600 --auto-rollback`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return mark(cmd.Context(), env, f)
+		},
+	}
+	serviceFlag(cmd, env, &f.service)
+	deployGroupFlag(cmd, env, &f.group)
+	oldGroupFlag(cmd, &f.group)
+	commitFlag(cmd, &f.commit)
+	gitURLFlag(cmd, &f.gitURL)
+	soaDirFlag(cmd, &f.soaDir)
+	cmd.Flags().BoolVar(&f.wait, "wait-for-deployment", false, "return once the commit runs everywhere in the group")
+	cmd.Flags().IntVarP(&f.timeout, "timeout", "t", 3600, "wait at most this many `SECONDS`")
+	cmd.Flags().BoolVar(&f.autoRollback, "auto-rollback", false, "when waiting fails, mark the commit that was there before")
+	cmd.Flags().BoolVar(&f.verify, "verify-image-exists", false, "ask the registry for the image first")
+	cmd.Flags().BoolVar(&f.force, "force", false, "also for a group that soa-configs do not know")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done")
+	jsonFlag(cmd, &f.json)
+	return cmd
+}
+
+// commitFlag adds -c/--commit, and PaaSTA's other short form -k.
+func commitFlag(cmd *cobra.Command, f *string) {
+	cmd.Flags().StringVarP(f, "commit", "c", "", "the `COMMIT`, full or its first digits")
+	cmd.Flags().StringVarP(f, "sha", "k", "", "the same as --commit")
+}
+
+// oldGroupFlag adds PaaSTA's old name of --deploy-group.
+func oldGroupFlag(cmd *cobra.Command, f *string) {
+	cmd.Flags().StringVar(f, "clusterinstance", "", "the same as --deploy-group")
+	_ = cmd.Flags().MarkHidden("clusterinstance") // the flag is there: it was added above
+}
+
+func gitURLFlag(cmd *cobra.Command, f *string) {
+	cmd.Flags().StringVarP(f, "git-url", "u", "", "the repository's `URL`; default: git_url of service.yaml")
+}
+
+// A marked is the answer of mark-for-deployment --json.
+type marked struct {
+	Service     string `json:"service"`
+	DeployGroup string `json:"deploy_group"`
+	GitSHA      string `json:"git_sha"`
+	Previous    string `json:"previous_git_sha"` // "" when it is the first
+	Tag         string `json:"tag"`
+	DryRun      bool   `json:"dry_run"`
+}
+
+func mark(ctx context.Context, env *Env, f markFlags) error {
+	if f.commit == "" {
+		return usagef("--commit is required")
+	}
+	if f.autoRollback && !f.wait {
+		return usagef("--auto-rollback needs --wait-for-deployment")
+	}
+	dir, err := env.soaDir(f.soaDir)
+	if err != nil {
+		return err
+	}
+	s, err := env.loadService(dir, serviceName(f.service))
+	if err != nil {
+		return err
+	}
+	if err := checkGroup(s, f.group, f.force); err != nil {
+		return err
+	}
+	if f.wait { // ask before anything changes whether the clusters can be asked
+		if err := env.reachable(s, f.group); err != nil {
+			return err
+		}
+	}
+	r, err := env.remote(s, f.gitURL)
+	if err != nil {
+		return err
+	}
+	sha, err := r.Expand(ctx, f.commit)
+	if err != nil {
+		return adviseGit(err)
+	}
+	log, err := tagLog(ctx, r)
+	if err != nil {
+		return err
+	}
+	before, deployed := log.Latest(f.group)
+	if deployed && before.SHA == sha {
+		env.notef("paasta: warning: %s is what is set to be deployed already; continuing anyway", sha)
+	}
+	if f.verify {
+		if err := env.verifyImage(ctx, s, sha); err != nil {
+			return err
+		}
+	}
+	answer := marked{Service: s.Name, DeployGroup: f.group, GitSHA: sha, Previous: before.SHA, DryRun: f.dryRun}
+	if f.dryRun {
+		answer.Tag = deployTag(f.group, sha)(log.Next(env.Now()))[0].Ref()
+		env.notef("Would mark %s for deployment in deploy group %s", sha, f.group)
+		return env.printMarked(f.json, answer)
+	}
+	tag, err := env.markOne(ctx, s, r, log, f.group, sha)
+	if err != nil {
+		return err
+	}
+	answer.Tag = tag.Ref()
+	if err := env.printMarked(f.json, answer); err != nil || !f.wait {
+		return err
+	}
+	err = env.waitDeployed(ctx, s, f.group, sha, time.Duration(f.timeout)*time.Second)
+	if err == nil {
+		return nil
+	}
+	return env.afterFailure(ctx, s, r, f, before, sha, err)
+}
+
+func (env *Env) printMarked(asJSON bool, m marked) error {
+	if asJSON {
+		return env.printJSON(m)
+	}
+	return nil
+}
+
+// markOne writes the deploy tag and tells deployd.
+func (env *Env) markOne(ctx context.Context, s *soaconfig.Service, r *git.Remote, log *paasta.TagLog, group, sha string) (paasta.Tag, error) {
+	tags, err := writeTags(ctx, env, r, log, deployTag(group, sha))
+	if err != nil {
+		return paasta.Tag{}, fmt.Errorf("mark %s for deployment in %s: %w", short(sha), group, err)
+	}
+	env.notef("Marked %s for deployment in deploy group %s", sha, group)
+	env.kick(ctx, s.Name, clustersUsing(s, group))
+	return tags[0], nil
+}
+
+// afterFailure marks the commit before, if that was asked for, and says how to
+// go on.
+func (env *Env) afterFailure(ctx context.Context, s *soaconfig.Service, r *git.Remote, f markFlags, before paasta.Tag, sha string, err error) error {
+	canGoBack := before.SHA != "" && before.SHA != sha
+	if ctx.Err() != nil || !f.autoRollback || !canGoBack {
+		env.notef("Waiting for deployment aborted. PaaSTA will continue trying to deploy this code.")
+		env.notef("To see how it is: paasta status -s %s -l %s -v", s.Name, f.group)
+		if canGoBack {
+			env.notef("If you need to roll back manually, run: paasta rollback --service %s --deploy-groups %s --commit %s", s.Name, f.group, before.SHA)
+		} else if f.autoRollback {
+			env.notef("There is nothing to roll back to: %s is all that was deployed to %s.", short(sha), f.group)
+		}
+		return err
+	}
+	env.notef("%v", err)
+	env.notef("Rolling back to %s, which was deployed before.", before.SHA)
+	log, logErr := tagLog(ctx, r)
+	if logErr != nil {
+		return errors.Join(err, fmt.Errorf("roll back: %w", logErr))
+	}
+	if latest, _ := log.Latest(f.group); latest.SHA != sha {
+		return fmt.Errorf("%w; not rolled back, because somebody has marked %s meanwhile", err, short(latest.SHA))
+	}
+	if _, markErr := env.markOne(ctx, s, r, log, f.group, before.SHA); markErr != nil {
+		return errors.Join(err, fmt.Errorf("roll back: %w", markErr))
+	}
+	return fmt.Errorf("%s was not deployed and %s is marked again: %w", short(sha), short(before.SHA), err)
+}
+
+// verifyImage is an error when the registry has no image of the commit.
+func (env *Env) verifyImage(ctx context.Context, s *soaconfig.Service, sha string) error {
+	address, ref, err := env.imageOf(s, sha)
+	if err != nil {
+		return err
+	}
+	credentials, err := image.FindCredentials(ctx, address)
+	if err != nil {
+		return err
+	}
+	has, err := image.Registry{Address: address, Credentials: credentials}.Has(ctx, paasta.ImageName(s.Name, sha))
+	if err == nil && !has {
+		err = command.WithHint(fmt.Errorf("there is no image %s", ref), "paasta itest and paasta push-to-registry first")
+	}
+	return err
+}

@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/git"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+type rollbackFlags struct {
+	service, commit, gitURL, soaDir string
+	groups                          []string
+	force, dryRun, json             bool
+}
+
+func newRollback(env *Env) *cobra.Command {
+	var f rollbackFlags
+	cmd := &cobra.Command{
+		Use:   "rollback -s SERVICE [-l GROUPS] [-k COMMIT]",
+		Short: "Deploy a commit that was deployed before",
+		Long: `Mark an earlier commit for deployment. Without a commit, show what there is to
+go back to, newest first. A rollback is a deploy: what was stopped while that
+commit ran the first time is not stopped by it.`,
+		Example: `  paasta rollback -s web
+  paasta rollback -s web -l prod.main -k 591ae8a7`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return rollback(cmd.Context(), env, f)
+		},
+	}
+	serviceFlag(cmd, env, &f.service)
+	deployGroupsFlag(cmd, env, &f.groups)
+	cmd.Flags().StringVarP(&f.commit, "commit", "k", "", "the `COMMIT` to go back to, full or its first digits")
+	cmd.Flags().StringVarP(&f.commit, "sha", "c", "", "the same as --commit")
+	gitURLFlag(cmd, &f.gitURL)
+	soaDirFlag(cmd, &f.soaDir)
+	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "also to a commit that was never deployed")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done")
+	jsonFlag(cmd, &f.json)
+	return cmd
+}
+
+func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
+	dir, err := env.soaDir(f.soaDir)
+	if err != nil {
+		return err
+	}
+	s, err := env.loadService(dir, serviceName(f.service))
+	if err != nil {
+		return err
+	}
+	groups := f.groups
+	if len(groups) == 0 {
+		groups = deployGroupsOf(s)
+	} else if err := checkNames("deploy group", groups, s.Name, deployGroupsOf(s)); err != nil {
+		return err
+	}
+	if len(groups) == 0 {
+		return fmt.Errorf("%s has no deploy groups", s.Name)
+	}
+	r, err := env.remote(s, f.gitURL)
+	if err != nil {
+		return err
+	}
+	log, err := tagLog(ctx, r)
+	if err != nil {
+		return err
+	}
+	list := deploys(log, groups, 10)
+	if f.commit == "" {
+		if err := env.printDeploys(list, f.json); err != nil || f.json {
+			return err
+		}
+		for _, d := range list {
+			if !d.Current {
+				env.notef("To go back, e.g.: paasta rollback -s %s -l %s -k %s", s.Name, d.DeployGroup, d.GitSHA)
+				break
+			}
+		}
+		return nil
+	}
+	sha, err := deployedCommit(ctx, r, log, groups, f.commit)
+	if err != nil {
+		return err
+	}
+	return env.goBack(ctx, s, r, log, groups, sha, f)
+}
+
+// goBack marks sha for those groups that had it, and with --force for all.
+func (env *Env) goBack(ctx context.Context, s *soaconfig.Service, r *git.Remote, log *paasta.TagLog, groups []string, sha string, f rollbackFlags) error {
+	var chosen []string
+	for _, group := range groups {
+		had := slices.ContainsFunc(log.Deploys(group), func(t paasta.Tag) bool { return t.SHA == sha })
+		latest, _ := log.Latest(group)
+		switch {
+		case !had && !f.force:
+			env.notef("paasta: %s is left as it is: %s was never deployed to it (--force deploys it all the same)", group, short(sha))
+		case latest.SHA == sha:
+			env.notef("paasta: %s is left as it is: %s is deployed to it", group, short(sha))
+		default:
+			chosen = append(chosen, group)
+		}
+	}
+	known := slices.ContainsFunc(groups, func(group string) bool {
+		return slices.ContainsFunc(log.Deploys(group), func(t paasta.Tag) bool { return t.SHA == sha })
+	})
+	switch {
+	case !known && !f.force:
+		return command.WithHint(fmt.Errorf("%s has never been deployed before", sha), "paasta rollback -s "+s.Name+" shows what was; --force deploys it all the same")
+	case len(chosen) == 0:
+		return nil
+	case f.dryRun:
+		for _, group := range chosen {
+			env.notef("Would mark %s for deployment in deploy group %s", sha, group)
+		}
+		return nil
+	}
+	_, err := writeTags(ctx, env, r, log, func(at time.Time) []paasta.Tag {
+		var tags []paasta.Tag
+		for _, group := range chosen {
+			tags = append(tags, deployTag(group, sha)(at)...)
+		}
+		return tags
+	})
+	if err != nil {
+		return fmt.Errorf("roll back to %s: %w", short(sha), err)
+	}
+	for _, group := range chosen {
+		env.notef("Marked %s for deployment in deploy group %s", sha, group)
+	}
+	env.kick(ctx, s.Name, clustersUsing(s, chosen...))
+	return nil
+}
+
+// deployedCommit expands a short commit, first among those that were deployed.
+func deployedCommit(ctx context.Context, r *git.Remote, log *paasta.TagLog, groups []string, commit string) (string, error) {
+	var found []string
+	for _, group := range groups {
+		for _, t := range log.Deploys(group) {
+			if len(commit) >= 4 && strings.HasPrefix(t.SHA, strings.ToLower(commit)) && !slices.Contains(found, t.SHA) {
+				found = append(found, t.SHA)
+			}
+		}
+	}
+	switch len(found) {
+	case 0:
+		sha, err := r.Expand(ctx, commit)
+		return sha, adviseGit(err)
+	case 1:
+		return found[0], nil
+	}
+	return "", adviseGit(fmt.Errorf("%s: %w: %s", commit, git.ErrAmbiguous, strings.Join(found, ", ")))
+}
+
+// A deployed is one deploy tag as list-deployments and rollback print it.
+type deployed struct {
+	Time        time.Time `json:"time"`
+	DeployGroup string    `json:"deploy_group"`
+	GitSHA      string    `json:"git_sha"`
+	Current     bool      `json:"current"`
+}
+
+// deploys lists the deploys of groups, newest first, at most n; 0 means all.
+func deploys(log *paasta.TagLog, groups []string, n int) []deployed {
+	list := []deployed{}
+	for _, group := range groups {
+		for i, t := range log.Deploys(group) {
+			list = append(list, deployed{t.Time, group, t.SHA, i == 0})
+		}
+	}
+	slices.SortFunc(list, func(a, b deployed) int {
+		return cmp.Or(b.Time.Compare(a.Time), strings.Compare(a.DeployGroup, b.DeployGroup))
+	})
+	if n > 0 {
+		list = list[:min(n, len(list))]
+	}
+	return list
+}
+
+func (env *Env) printDeploys(list []deployed, asJSON bool) error {
+	if asJSON {
+		return env.printJSON(list)
+	}
+	if len(list) == 0 {
+		env.notef("Nothing has been deployed yet.")
+		return nil
+	}
+	t := newTable(env, "TIME (UTC)", "", "DEPLOY GROUP", "COMMIT", "")
+	if !env.TTY {
+		t = newTable(env)
+	}
+	for _, d := range list {
+		current := ""
+		if d.Current {
+			current = "current"
+		}
+		if env.TTY {
+			t.row(d.Time.UTC().Format("2006-01-02 15:04:05"), env.paint(faint, env.when(d.Time)), d.DeployGroup, d.GitSHA, env.paint(good, current))
+		} else {
+			t.row(env.when(d.Time), d.DeployGroup, d.GitSHA, orDash(current))
+		}
+	}
+	t.print()
+	return nil
+}

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/git"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+// kickWithin bounds how long a command waits for deployd to be told; it looks
+// by itself a little later.
+const kickWithin = 3 * time.Second
+
+// gitDown is what to do while tags can be neither read nor written.
+const gitDown = `the same again once the git server answers. What runs goes on running. ` +
+	`To stop or to scale meanwhile, set "instances:" in soa-configs (0 stops)`
+
+// remote opens the repository of a service: what the flag says, or git_url of
+// service.yaml.
+func (env *Env) remote(s *soaconfig.Service, flag string) (*git.Remote, error) {
+	address := flag
+	if address == "" {
+		address = s.GitURL
+	}
+	if address == "" {
+		return nil, command.WithHint(fmt.Errorf("nobody said where the repository of %s is", s.Name),
+			"set git_url in "+s.Dir+"/service.yaml, or give --git-url URL")
+	}
+	r, err := git.Open(address)
+	if err != nil {
+		return nil, err
+	}
+	if here, err := env.getwd(); err == nil {
+		r = r.InClone(here)
+	}
+	return r, nil
+}
+
+// tagLog reads the tags of a repository.
+func tagLog(ctx context.Context, r *git.Remote) (*paasta.TagLog, error) {
+	tags, err := r.Tags(ctx)
+	if err != nil {
+		return nil, adviseGit(err)
+	}
+	return paasta.NewTagLog(tags), nil
+}
+
+// adviseGit says how to go on when git is the problem.
+func adviseGit(err error) error {
+	switch {
+	case errors.Is(err, git.ErrUnreachable):
+		return command.WithHint(err, gitDown)
+	case errors.Is(err, git.ErrNoCommit):
+		return command.WithHint(err, "push the commit first: git push")
+	case errors.Is(err, git.ErrAmbiguous):
+		return command.WithHint(err, "give more digits of the commit")
+	}
+	return err
+}
+
+// writeTags writes the tags that make returns for a time, which is later than
+// every tag there is. When somebody else was faster it reads again; when the
+// server does not answer it tries again a little later.
+func writeTags(ctx context.Context, env *Env, r *git.Remote, log *paasta.TagLog, make func(at time.Time) []paasta.Tag) ([]paasta.Tag, error) {
+	const attempts = 5
+	var err error
+	for attempt := range attempts {
+		if attempt > 0 {
+			env.notef("paasta: %v; trying again (%d of %d)", err, attempt+1, attempts)
+			timer := time.NewTimer(200 * time.Millisecond << attempt)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return nil, ctx.Err()
+			}
+			if log, err = tagLog(ctx, r); err != nil {
+				if errors.Is(err, git.ErrUnreachable) {
+					continue
+				}
+				return nil, err
+			}
+		}
+		tags := make(log.Next(env.Now()))
+		if err = r.Push(ctx, tags...); err == nil {
+			return tags, nil
+		}
+		if !errors.Is(err, git.ErrExists) && !errors.Is(err, git.ErrUnreachable) || ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, adviseGit(err)
+}
+
+// kick tells deployd of the clusters to look at a service now. A cluster that
+// cannot be told is only worth a warning.
+func (env *Env) kick(ctx context.Context, service string, clusters []string) {
+	ctx, cancel := context.WithTimeout(ctx, kickWithin)
+	defer cancel()
+	errs := make([]error, len(clusters))
+	var wg sync.WaitGroup
+	for n, cluster := range clusters {
+		wg.Go(func() {
+			client, err := env.API(cluster)
+			if err == nil {
+				err = client.Kick(ctx, service)
+			}
+			errs[n] = err
+		})
+	}
+	wg.Wait()
+	for n, err := range errs {
+		if err != nil {
+			env.notef("paasta: warning: cannot tell deployd in %s, which sees the tag within its poll interval: %v", clusters[n], err)
+		}
+	}
+}
+
+// clustersUsing lists the clusters with an instance in one of the groups,
+// sorted.
+func clustersUsing(s *soaconfig.Service, groups ...string) []string {
+	clusters := map[string]bool{}
+	for cluster, entries := range s.Instances {
+		for _, i := range entries.Sound {
+			if slices.Contains(groups, i.DeployGroup) {
+				clusters[cluster] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(clusters))
+}
+
+// checkGroup is an error with suggestions when s does not use the group.
+func checkGroup(s *soaconfig.Service, group string, force bool) error {
+	if group == "" {
+		return usagef("--deploy-group is required")
+	}
+	known := deployGroupsOf(s)
+	if slices.Contains(known, group) || force {
+		return nil
+	}
+	var h command.HintedError
+	err := unknown("deploy group", group, s.Name, known)
+	hint := "or --force, if soa-configs will have it soon"
+	if errors.As(err, &h) {
+		hint = h.Hint + "; " + hint
+	}
+	return command.WithHint(err, hint)
+}
+
+// serviceName strips what PaaSTA's pipelines put before a service's name.
+func serviceName(flag string) string { return strings.TrimPrefix(flag, "services-") }
+
+// deployTag returns what makes the deploy tag of a group.
+func deployTag(group, sha string) func(time.Time) []paasta.Tag {
+	return func(at time.Time) []paasta.Tag {
+		return []paasta.Tag{{Target: group, Time: at, Kind: paasta.TagDeploy, SHA: sha}}
+	}
+}
