@@ -89,7 +89,7 @@ func info(env *Env, soaDir, service string, json bool) error {
 // describe reads a service's files into an answer.
 func describe(svc *soaconfig.Service) serviceInfo {
 	i := serviceInfo{
-		Service: svc.Name, Description: svc.Description, ExternalLink: svc.ExternalLink,
+		Service: svc.Name, Description: strings.TrimSpace(svc.Description), ExternalLink: svc.ExternalLink,
 		Team: svc.Monitoring.Team, Runbook: svc.Monitoring.Runbook, GitURL: svc.GitURL,
 		Clusters: map[string]string{}, Endpoints: []endpoint{}, DeployGroups: deployGroupsOf(svc),
 		Instances: map[string][]string{}, Dashboards: map[string][]string{},

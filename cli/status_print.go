@@ -59,9 +59,12 @@ func (p statusPrinter) instance(s api.InstanceStatus) {
 		name = bad
 	}
 	p.line("    instance: %s", paint(name, s.Instance))
-	if s.GitSHA == "" {
+	switch {
+	case s.GitUnknown:
+		p.line("    Git sha:    %s", paint(bad, "Unknown"))
+	case s.GitSHA == "":
 		p.line("    Git sha:    None (not deployed yet)")
-	} else {
+	default:
 		p.line("    Git sha:    %s (desired)", short(s.GitSHA))
 	}
 	p.line("    Desired State:      %s and %s", p.configured(s), p.desired(s))
@@ -130,7 +133,7 @@ func (p statusPrinter) deployStatus(s api.InstanceStatus) string {
 	case "Delayed":
 		return p.env.paint(bad, "Delayed") + fmt.Sprintf(" (tasks are crashing, next won't launch for another %d seconds)", s.BackoffSeconds)
 	case "NotRunning":
-		if s.GitSHA == "" {
+		if s.GitSHA == "" && !s.GitUnknown {
 			return p.env.paint(warn, "NotRunning") + " (not deployed yet)"
 		}
 		return p.env.paint(warn, "Waiting for bounce")

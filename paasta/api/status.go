@@ -188,6 +188,7 @@ func (n *snapshot) instance(name string) InstanceStatus {
 	st.Expected = n.size(config)
 
 	if n.deployedErr != nil {
+		st.GitUnknown = true
 		note("which commit should run is unknown: %v", n.deployedErr)
 	} else if sound {
 		st.GitSHA = n.deployed.Groups[config.DeployGroup].GitSHA

@@ -15,7 +15,8 @@ type InstanceStatus struct {
 	Instance string `json:"instance"`
 	Cluster  string `json:"cluster"`
 
-	GitSHA       string  `json:"git_sha"` // desired; "" when not deployed yet
+	GitSHA       string  `json:"git_sha"` // desired; "" when not deployed yet, or unknown
+	GitUnknown   bool    `json:"git_sha_unknown,omitempty"`
 	DeployGroup  string  `json:"deploy_group"`
 	DesiredState string  `json:"desired_state"` // start or stop
 	AppID        string  `json:"app_id"`        // desired

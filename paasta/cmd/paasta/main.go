@@ -2,6 +2,8 @@
 // the daemons. It only wires the trees together.
 package main
 
+//go:generate sh -c "go run . reference > ../../../docs/reference/cli.md"
+
 import (
 	"context"
 	"os"
