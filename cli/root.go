@@ -31,7 +31,7 @@ var groups = []group{
 	}},
 	// The daemons of the other trees come into this group as well.
 	{operating, "Operating", []func(*Env) *cobra.Command{
-		newCompletion, newReference, newReference, newGenerateDeployments, newGitHook,
+		newCompletion, newReference, newGenerateDeployments, newGitHook,
 	}},
 }
 
