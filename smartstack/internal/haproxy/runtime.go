@@ -95,7 +95,8 @@ func (r Runtime) send(ctx context.Context, line string) ([]byte, error) {
 }
 
 // split takes the answers to n commands apart. An answer is empty, or ends with
-// a newline; after each comes one more newline.
+// a newline; after each comes one more newline. What "del server" refuses with
+// lacks that, so it can only be told apart as the last one.
 func split(out []byte, n int) ([]string, error) {
 	answers := make([]string, 0, n)
 	for len(answers) < n {
@@ -104,6 +105,9 @@ func split(out []byte, n int) ([]string, error) {
 			continue
 		}
 		i := bytes.Index(out, []byte("\n\n"))
+		if i < 0 && len(answers) == n-1 && len(out) > 0 {
+			return append(answers, string(bytes.TrimSuffix(out, []byte("\n")))), nil
+		}
 		if i < 0 {
 			return nil, fmt.Errorf("%d answers to %d commands", len(answers), n)
 		}
