@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/gopaasta/paasta/paasta/api"
+)
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(*api.InstanceStatus)
+		done   bool
+		why    string
+	}{
+		"all is well":                  {func(*api.InstanceStatus) {}, true, "2 instances"},
+		"the tag is not read yet":      {func(s *api.InstanceStatus) { s.GitSHA = strings.Repeat("0", 40) }, false, "right sha"},
+		"a short sha":                  {func(s *api.InstanceStatus) { s.GitSHA = testSHA[:8] }, true, ""},
+		"no sha":                       {func(s *api.InstanceStatus) { s.GitSHA = "" }, false, "none"},
+		"stopped":                      {func(s *api.InstanceStatus) { s.DesiredState, s.AppCount = "stop", 0 }, true, "0 instances"},
+		"stopped, with the old commit": {func(s *api.InstanceStatus) { s.DesiredState, s.GitSHA = "stop", "0000000000" }, false, "right sha"},
+		"size 0":                       {func(s *api.InstanceStatus) { s.Expected = 0 }, true, ""},
+		"two versions":                 {func(s *api.InstanceStatus) { s.AppCount = 2 }, false, "2 versions running"},
+		"only the old version":         {func(s *api.InstanceStatus) { s.Versions[0].Desired = false }, false, "isn't in Marathon yet"},
+		"bouncing, and why":            {func(s *api.InstanceStatus) { s.Bounce.State, s.Bounce.Why = "waiting", "for a\nprobe" }, false, "waiting: for a probe"},
+		"bouncing":                     {func(s *api.InstanceStatus) { s.Bounce.State = "bouncing" }, false, "is bouncing"},
+		"no deployd leads":             {func(s *api.InstanceStatus) { s.Bounce = nil }, true, ""},
+		"not running":                  {func(s *api.InstanceStatus) { s.DeployStatus = "Stopped" }, false, "isn't running yet: Stopped"},
+		"too few":                      {func(s *api.InstanceStatus) { s.Running = 1 }, false, "has 1 out of 2 required instances (out of a total of 2)"},
+		"as many as the margin wants":  {func(s *api.InstanceStatus) { s.Running, s.MarginFactor = 1, 0.5 }, true, "1 instance"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := healthy()
+			tt.change(&s)
+			done, why := judge(answer{"test", []api.InstanceStatus{s}, nil}, "main", testSHA)
+			if done != tt.done || !strings.Contains(why, tt.why) {
+				t.Errorf("judge says %v, %q; want %v, %q", done, why, tt.done, tt.why)
+			}
+		})
+	}
+	if done, why := judge(answer{cluster: "test"}, "main", testSHA); done || !strings.Contains(why, "not known") {
+		t.Errorf("not there: %v, %q", done, why)
+	}
+	if done, why := judge(answer{cluster: "test", err: errors.New("refused")}, "main", testSHA); done || !strings.Contains(why, "refused") {
+		t.Errorf("no answer: %v, %q", done, why)
+	}
+}
