@@ -14,6 +14,7 @@ const maxSteps = 200_000
 type checker struct {
 	path     []string
 	steps    int
+	exceeded bool // it said that there are too many steps
 	problems Problems
 }
 
@@ -29,7 +30,8 @@ func (c *checker) at(v *value, text string, more ...string) {
 // the key, or v itself in a list.
 func (c *checker) check(at, v *value, s *shape) {
 	if c.steps++; c.steps >= maxSteps {
-		if c.steps == maxSteps {
+		if !c.exceeded {
+			c.exceeded = true // what follows is not checked, and must not pass for sound
 			c.at(at, fmt.Sprintf("the aliases of this file stand for more than %d values", maxSteps))
 		}
 		return
@@ -284,4 +286,11 @@ func (v *value) canonical(steps *int) string {
 		return fmt.Sprint(v.kind == boolean, v.number)
 	}
 	return "null"
+}
+
+// passes tells whether v fits s.
+func passes(v *value, s *shape) bool {
+	c := &checker{}
+	c.check(v, v, s)
+	return len(c.problems) == 0
 }

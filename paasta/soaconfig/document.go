@@ -59,14 +59,18 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("is no regular file (%s)", info.Mode().Type())
+		what := map[fs.FileMode]string{fs.ModeDir: "a directory", fs.ModeNamedPipe: "a named pipe", fs.ModeSocket: "a socket"}[info.Mode().Type()]
+		if what == "" {
+			what = "a device"
+		}
+		return nil, fmt.Errorf("is %s and no file", what)
 	}
 	if info.Size() > maxFile {
-		return nil, fmt.Errorf("is %d bytes long, more than the %d that are read", info.Size(), maxFile)
+		return nil, fmt.Errorf("is %d bytes long; files of up to %d are read", info.Size(), maxFile)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("is longer than the %d bytes that are read", maxFile)
+		err = fmt.Errorf("is longer than the %d bytes up to which files are read", maxFile)
 	}
 	return text, err
 }

@@ -12,6 +12,37 @@ type entry struct {
 	name     string // of the entry
 	key      *value // where the name stands
 	value    *value
+	wrong    map[string]bool // keys that did not pass, and are left out of value
+}
+
+// fine tells whether none of the keys is known to be wrong, so that it makes
+// sense to compare them.
+func (e *entry) fine(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(k string) bool { return e.wrong[k] })
+}
+
+// prune takes the keys that have problems out of the entry's value, so that
+// what the rest says together can be checked all the same. It returns false if
+// nothing of it can be used.
+func (e *entry) prune() bool {
+	if e.value.kind != object || e.exceeded {
+		return false
+	}
+	e.wrong = map[string]bool{}
+	for _, p := range e.problems {
+		if rest, ok := strings.CutPrefix(p.Key, e.name+"."); ok {
+			key, _, _ := strings.Cut(rest, ".")
+			e.wrong[key] = true
+		}
+	}
+	sound := &value{kind: object, file: e.value.file, line: e.value.line, column: e.value.column}
+	for _, f := range e.value.fields {
+		if key, _, _ := strings.Cut(f.key.text, "."); !e.wrong[key] {
+			sound.add(f)
+		}
+	}
+	e.value = sound
+	return true
 }
 
 // report adds a problem about a key of the entry, or, without a key, about the
@@ -39,8 +70,8 @@ func (e *entry) place(path ...string) Problem {
 }
 
 // readEntries reads a file whose top-level keys are entries of shape s. read
-// makes the value of an entry; it is called only for those that fit s, and may
-// still report problems. Names that begin with "_" exist to be merged from.
+// makes the value of an entry, and may report further problems; of an entry that
+// does not fit s it gets what does, and its result is not used. Names that begin with "_" exist to be merged from.
 // The problems returned are those of the entries, and of what is none.
 func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry) T) (Entries[T], Problems) {
 	if !d.exists {
@@ -86,9 +117,8 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		} else {
 			c.check(f.key, f.value, s)
 		}
-		if len(c.problems) == 0 {
-			v := read(e)
-			if len(c.problems) == 0 {
+		if len(c.problems) == 0 || names.re.MatchString(name) && e.prune() {
+			if v := read(e); len(c.problems) == 0 {
 				all.Sound[name] = v
 			}
 		}

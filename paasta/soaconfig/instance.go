@@ -32,7 +32,8 @@ type instanceReader struct {
 	noDeps     bool            // there is no dependencies.yaml
 }
 
-// read makes an instance of an entry that fits its shape.
+// read makes an instance of an entry that fits its shape. Of one that does not,
+// what fits is read, for the problems.
 func (r *instanceReader) read(e *entry) Instance {
 	in := r.base
 	e.problems = append(e.problems, r.broken...)
@@ -50,12 +51,12 @@ func (r *instanceReader) read(e *entry) Instance {
 	in.bouncing(v)
 	in.placement(v)
 	in.checking(v)
-	in.group(e)
+	grouped := in.group(e)
 	in.registering(e)
 	in.Monitoring = r.service.Monitoring.with(v.get("monitoring"))
 	in.MonitoringTeam = in.Monitoring.Team
 	in.together(e)
-	r.references(e, &in)
+	r.references(e, &in, grouped)
 	return in
 }
 
@@ -170,12 +171,13 @@ func (in *Instance) checking(v *value) {
 	read(v, "healthcheck_max_consecutive_failures", &h.MaxFailures)
 }
 
-// group expands deploy_group, a format string of Python's.
-func (in *Instance) group(e *entry) {
+// group expands deploy_group, a format string of Python's, and tells whether
+// that went well.
+func (in *Instance) group(e *entry) bool {
 	in.DeployGroup = in.Cluster + "." + in.Name
 	f := e.value.get("deploy_group")
 	if f == nil {
-		return
+		return e.fine("deploy_group")
 	}
 	in.DeployGroup = placeholder.ReplaceAllStringFunc(f.text, func(s string) string {
 		switch s {
@@ -190,9 +192,13 @@ func (in *Instance) group(e *entry) {
 	})
 	if strings.ContainsAny(in.DeployGroup, "{}") {
 		e.report("is "+quote(f.text)+": only {cluster}, {instance} and {service} are replaced", "deploy_group")
-	} else if !groupName.re.MatchString(in.DeployGroup) || strings.Contains(in.DeployGroup, "..") {
-		e.report("becomes "+quote(in.DeployGroup)+", which cannot be part of a git tag", "deploy_group")
+		return false
 	}
+	if !groupName.re.MatchString(in.DeployGroup) || strings.Contains(in.DeployGroup, "..") {
+		e.report("becomes "+quote(in.DeployGroup)+", which cannot be part of a git tag", "deploy_group")
+		return false
+	}
+	return true
 }
 
 var placeholder = regexp.MustCompile(`\{[a-z]*\}`)
@@ -212,7 +218,7 @@ func (in *Instance) registering(e *entry) {
 // together reports what it takes two keys to know.
 func (in *Instance) together(e *entry) {
 	has := e.value.has
-	if in.MaxInstances != nil && in.MinInstances > *in.MaxInstances {
+	if e.fine("min_instances", "max_instances") && in.MaxInstances != nil && in.MinInstances > *in.MaxInstances {
 		if has("min_instances") {
 			e.report(fmt.Sprintf("is %d, more than max_instances (%d)", in.MinInstances, *in.MaxInstances), "min_instances")
 		} else {
@@ -223,12 +229,15 @@ func (in *Instance) together(e *entry) {
 		e.report("is there together with args: use one of them", "cmd")
 	}
 	switch h := in.HealthCheck; {
+	case !e.fine("healthcheck_mode", "healthcheck_cmd"):
 	case h.Mode == "cmd" && h.Cmd == "":
 		e.report("is cmd, and healthcheck_cmd is missing", "healthcheck_mode")
 	case h.Mode != "cmd" && h.Cmd != "":
 		e.report("is only run with healthcheck_mode: cmd", "healthcheck_cmd")
 	}
-	if in.DrainMethod == "http" {
+	if !e.fine("drain_method", "drain_method_params") {
+		// Who knows what was meant.
+	} else if in.DrainMethod == "http" {
 		for _, name := range drainRequests {
 			if _, ok := in.DrainParams.HTTP[name]; !ok {
 				e.report("lacks "+name+", which drain_method: http asks for", "drain_method_params")
@@ -260,9 +269,10 @@ var (
 
 // references reports what the instance names in its service's other files and
 // is not there.
-func (r *instanceReader) references(e *entry, in *Instance) {
+func (r *instanceReader) references(e *entry, in *Instance, grouped bool) {
 	written := e.value.has("deploy_group")
 	switch {
+	case !grouped:
 	case r.groups != nil && !r.groups[in.DeployGroup]:
 		known := slices.Sorted(maps.Keys(r.groups))
 		text := "the deploy group " + quote(in.DeployGroup) + " is no step of deploy.yaml"

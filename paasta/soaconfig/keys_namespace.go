@@ -4,7 +4,7 @@ package soaconfig
 // HAProxy syntax: whatever a pattern lets through can stand unquoted, or
 // between single quotes, in a config.
 var namespaceShape = anObject(
-	key{"proxy_port", eitherOf(aPort().from(1024), anInteger().from(-1).upTo(-1)).orNull(), "absent", "Port of the load balancer on every host, one for the whole site. `null`: registered, but without a port. Absent or -1: not in SmartStack."},
+	key{"proxy_port", anInteger().from(-1).upTo(65535).orNull(), "absent", "Port of the load balancer on every host, one for the whole site. `null`: registered, but without a port. Absent or -1: not in SmartStack."},
 	key{"mode", words("http", "tcp", "https"), "http", "What is balanced; `https` passes TLS through as `tcp` does, and checks by HTTPS."},
 	key{"balance", words("leastconn", "roundrobin", "static-rr", "first", "source", "random", "uri"), "leastconn", "HAProxy's algorithm."},
 	key{"keepalive", aBool(), "false", "Keep connections to backends open (http)."},

@@ -19,6 +19,9 @@ var defaultNamespace = Namespace{
 // statusPort is where every host shows HAProxy's statistics.
 const statusPort = 3212
 
+// lowestPort keeps services off the ports of the host's own daemons.
+const lowestPort = 1024
+
 // readNamespace makes a namespace of an entry that fits its shape.
 func readNamespace(service string, e *entry) Namespace {
 	ns, v := defaultNamespace, e.value
@@ -141,7 +144,7 @@ func (ns *Namespace) extras(v *value) {
 // together reports what it takes two keys to know.
 func (ns *Namespace) together(e *entry) {
 	has := e.value.has
-	if !slices.Contains(ns.Advertise, ns.Discover) {
+	if e.fine("advertise", "discover") && !slices.Contains(ns.Advertise, ns.Discover) {
 		known := strings.Join(ns.Advertise, ", ")
 		if has("discover") {
 			text := quote(ns.Discover) + " is not in advertise (" + known + ")"
@@ -152,6 +155,9 @@ func (ns *Namespace) together(e *entry) {
 		} else {
 			e.report("lacks "+ns.Discover+", which discover means by default: add it, or set discover to one of "+known, "advertise")
 		}
+	}
+	if ns.ProxyPort != nil && *ns.ProxyPort < lowestPort {
+		e.report(fmt.Sprintf("is %d, want at least %d", *ns.ProxyPort, lowestPort), "proxy_port")
 	}
 	if ns.ProxyPort != nil && *ns.ProxyPort == statusPort {
 		e.report(fmt.Sprintf("is %d, where HAProxy shows its own status", statusPort), "proxy_port")

@@ -24,15 +24,21 @@ func readDeploy(d document) (Deploy, Problems) {
 		}
 		return deploy, problems
 	}
-	if len(problems) > 0 {
-		return deploy, problems
-	}
-	c := &checker{}
-	read(root, "slack_channels", &deploy.SlackChannels)
-	read(root, "slack_notify", &deploy.SlackNotify)
-	read(root, "production_deploy_group", &deploy.ProductionGroup)
+	c := &checker{problems: problems}
+	readSound(root, "slack_channels", &deploy.SlackChannels)
+	readSound(root, "slack_notify", &deploy.SlackNotify)
+	readSound(root, "production_deploy_group", &deploy.ProductionGroup)
 	seen := map[string]int32{}
-	for _, item := range root.get("pipeline").items {
+	whole := true
+	var items []*value
+	if pipeline := root.get("pipeline"); pipeline != nil {
+		items = pipeline.items
+	}
+	for _, item := range items {
+		if !passes(item, deployShape.byName["pipeline"].elem) {
+			whole = false
+			continue
+		}
 		step := Step{WaitForDeployment: true}
 		read(item, "step", &step.Name)
 		read(item, "trigger_next_step_manually", &step.TriggerManually)
@@ -60,7 +66,7 @@ func readDeploy(d document) (Deploy, Problems) {
 		}
 		deploy.Pipeline = append(deploy.Pipeline, step)
 	}
-	if group := deploy.ProductionGroup; group != "" && !slices.Contains(deploy.Groups(), group) {
+	if group := deploy.ProductionGroup; whole && group != "" && !slices.Contains(deploy.Groups(), group) {
 		text := "the deploy group " + quote(group) + " is no step of the pipeline"
 		if near := nearest(group, deploy.Groups()); near != "" {
 			text += fmt.Sprintf(" (did you mean %q?)", near)
@@ -68,6 +74,14 @@ func readDeploy(d document) (Deploy, Problems) {
 		c.at(root.find("production_deploy_group").key, text, "production_deploy_group")
 	}
 	return deploy, c.problems
+}
+
+// readSound is read for a key of deploy.yaml that may be wrong, and then counts
+// as absent.
+func readSound[T any](root *value, key string, to *T) {
+	if v := root.get(key); v != nil && passes(v, deployShape.byName[key]) {
+		read(root, key, to)
+	}
 }
 
 var reservedSteps = []string{"itest", "itest-and-push-to-registry", "security-check", "performance-check", "push-to-registry"}
@@ -139,14 +153,17 @@ func (v *value) someTime() time.Duration {
 // whole.
 func (s *Service) readDependencies(d document) (map[string][]Dependency, Problems) {
 	root, problems := readObject(d, dependenciesShape)
-	if root == nil || len(problems) > 0 {
+	if root == nil {
 		return nil, problems
 	}
 	all := map[string][]Dependency{}
-	c := &checker{}
+	c := &checker{problems: problems}
 	for _, f := range root.fields {
 		all[f.key.text] = []Dependency{}
 		for _, item := range f.value.items {
+			if len(problems) > 0 && !passes(item, dependenciesShape.elem.elem) {
+				continue
+			}
 			var dep Dependency
 			read(item, "well-known", &dep.WellKnown)
 			read(item, "smartstack", &dep.Smartstack)
@@ -179,6 +196,9 @@ func (s *Service) readDependencies(d document) (map[string][]Dependency, Problem
 			all[f.key.text] = append(all[f.key.text], dep)
 		}
 	}
+	if len(problems) > 0 {
+		return nil, c.problems
+	}
 	return all, c.problems
 }
 
@@ -207,6 +227,7 @@ func readTestDependency(e *entry) TestDependency {
 	read(ready, "timeout_s", &t.Ready.Timeout)
 
 	switch {
+	case !e.fine("service", "image"):
 	case t.Service == "" && t.Image == "":
 		e.report("wants either service or image")
 	case t.Service != "" && t.Image != "":
@@ -224,7 +245,7 @@ func readTestDependency(e *entry) TestDependency {
 	if t.Cmd != nil && len(t.Args) > 0 {
 		e.report("is there together with args: use one of them", "cmd")
 	}
-	if (t.Ready.HTTP != "" || t.Ready.TCP) && t.Service == "" && t.Port == 0 {
+	if e.fine("port", "service") && (t.Ready.HTTP != "" || t.Ready.TCP) && t.Service == "" && t.Port == 0 {
 		e.report("wants http or tcp, and there is no port", "ready")
 	}
 	if _, err := regexp.Compile(t.Ready.Log); err != nil {

@@ -42,7 +42,7 @@ func adhocDefaults(name string) Instance {
 func parseService(dir, name string, o Options) *Service {
 	s := &Service{
 		Name: name, Dir: filepath.Join(dir, name), EncryptionKey: "paasta",
-		Instances: map[string]Entries[Instance]{}, Adhoc: map[string]Entries[Instance]{},
+		Instances: map[string]Entries[Instance]{}, Adhoc: map[string]Entries[Instance]{}, adhocAt: map[string][2]int{},
 	}
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
@@ -175,11 +175,18 @@ var (
 // readNamespaces reads smartstack.yaml, and notes for the tree where ports and
 // other services are named.
 func (s *Service) readNamespaces(d document) (Entries[Namespace], Problems) {
-	s.ports = map[string][2]int{}
+	if d.root != nil && d.root.kind == object {
+		for _, f := range d.root.fields {
+			use := f.value.find("proxy_port")
+			if use == nil || use.value.kind != integer || use.value.number < 0 || use.value.number > 65535 || strings.HasPrefix(f.key.text, "_") {
+				continue
+			}
+			at := Problem{File: use.key.file, Line: int(use.key.line), Column: int(use.key.column), Key: f.key.text + ".proxy_port"}
+			s.ports = append(s.ports, portUse{int(use.value.number), s.Name, f.key.text, at})
+		}
+	}
 	return readEntries(d, namespaceName, namespaceShape, func(e *entry) Namespace {
 		ns := readNamespace(s.Name, e)
-		at := e.place("proxy_port")
-		s.ports[e.name] = [2]int{at.Line, at.Column}
 		if ns.ProxiedThrough != "" {
 			s.refers(ns.ProxiedThrough, e.place("proxied_through"))
 		}
@@ -256,6 +263,7 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 	all, p := readEntries(d, instanceName, adhocShape, func(e *entry) Instance {
 		r := defaults
 		r.base = adhocDefaults(e.name)
+		s.adhocAt[cluster+"/"+e.name] = [2]int{int(e.key.line), int(e.key.column)}
 		return r.read(e)
 	})
 	s.Adhoc[cluster] = all
@@ -282,7 +290,8 @@ func (s *Service) unique() {
 		adhoc := s.Adhoc[cluster]
 		for _, name := range slices.Sorted(maps.Keys(adhoc.Sound)) {
 			if _, both, err := s.Instances[cluster].Find(name); both && err == nil {
-				p := Problem{File: adhoc.File, Key: name, Text: "is the name of an instance in " + marathonPrefix + cluster + ".yaml, too"}
+				at := s.adhocAt[cluster+"/"+name]
+				p := Problem{File: adhoc.File, Line: at[0], Column: at[1], Key: name, Text: "is the name of an instance in " + marathonPrefix + cluster + ".yaml, too"}
 				delete(adhoc.Sound, name)
 				adhoc.Broken[name] = Problems{p}
 				s.Problems = append(s.Problems, p)

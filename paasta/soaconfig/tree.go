@@ -1,6 +1,7 @@
 package soaconfig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -163,7 +164,7 @@ func (s *Service) with(namespaces map[string]Problems, problems Problems) *Servi
 		c.Namespaces.Sound, c.Namespaces.Broken = maps.Clone(s.Namespaces.Sound), maps.Clone(s.Namespaces.Broken)
 		for name, p := range namespaces {
 			delete(c.Namespaces.Sound, name)
-			c.Namespaces.Broken[name] = p
+			c.Namespaces.Broken[name] = append(slices.Clone(s.Namespaces.Broken[name]), p...)
 			c.Problems = append(c.Problems, p...)
 		}
 	}
@@ -171,33 +172,38 @@ func (s *Service) with(namespaces map[string]Problems, problems Problems) *Servi
 	return &c
 }
 
+// A portUse is a place where a namespace asks for a port.
+type portUse struct {
+	port               int
+	service, namespace string
+	at                 Problem // without text
+}
+
 // clashes finds namespaces with one proxy_port, by service and name. All of
 // them are broken: nobody can say which one was there first.
 func clashes(services map[string]*Service) map[string]map[string]Problems {
-	byPort := map[int][]Namespace{}
+	byPort := map[int][]portUse{}
 	for _, s := range services {
-		for _, ns := range s.Namespaces.Sound {
-			if ns.ProxyPort != nil {
-				byPort[*ns.ProxyPort] = append(byPort[*ns.ProxyPort], ns)
-			}
+		for _, use := range s.ports {
+			byPort[use.port] = append(byPort[use.port], use)
 		}
 	}
 	found := map[string]map[string]Problems{}
-	for port, all := range byPort {
-		if len(all) < 2 {
+	for port, uses := range byPort {
+		if len(uses) < 2 {
 			continue
 		}
-		slices.SortFunc(all, func(a, b Namespace) int { return strings.Compare(a.Service+"."+a.Name, b.Service+"."+b.Name) })
-		for i, ns := range all {
-			other := all[(i+1)%len(all)]
-			p := Problem{
-				File: services[ns.Service].Namespaces.File, Line: services[ns.Service].ports[ns.Name][0], Column: services[ns.Service].ports[ns.Name][1], Key: ns.Name + ".proxy_port",
-				Text: fmt.Sprintf("%d is the port of %s.%s, too (%s:%d)", port, other.Service, other.Name, services[other.Service].Namespaces.File, services[other.Service].ports[other.Name][0]),
+		slices.SortFunc(uses, func(a, b portUse) int {
+			return cmp.Or(strings.Compare(a.service, b.service), strings.Compare(a.namespace, b.namespace))
+		})
+		for i, use := range uses {
+			other := uses[(i+1)%len(uses)]
+			p := use.at
+			p.Text = fmt.Sprintf("%d is the port of %s.%s, too (%s:%d)", port, other.service, other.namespace, other.at.File, other.at.Line)
+			if found[use.service] == nil {
+				found[use.service] = map[string]Problems{}
 			}
-			if found[ns.Service] == nil {
-				found[ns.Service] = map[string]Problems{}
-			}
-			found[ns.Service][ns.Name] = Problems{p}
+			found[use.service][use.namespace] = Problems{p}
 		}
 	}
 	return found

@@ -28,7 +28,16 @@ func (p Problem) String() string {
 	if p.Key != "" {
 		s += ": " + p.Key
 	}
-	return s + ": " + p.Text
+	return strings.Map(visible, s+": "+p.Text)
+}
+
+// visible replaces control characters: a problem is one line, and what a file
+// says must not move anybody's cursor.
+func visible(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return '\uFFFD'
+	}
+	return r
 }
 
 // Problems is every mistake of something, in file and line order. It is an
@@ -102,7 +111,8 @@ type Service struct {
 	// conclude that an instance or a namespace is gone, whatever the maps hold.
 	Unreadable Problems
 
-	ports      map[string][2]int // line and column of each namespace's proxy_port
+	ports      []portUse         // every proxy_port, also of broken namespaces
+	adhocAt    map[string][2]int // line and column of "cluster/instance" in the adhoc files
 	references []reference       // to what other services have
 }
 
