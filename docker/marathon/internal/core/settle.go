@@ -21,14 +21,13 @@ func (m *Machine) settle(now time.Time) {
 				m.touched[id] = true
 			}
 		}
-		for _, id := range slices.Sorted(maps.Keys(m.touched)) {
-			if m.touched[id] {
-				m.touched[id] = false
-				m.supervise(now, id)
-			}
+		todo := m.touched
+		m.touched = map[string]bool{}
+		for _, id := range slices.Sorted(maps.Keys(todo)) {
+			m.supervise(now, id)
 		}
-		maps.DeleteFunc(m.touched, func(_ string, again bool) bool { return !again })
-		if !moved && len(m.touched) == 0 && !m.freed {
+		// Once more after any work: it may be what a deployment waits for.
+		if !moved && len(todo) == 0 && !m.freed {
 			return
 		}
 	}
@@ -266,13 +265,22 @@ func (m *Machine) roll(now time.Time, a *definition.App, d *Deployment) {
 		}
 		current = current[:a.Instances] // how many matters, not which
 	}
-	oldActive := 0
+	oldActive, moving := 0, false
 	for _, t := range m.tasks[a.ID] {
+		moving = moving || t.Doomed
 		if !t.upToDate(a) {
 			oldActive++
 		}
 	}
-	m.launch(now, a, min(a.Instances-len(current), p.MaxCapacity-oldActive-len(current)))
+	missing, room := a.Instances-len(current), p.MaxCapacity-oldActive-len(current)
+	if missing > 0 && room <= 0 && !moving && len(p.Counted) == len(current) {
+		// Nothing will move by itself any more. Marathon stays like this for ever,
+		// for instance when no old task was healthy at the start.
+		p.MaxCapacity += 1 - room
+		room = 1
+		m.changes["deployment:"+d.ID] = d
+	}
+	m.launch(now, a, min(missing, room))
 }
 
 // Tick does what is due by time alone.
