@@ -55,6 +55,7 @@ type Agent struct {
 	inbox   inbox
 
 	// Owned by Run.
+	tree          *soaconfig.Tree
 	registrations map[string]*registration
 	conflicts     map[string]error // namespaces that cannot be served, and why
 	custom        string
@@ -175,6 +176,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.died(ctx)
 		case <-check.C:
 			a.hap.doubt = true
+			if len(a.conflicts) > 0 && a.tree != nil {
+				a.namespaces(a.tree, start) // a port may be free by now
+			}
 		}
 		now := time.Now()
 		a.read(start, now)

@@ -22,6 +22,7 @@ type hap struct {
 	// running is what it has, as far as we know: sections, with leaving servers.
 	running map[string]haproxy.Section
 	states  []haproxy.ServerState // of an adopted process, by which running is filled
+	proxies map[string]bool       // its frontends and backends
 	adopted bool                  // hash has not been compared with what should run
 	doubt   bool                  // running may be wrong: read it again
 	custom  string                // operator's sections that it has
@@ -89,10 +90,8 @@ func latest(a, b time.Time) time.Time {
 
 // has tells whether HAProxy listens for a registration.
 func (h *hap) has(name string) bool {
-	if _, ok := h.running[name]; ok {
-		return true
-	}
-	return slices.ContainsFunc(h.states, func(s haproxy.ServerState) bool { return s.Backend == name })
+	_, ok := h.running[name]
+	return ok || h.proxies[name]
 }
 
 // serves tells whether HAProxy has a server of a registration, and lets it take
@@ -148,6 +147,14 @@ func (a *Agent) adopt(ctx context.Context) {
 	if err != nil {
 		a.log.Error("read the servers of HAProxy", "err", err)
 	}
+	rows, err := a.runtime.Stats(ctx, in.PID)
+	if err != nil {
+		a.log.Error("read the proxies of HAProxy", "err", err)
+	}
+	a.hap.proxies = map[string]bool{}
+	for _, row := range rows {
+		a.hap.proxies[row.Proxy] = true
+	}
 	a.hap.pid, a.hap.hash, a.hap.states, a.hap.adopted = in.PID, in.Structure, states, true
 	a.hap.gone = haproxy.Gone(ctx, in.PID)
 }
@@ -194,7 +201,7 @@ func (a *Agent) compare() {
 	if !a.hap.adopted || len(a.registrations) == 0 {
 		return
 	}
-	a.hap.adopted, a.hap.states = false, nil
+	a.hap.adopted, a.hap.states, a.hap.proxies = false, nil, nil
 	want := a.sections()
 	if haproxy.StructureHash(a.o.Global, a.custom, want) != a.hap.hash {
 		a.hap.structural("the adopted HAProxy was started with another config")

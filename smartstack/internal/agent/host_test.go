@@ -278,3 +278,7 @@ func (h *host) config() string {
 	}
 	return string(text)
 }
+
+func timeouts(d time.Duration) func(*soaconfig.Namespace) {
+	return func(ns *soaconfig.Namespace) { ns.TimeoutServer = d }
+}

@@ -17,6 +17,7 @@ import (
 // namespaces takes a new reading of soa-configs. A namespace that is broken now
 // keeps what it was; others do not notice.
 func (a *Agent) namespaces(t *soaconfig.Tree, start func(func(context.Context)) context.CancelFunc) {
+	a.tree = t
 	sound := map[string]soaconfig.Namespace{}
 	kept := map[string]bool{} // broken now: what was there stays
 	a.conflicts = map[string]error{}

@@ -215,12 +215,10 @@ func (a *Agent) probe(r *registration) {
 }
 
 func needsProbe(m discover.Member) (needs, held bool) {
-	switch {
-	case !m.Missing.IsZero():
+	if m.Serving && !m.Missing.IsZero() {
 		return !m.Down, true
-	default:
-		return !m.Serving, false
 	}
+	return !m.Serving, false
 }
 
 func (a *Agent) tell(p probed) {

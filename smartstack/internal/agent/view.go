@@ -113,7 +113,7 @@ func (v *view) forget() {
 // publish lets others see what Run has done.
 func (a *Agent) publish() {
 	v := &a.view
-	status := Status{Problems: map[string]string{}, HAProxy: ProxyStatus{
+	status := Status{Problems: map[string]string{}, Registrations: []RegistrationStatus{}, HAProxy: ProxyStatus{
 		PID: a.hap.pid, DynamicServers: a.hap.dynamic, Reloads: a.hap.reloads, ReloadWanted: slices.Clone(a.hap.wanted), ReloadError: a.hap.lastErr,
 		LastReload: a.hap.lastAt, LastReloadWhy: a.hap.lastWhy, Leaving: slices.Sorted(maps.Keys(a.hap.leaving)),
 	}}
@@ -186,8 +186,11 @@ func (r *registration) see() seen {
 // Status returns what the agent knows about itself now.
 func (a *Agent) Status() Status {
 	a.view.mu.Lock()
-	status, rows, all := a.view.status, a.view.rows, a.view.seen
+	status, rows, all := a.view.status, a.view.rows, maps.Clone(a.view.seen)
 	a.view.mu.Unlock()
+	if rows == nil { // a new process: the next sweep is seconds away
+		rows, _ = a.sweep(context.Background())
+	}
 	status.Registrations = slices.Clone(status.Registrations)
 	for i := range status.Registrations {
 		r := &status.Registrations[i]

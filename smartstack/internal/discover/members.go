@@ -30,6 +30,9 @@ type Members struct {
 	// sizes are how many members took traffic, oldest first: what the floor is
 	// measured against.
 	sizes []size
+	// gone are those that went within the floor's window though nobody drained
+	// them: when the registry turns out to be empty, they come back.
+	gone []Member
 }
 
 type size struct {
@@ -105,7 +108,7 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 	}
 	var missing []Member
 	for addr, old := range m.All {
-		if _, ok := entries[addr]; ok || !old.Serving || old.draining() || old.Down {
+		if _, ok := entries[addr]; ok || !old.Serving && old.Missing.IsZero() || old.draining() || old.Down {
 			continue
 		}
 		if old.Missing.IsZero() {
@@ -120,6 +123,14 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 	}
 	keep := max(int(math.Ceil(float64(peak)*(1-floor.Share)))-present, 0)
 	if len(entries) == 0 {
+		// A registry that is wiped node by node loses some of them before it is
+		// seen to be empty. They come back once they pass a probe.
+		for _, old := range m.gone {
+			if _, kept := m.All[old.Entry.Addr]; !kept && now.Sub(old.Missing) < floor.Window {
+				old.Serving = false
+				missing = append(missing, old)
+			}
+		}
 		keep = len(missing)
 	}
 	// Those that have been missing longest go first.
@@ -132,6 +143,11 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 	keep = min(keep, len(missing))
 	for _, member := range missing[:keep] {
 		next.All[member.Entry.Addr] = member
+	}
+	for _, old := range append(slices.Clone(m.gone), missing[keep:]...) {
+		if _, back := next.All[old.Entry.Addr]; !back && now.Sub(old.Missing) < floor.Window {
+			next.gone = append(next.gone, old)
+		}
 	}
 	switch {
 	case keep > 0 && len(entries) == 0:

@@ -2,7 +2,6 @@ package haproxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +56,7 @@ func (r Runtime) exchange(ctx context.Context, pid int, commands []string) ([]st
 	}
 	// The first answer tells who answers. On a socket that two processes share
 	// the commands may reach the old one, where they harm nobody.
-	out, err := r.send(ctx, "show info;"+line+"\n")
+	out, err := r.send(ctx, "prompt;show info;"+line+";quit\n")
 	if err != nil {
 		return nil, err
 	}
@@ -94,26 +93,16 @@ func (r Runtime) send(ctx context.Context, line string) ([]byte, error) {
 	return out, nil
 }
 
-// split takes the answers to n commands apart. An answer is empty, or ends with
-// a newline; after each comes one more newline. What "del server" refuses with
-// lacks that, so it can only be told apart as the last one.
+// split takes the answers to n commands apart. With the prompt on, which is
+// itself answered by an empty answer, each ends with the prompt on a line of its
+// own; without, some would end with an empty line and some would not.
 func split(out []byte, n int) ([]string, error) {
-	answers := make([]string, 0, n)
-	for len(answers) < n {
-		if len(out) > 0 && out[0] == '\n' {
-			answers, out = append(answers, ""), out[1:]
-			continue
-		}
-		i := bytes.Index(out, []byte("\n\n"))
-		if i < 0 && len(answers) == n-1 && len(out) > 0 {
-			return append(answers, string(bytes.TrimSuffix(out, []byte("\n")))), nil
-		}
-		if i < 0 {
-			return nil, fmt.Errorf("%d answers to %d commands", len(answers), n)
-		}
-		answers, out = append(answers, string(out[:i])), out[i+2:]
+	const prompt = "\n> "
+	parts := strings.Split(string(out), prompt)
+	if len(parts) < n+2 { // that to prompt before, and what follows the last prompt
+		return nil, fmt.Errorf("%d answers to %d commands", max(len(parts)-2, 0), n)
 	}
-	return answers, nil
+	return parts[1 : n+1], nil
 }
 
 // Info is what a process tells about itself.
