@@ -32,7 +32,16 @@ func TestNFQueue(t *testing.T) {
 	if err := Probe(NFQueue); err != nil {
 		paastatest.Missing(t, "%v", err)
 	}
-	testHolding(t, NFQueue)
+	testAll(t, NFQueue, 10)
+}
+
+// testAll is what holds for every way to hold. It runs inside a namespace.
+func testAll(t *testing.T, way Protect, reloads int) {
+	addLoopbackAddress(t, DefaultAddress.String())
+	testHolding(t, way)
+	t.Run("others are left alone", func(t *testing.T) { testForeign(t, way) })
+	t.Run("containers are held too", func(t *testing.T) { testContainers(t, way) })
+	t.Run("HAProxy reloads", func(t *testing.T) { testReloads(t, way, reloads) })
 }
 
 // soon is how long a connection may take that nothing holds. The machine that
@@ -42,9 +51,7 @@ const soon = 400 * time.Millisecond
 // late is what a new connection may take whatever has been killed.
 const late = 1500 * time.Millisecond
 
-// testHolding is what holds for every way to hold. It runs inside a namespace.
 func testHolding(t *testing.T, way Protect) {
-	addLoopbackAddress(t, DefaultAddress.String())
 	s := startServer(t)
 
 	t.Run("connections wait until release and none is retransmitted", func(t *testing.T) {
@@ -426,7 +433,7 @@ func wait(t *testing.T, what string, ok func() bool) {
 // retransmitted reads the kernel's count of SYNs that were sent again.
 func retransmitted(t *testing.T) int {
 	t.Helper()
-	text, err := os.ReadFile("/proc/self/net/netstat")
+	text, err := os.ReadFile("/proc/thread-self/net/netstat")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,7 +450,7 @@ func retransmitted(t *testing.T) int {
 			}
 		}
 	}
-	t.Fatal("no TCPSynRetrans in /proc/self/net/netstat")
+	t.Fatal("no TCPSynRetrans in /proc/thread-self/net/netstat")
 	return 0
 }
 

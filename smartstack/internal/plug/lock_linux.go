@@ -12,30 +12,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile returns the lock of this network namespace: a plug belongs to a
+// lockDir belongs to root, or to the user of the agent (systemd's
+// RuntimeDirectory=paasta makes it so): who may write there can keep everybody
+// from reloading.
+const lockDir = "/run/paasta"
+
+// openLock opens the lock of this network namespace: a plug belongs to a
 // namespace, not to a machine.
-func lockFile() (string, error) {
+func openLock() (*os.File, error) {
 	var st unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
-		return "", fmt.Errorf("find the network namespace: %w", err)
+		return nil, fmt.Errorf("find the network namespace: %w", err)
 	}
-	dir := "/run/lock"
-	if _, err := os.Stat(dir); err != nil {
-		dir = os.TempDir()
+	err := os.MkdirAll(lockDir, 0o755)
+	if err == nil {
+		var f *os.File
+		f, err = os.OpenFile(filepath.Join(lockDir, fmt.Sprintf("plug-%d.lock", st.Ino)), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err == nil {
+			return f, nil
+		}
 	}
-	return filepath.Join(dir, fmt.Sprintf("paasta-plug-%d.lock", st.Ino)), nil
+	if errors.Is(err, os.ErrPermission) {
+		return nil, &UnsupportedError{Auto, fmt.Sprintf("lock the plug: %v", err), "run it as root (sudo paasta smartstack plug …), or let its user write to " + lockDir}
+	}
+	return nil, fmt.Errorf("lock the plug: %w", err)
 }
 
 // lock waits, as long as ctx lasts, until no other process has the plug. The
 // kernel drops the lock when its holder dies.
 func lock(ctx context.Context, why string) (func() error, error) {
-	path, err := lockFile()
+	f, err := openLock()
 	if err != nil {
 		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the plug: %w", err)
 	}
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -44,13 +52,13 @@ func lock(ctx context.Context, why string) (func() error, error) {
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		select {
 		case <-ctx.Done():
-			who, _ := os.ReadFile(path) // only for the message
+			who, _ := os.ReadFile(f.Name()) // only for the message
 			f.Close()
-			return nil, fmt.Errorf("%w: %s (%s)", ErrLocked, strings.TrimSpace(string(who)), path)
+			return nil, fmt.Errorf("%w: %s (%s)", ErrLocked, strings.TrimSpace(string(who)), f.Name())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

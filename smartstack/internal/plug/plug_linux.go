@@ -26,17 +26,39 @@ func methodNamed(o Options, table, ifb string) (method, error) {
 // network namespace that vanishes afterwards; without the right to make one, in
 // place and under other names.
 func Probe(way Protect) error {
+	return inScratchNamespace(func() error { return probe(way) })
+}
+
+// inScratchNamespace runs do in a network namespace of its own, which ends with
+// the thread that it was made by; or, without the right to make one, where we
+// are.
+func inScratchNamespace(do func() error) error {
 	done := make(chan error)
-	go func() {
-		// The thread ends with this goroutine, since it is not unlocked, and the
+	scratch := func() {
+		// Without an unlock the thread ends with this goroutine, and the
 		// namespace with the thread.
 		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			err = LoopbackUp()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			if err := LoopbackUp(); err != nil {
+				done <- err
+				return
+			}
 		}
-		_ = err // in place, then
-		done <- probe(way)
+		done <- do()
+	}
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			scratch()
+			return
+		}
+		// The main thread never ends, and the process's /proc/self/net is its:
+		// it stays out of this. While it is locked here, the other goroutine
+		// gets another thread.
+		defer runtime.UnlockOSThread()
+		finished := make(chan struct{})
+		go func() { defer close(finished); scratch() }()
+		<-finished
 	}()
 	return <-done
 }

@@ -11,5 +11,5 @@ func TestQdisc(t *testing.T) {
 	if err := Probe(Qdisc); err != nil {
 		t.Fatal(err)
 	}
-	testHolding(t, Qdisc)
+	testAll(t, Qdisc, 4)
 }

@@ -53,7 +53,7 @@ func inDebiansKernel(t *testing.T) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	initramfs := filepath.Join(t.TempDir(), "initramfs")
-	inner := fmt.Sprintf("cd '%s' && %s='%s' CI=true '%s' -test.run '^%s$' -test.v -test.timeout 270s",
+	inner := fmt.Sprintf("cd '%s' && %s='%s' CI=true '%s' -test.run '^%s$' -test.v -test.timeout 270s -test.bench '^BenchmarkLoopback$' -test.benchtime 5000x",
 		dir, insideVM, t.Name(), self, t.Name())
 	if err := os.WriteFile(initramfs, initramfsOf(t, kernel, inner), 0o600); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os/exec"
 	"syscall"
@@ -41,14 +40,13 @@ func (f *plugFlags) add(fs *pflag.FlagSet) {
 }
 
 // open makes the plug, and an error that says what to do next if it cannot.
-func (f *plugFlags) open(io command.IO) (*plug.Plug, error) {
+func (f *plugFlags) open() (*plug.Plug, error) {
 	address, err := netip.ParseAddr(f.address)
 	if err != nil {
 		return nil, command.UsageError{Err: fmt.Errorf("--address: %w", err)}
 	}
 	p, err := plug.New(plug.Options{
 		Protect: plug.Protect(f.protect), Address: address, Hold: f.hold, Interfaces: f.interfaces,
-		Log: slog.New(slog.NewTextHandler(io.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return nil, command.UsageError{Err: err}
@@ -143,7 +141,7 @@ func plugSub(use, short, long string, run func(context.Context, *plug.Plug, *plu
 			if len(args) > 0 {
 				return command.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
 			}
-			p, err := f.open(io)
+			p, err := f.open()
 			if err != nil {
 				return err
 			}
@@ -231,7 +229,7 @@ is not run, unless with --best-effort.`,
 }
 
 func protect(ctx context.Context, io command.IO, f *plugFlags, args []string) error {
-	p, err := f.open(io)
+	p, err := f.open()
 	if err == nil {
 		defer p.Close()
 		err = holdSetUp(ctx, p, f.wait)
