@@ -89,7 +89,7 @@ func (d *Demo) Run(ctx context.Context) error {
 	d.report(result, tagged, second)
 
 	d.say("6. How it is now")
-	if err := d.paasta(ctx, "status", "-s", Service); err != nil {
+	if err := d.paasta(ctx, "status", "-s", Service, "-v"); err != nil {
 		return err
 	}
 	if result.Failed > 0 {

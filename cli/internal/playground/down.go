@@ -57,6 +57,7 @@ func (p *Playground) remove(ctx context.Context) error {
 	if err := p.unmountAll(); err != nil {
 		return err
 	}
+	p.removePlugLock()
 	if err := p.removeNetwork(ctx); err != nil {
 		return err
 	}
@@ -236,6 +237,15 @@ func (p *Playground) removeShimSockets() {
 	// Only when nobody else's are in there.
 	os.Remove("/run/containerd/s")
 	os.Remove("/run/containerd")
+}
+
+// removePlugLock removes the lock that the agent keeps for the network
+// namespace, before another one gets the same number.
+func (p *Playground) removePlugLock() {
+	if id := p.namespaceID(); id != 0 {
+		os.Remove(fmt.Sprintf("/run/paasta/plug-%d.lock", id)) // never there without a reload
+		os.Remove("/run/paasta")                               // only when nobody else's are in there
+	}
 }
 
 // removeCgroups removes the containers' cgroups in every hierarchy.
