@@ -132,6 +132,42 @@ func TestState(t *testing.T) {
 	}
 }
 
+// After a deploy of another commit every instance is started, whatever the tags
+// before it were: no old stop comes back.
+func TestDeployStarts(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		shas := []string{x, y, strings.Repeat("3", 40)}
+		tags := []paasta.Tag{at(0, "g", paasta.TagDeploy, x)}
+		next := func(target string, kind paasta.TagKind, sha string) {
+			now := tags[0].Time.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "clock")) * time.Second)
+			tags = append(tags, paasta.Tag{Target: target, Kind: kind, SHA: sha, Time: paasta.NewTagLog(tags).Next(now)})
+		}
+		for range rapid.IntRange(0, 12).Draw(t, "n") {
+			latest, _ := paasta.NewTagLog(tags).Latest("g")
+			switch kind := rapid.SampledFrom([]paasta.TagKind{paasta.TagDeploy, paasta.TagStart, paasta.TagStop}).Draw(t, "kind"); kind {
+			case paasta.TagDeploy:
+				next("g", kind, rapid.SampledFrom(shas).Draw(t, "sha"))
+			default:
+				next("c.i", kind, latest.SHA)
+				if got := paasta.NewTagLog(tags).State("g", "c", "i"); got.Desired != string(kind) || got.ForceBounce != tags[len(tags)-1].Stamp() {
+					t.Fatalf("right after a %s: %+v", kind, got)
+				}
+			}
+		}
+		log := paasta.NewTagLog(tags)
+		latest, _ := log.Latest("g")
+		other := shas[0]
+		if other == latest.SHA {
+			other = shas[1]
+		}
+		next("g", paasta.TagDeploy, other)
+		if got := paasta.NewTagLog(tags).State("g", "c", "i"); got != (paasta.State{Desired: "start"}) {
+			t.Fatalf("after a deploy: %+v", got)
+		}
+	})
+}
+
 // Names that the original's regular expressions mixed up.
 func TestGroupsStayApart(t *testing.T) {
 	t.Parallel()

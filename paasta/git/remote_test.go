@@ -227,6 +227,19 @@ func TestHTTPWithPassword(t *testing.T) {
 	works(t, r, bare, first, second)
 }
 
+// Without a password in the address git's credential helpers are asked.
+func TestCredentialHelper(t *testing.T) {
+	bare, first, second := repository(t)
+	for key, value := range map[string]string{
+		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper",
+		"GIT_CONFIG_VALUE_0": "!f() { echo username=me; echo password=secret; }; f",
+	} {
+		t.Setenv(key, value)
+	}
+	address := serveHTTP(t, filepath.Dir(bare), "secret") + "/" + strings.ReplaceAll(filepath.Base(bare), " ", "%20")
+	works(t, open(t, address), bare, first, second)
+}
+
 // serveSSH starts a real sshd on a loopback port and returns its port and the
 // command that may log in.
 func serveSSH(t *testing.T) (port, command, login string) {
@@ -296,6 +309,52 @@ func TestSSH(t *testing.T) {
 		bare, first, second := repository(t)
 		t.Setenv("GIT_SSH_COMMAND", command+" -p "+port)
 		works(t, open(t, login+"@127.0.0.1:"+bare), bare, first, second)
+	})
+	t.Run("without the ssh program", func(t *testing.T) {
+		bare, first, _ := repository(t)
+		agent := filepath.Join(t.TempDir(), "agent")
+		cmd := exec.Command(paastatest.Need(t, "ssh-agent"), "-D", "-a", agent)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		t.Setenv("SSH_AUTH_SOCK", agent)
+		key := strings.Fields(strings.SplitAfter(command, " -i ")[1])[0]
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			out, err := exec.Command("ssh-add", key).CombinedOutput()
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("ssh-add: %v\n%s", err, out)
+			}
+		}
+		host, err := os.ReadFile(filepath.Join(filepath.Dir(key), "host.pub"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := filepath.Join(t.TempDir(), "known_hosts")
+		if err := os.WriteFile(known, []byte("[127.0.0.1]:"+port+" "+string(host)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("SSH_KNOWN_HOSTS", known)
+		t.Setenv("PATH", t.TempDir())
+		ctx, r := bounded(t), open(t, "ssh://"+login+"@127.0.0.1:"+port+strings.ReplaceAll(bare, " ", "%20"))
+		if err := r.Push(ctx, tag(1, "a", paasta.TagDeploy, first)); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Push(ctx, tag(1, "a", paasta.TagDeploy, first)); !errors.Is(err, git.ErrExists) {
+			t.Errorf("again: %v", err)
+		}
+		if err := r.Push(ctx, tag(2, "a", paasta.TagDeploy, strings.Repeat("ab", 20))); !errors.Is(err, git.ErrNoCommit) {
+			t.Errorf("no such commit: %v", err)
+		}
+		if tags, err := r.Tags(ctx); err != nil || len(tags) != 1 || tags[0].SHA != first {
+			t.Errorf("tags: %v, %v", tags, err)
+		}
 	})
 	t.Run("a key that may not", func(t *testing.T) {
 		t.Setenv("GIT_SSH_COMMAND", "ssh -F none -i /dev/null -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null")
