@@ -160,10 +160,10 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 	case NoReload:
 		reloads = 0
 	case Drop:
-		// A dropped SYN costs its client a second; at the usual pace nothing
-		// would ever come through.
+		// A dropped SYN costs its client a second: at the usual pace nothing
+		// would ever come through, and many requests would take for ever.
 		every = max(every, time.Second)
-		reloads = min(reloads, requests/100, max(reloads/10, 5))
+		requests, reloads = 0, max(reloads/10, 5)
 	}
 	h, err := startHAProxy(ctx, o.Dir, a.port)
 	if err != nil {

@@ -27,7 +27,7 @@ func BenchmarkLoopback(b *testing.B) {
 		{"clsact egress", `ip link add plugifb type ifb
 ip link set plugifb up
 tc qdisc add dev lo clsact
-tc filter add dev lo egress protocol ip prio 1 handle 1 fw ` + toIFB},
+tc filter add dev lo egress protocol ip prio 1 u32 match ip dst 169.254.255.254 match u8 0x02 0x12 at 33 ` + toIFB},
 		{"prio root", `tc qdisc add dev lo root handle 1: prio bands 4
 tc qdisc add dev lo parent 1:1 handle 10: pfifo limit 1000
 tc qdisc add dev lo parent 1:2 handle 20: pfifo limit 1000
@@ -47,7 +47,7 @@ tc filter add dev lo protocol ip parent 1: prio 1 handle 1 fw classid 1:4`},
 				b.Fatal(err)
 			}
 			if missing != nil {
-				b.Skip("not on this kernel: ", missing) // this is about figures, not about whether it works
+				b.Log("not on this kernel: ", missing) // this is about figures, not about whether it works
 			}
 		})
 	}
