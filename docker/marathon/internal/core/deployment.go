@@ -120,6 +120,8 @@ func (m *Machine) form(d *Deployment, c Change, force bool) error {
 	for id, a := range d.Target {
 		if a != nil {
 			stamp(a, d.Original[id], d.Version)
+			// What a cancelled replacement has left undone is done by this one.
+			restart[id] = slices.ContainsFunc(m.appTasks(id), func(t *Task) bool { return !t.Doomed && !t.upToDate(a) })
 		}
 	}
 	for _, id := range c.Restart {
