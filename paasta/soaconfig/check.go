@@ -18,12 +18,31 @@ type checker struct {
 	problems Problems
 }
 
+// maxProblems bounds what is said about one entry, or about one file as such.
+const maxProblems = 100
+
 // at reports text about the value at v under the current path and more.
 func (c *checker) at(v *value, text string, more ...string) {
+	switch n := len(c.problems); {
+	case n == maxProblems:
+		text, more, c.exceeded, c.steps = "and so on: further mistakes are not shown", nil, true, maxSteps
+	case n > maxProblems:
+		return
+	}
 	c.problems = append(c.problems, Problem{
 		File: v.file, Line: int(v.line), Column: int(v.column),
-		Key: strings.Join(append(slices.Clone(c.path), more...), "."), Text: text,
+		Key: dotted(append(slices.Clone(c.path), more...)), Text: text,
 	})
+}
+
+// dotted is a path in a file, as a Problem has it.
+func dotted(path []string) string {
+	for i, name := range path {
+		if r := []rune(name); len(r) > 80 {
+			path[i] = string(r[:77]) + "..."
+		}
+	}
+	return strings.Join(path, ".")
 }
 
 // check reports whatever keeps v from having shape s. at is the place to name:

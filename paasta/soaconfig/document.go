@@ -22,6 +22,9 @@ const maxFile = 1 << 20
 // maxDepth bounds nesting. Nothing that we read goes deeper than six.
 const maxDepth = 50
 
+// maxMerged bounds the keys that << copies in one file.
+const maxMerged = 50_000
+
 // A document is one file as values with places, or the problem that kept it
 // from becoming one.
 type document struct {
@@ -252,8 +255,8 @@ func (b *builder) fields(v *value, n *yaml.Node, depth int) {
 				v.faults = append(v.faults, fault{source, "<<", "is " + source.describe() + ", want an object to merge"})
 				continue
 			}
-			if b.merged += len(source.fields) + len(source.faults); b.merged > maxSteps {
-				v.broken("<< merges more than %d keys in this file", maxSteps)
+			if b.merged += len(source.fields) + len(source.faults); b.merged > maxMerged {
+				v.broken("<< merges more than %d keys in this file", maxMerged)
 				return
 			}
 			v.faults = append(v.faults, source.faults...)

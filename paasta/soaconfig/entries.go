@@ -65,7 +65,7 @@ func (e *entry) place(path ...string) Problem {
 	}
 	return Problem{
 		File: at.file, Line: int(at.line), Column: int(at.column),
-		Key: strings.Join(append([]string{e.name}, path...), "."),
+		Key: dotted(append([]string{e.name}, path...)),
 	}
 }
 
@@ -126,11 +126,18 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 			all.Broken[name] = c.problems
 			problems = append(problems, c.problems...)
 		}
-		steps = c.steps
+		if len(c.problems) <= maxProblems { // beyond, the checker gave up early
+			steps = c.steps
+		}
 	}
-	for _, fault := range d.root.faults {
+	for i, fault := range d.root.faults {
+		if i == maxProblems {
+			problems = append(problems, Problem{File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Text: "and so on: further mistakes are not shown"})
+		}
 		p := Problem{File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Key: fault.name, Text: fault.text}
-		problems = append(problems, p)
+		if i < maxProblems {
+			problems = append(problems, p)
+		}
 		_, sound := all.Sound[fault.name]
 		if _, broken := all.Broken[fault.name]; sound || broken {
 			// Two entries of one name: nobody knows which one is meant.

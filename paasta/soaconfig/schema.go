@@ -148,7 +148,12 @@ func (s *shape) schema(doc, def string) ordered {
 		o.add("anyOf", all)
 		return o
 	}
-	o.add("type", map[kind]string{text: "string", integer: "integer", number: "number", boolean: "boolean", list: "array", object: "object"}[s.kind])
+	name := map[kind]string{text: "string", integer: "integer", number: "number", boolean: "boolean", list: "array", object: "object"}[s.kind]
+	if s.nullable {
+		o.add("type", []string{name, "null"})
+	} else {
+		o.add("type", name)
+	}
 	switch s.kind {
 	case text:
 		if len(s.enum) > 0 {
