@@ -32,7 +32,6 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/nerve"
-	"github.com/gopaasta/paasta/smartstack/internal/reload"
 	"github.com/gopaasta/paasta/smartstack/internal/status"
 )
 
@@ -98,6 +97,9 @@ func Run(ctx context.Context, o Options) error {
 		Addrs:   address.Ours,
 		Log:     o.Log,
 	}
+	hold := newHostPlug(ctx, c.Reload, bind, o.Log)
+	defer hold.Close()
+	o.Metrics.MustRegister(hold)
 	a := agent.New(agent.Options{
 		Process: haproxy.Process{Binary: c.HAProxy, Dir: dir},
 		Global:  haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats},
@@ -105,7 +107,7 @@ func Run(ctx context.Context, o Options) error {
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
 			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast,
 		},
-		Registry: o.Registry, Plug: newPlug(c.Reload), Hold: c.Reload.Hold, Log: o.Log, Metrics: agent.NewMetrics(o.Metrics),
+		Registry: o.Registry, Plug: hold, Hold: c.Reload.Hold, Log: o.Log, Metrics: agent.NewMetrics(o.Metrics),
 		Custom: customConfig(c.CustomConfig), SynapseDir: c.SynapseDir, MinInterval: c.Reload.MinInterval,
 		Floor:   discover.Floor{Share: c.RemovalFloor, Window: c.RemovalWindow},
 		Applied: announcer.Applied,
@@ -137,9 +139,6 @@ func Run(ctx context.Context, o Options) error {
 	o.Log.Info("smartstack stopped")
 	return err
 }
-
-// newPlug returns what holds connections back during a reload.
-func newPlug(sysconfig.Reload) reload.Plug { return reload.None{} }
 
 // follow tells the agent about soa-configs.
 func follow(ctx context.Context, o Options, a *agent.Agent) error {

@@ -2,6 +2,7 @@ package plug
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,9 +24,20 @@ type Holds struct {
 	Max    time.Duration // the longest one
 }
 
+// Plus adds up two counts, of which m is the later one.
+func (h Holds) Plus(m Holds) Holds {
+	return Holds{
+		Done: h.Done + m.Done, Lapsed: h.Lapsed + m.Lapsed, Waited: h.Waited + m.Waited,
+		Total: h.Total + m.Total, Last: cmp.Or(m.Last, h.Last), Max: max(h.Max, m.Max),
+	}
+}
+
 // answerWithin is how long a guard may take to answer. One that takes longer
 // is frozen; it is killed and done without.
 const answerWithin = time.Second
+
+// startWithin is how long a new one may take, on a busy machine.
+const startWithin = 5 * time.Second
 
 // A holder is the parent's end of a guard. It starts one when it first needs
 // it, and again when that one has ended.
@@ -66,7 +78,7 @@ func (h *holder) hold(ctx context.Context) error {
 			}
 			h.g = g
 		}
-		err := h.ask(ctx, order{Do: "hold", Wait: wait}, wait+answerWithin+h.startup(try))
+		err := h.ask(ctx, order{Do: "hold", Wait: wait}, wait+startWithin)
 		if errors.Is(err, errGuardGone) && try == 0 {
 			h.drop()
 			continue
@@ -81,9 +93,6 @@ func (h *holder) hold(ctx context.Context) error {
 	}
 	return fmt.Errorf("hold new connections: %w", errGuardGone)
 }
-
-// startup is what a fresh process may take on a busy machine.
-func (h *holder) startup(int) time.Duration { return 5 * time.Second }
 
 func (h *holder) release(context.Context) error {
 	h.turn.Lock()
@@ -154,6 +163,9 @@ func (h *holder) ask(ctx context.Context, o order, within time.Duration) error {
 // start runs a guard in a session of its own, so that what kills us, or our
 // process group, does not kill it.
 func (h *holder) start() (*guardProcess, error) {
+	if len(h.o.GuardCommand) == 0 {
+		return nil, errors.New("this is a test binary, and Options.GuardCommand says nothing")
+	}
 	arg, err := json.Marshal(guardOptions{
 		Protect: h.o.Protect, Address: h.o.Address.String(), Hold: h.o.Hold,
 		Limit: h.o.Limit, Interfaces: h.o.Interfaces, Queue: h.o.Queue,
