@@ -301,7 +301,7 @@ func TestManyReloads(t *testing.T) {
 	reg.put("web.main", a.entry(), b.entry())
 	h.start()
 	h.up("web.main", a.port, b.port)
-	n := 100
+	n := 30
 	if testing.Short() {
 		n = 10
 	}

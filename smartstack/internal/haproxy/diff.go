@@ -131,7 +131,7 @@ func DiffService(old, want Section) Change {
 		have[b.Name] = b
 	}
 	for _, b := range want.Service.Backends {
-		c.merge(diffBackend(old.Service, want.Service, have[b.Name], b))
+		c.merge(diffBackend(want.Service, have[b.Name], b))
 	}
 	if len(c.Reload) > 0 {
 		c.Commands = nil
@@ -139,7 +139,7 @@ func DiffService(old, want Section) Change {
 	return c
 }
 
-func diffBackend(oldService, service Service, old, want Backend) Change {
+func diffBackend(service Service, old, want Backend) Change {
 	var c Change
 	have := make(map[string]Server, len(old.Servers))
 	serving := 0
@@ -155,7 +155,8 @@ func diffBackend(oldService, service Service, old, want Backend) Change {
 	for _, s := range servers {
 		was, ok := have[s.Name]
 		delete(have, s.Name)
-		same := was.Addr == s.Addr && was.ID == s.ID && string(serverOptions(oldService, was.Options)) == string(serverOptions(service, s.Options))
+		// The service's part of the options is structure, and so the same.
+		same := was.Addr == s.Addr && was.ID == s.ID && was.Options == s.Options
 		switch {
 		case !ok:
 			joined++

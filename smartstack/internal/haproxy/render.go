@@ -31,9 +31,9 @@ type Section struct {
 
 // RenderService returns the section of one service, which ends with a newline.
 func RenderService(s Service) Section {
-	w := &writer{}
+	w := &writer{text: make([]byte, 0, 2048)}
 	w.service(s)
-	return Section{Service: s, Text: w.text.Bytes(), Structure: w.structure.String()}
+	return Section{Service: s, Text: w.text, Structure: w.structure()}
 }
 
 // Assemble puts rendered services together to a whole config.
@@ -120,22 +120,38 @@ func global(b *bytes.Buffer, g Global, hash string) {
 
 const describe = "paasta smartstack "
 
-// writer writes a section twice: whole, and without its server lines.
+// writer writes a section, and remembers where its server lines are.
 type writer struct {
-	text      bytes.Buffer
-	structure strings.Builder
+	text    []byte
+	servers [][2]int // from, to
+}
+
+// structure is what was written without the server lines.
+func (w *writer) structure() string {
+	var b strings.Builder
+	b.Grow(len(w.text))
+	from := 0
+	for _, at := range w.servers {
+		b.Write(w.text[from:at[0]])
+		from = at[1]
+	}
+	b.Write(w.text[from:])
+	return b.String()
 }
 
 func (w *writer) line(words ...string) {
-	text := "\t" + strings.Join(words, " ") + "\n"
-	w.text.WriteString(text)
-	w.structure.WriteString(text)
+	for i, word := range words {
+		sep := byte(' ')
+		if i == 0 {
+			sep = '\t'
+		}
+		w.text = append(append(w.text, sep), word...)
+	}
+	w.text = append(w.text, '\n')
 }
 
 func (w *writer) head(kind, name string) {
-	text := "\n" + kind + " " + word(name) + "\n"
-	w.text.WriteString(text)
-	w.structure.WriteString(text)
+	w.text = append(w.text, "\n"+kind+" "+word(name)+"\n"...)
 }
 
 func (w *writer) service(s Service) {
@@ -251,24 +267,35 @@ func (w *writer) backend(s Service, b Backend) {
 		w.requests(s)
 	}
 	w.check(s.Check)
-	servers := slices.Clone(b.Servers)
-	slices.SortFunc(servers, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
+	servers := b.Servers
+	byName := func(a, b Server) int { return strings.Compare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(servers, byName) {
+		servers = slices.SortedFunc(slices.Values(servers), byName)
+	}
+	from := len(w.text)
+	usual := serverOptions(s, Options{})
 	for _, srv := range servers {
 		if srv.Leaving {
 			continue
 		}
-		w.text.WriteString("\tserver ")
-		w.text.WriteString(word(srv.Name))
-		w.text.WriteByte(' ')
-		w.text.WriteString(ServerLine(s, srv))
-		w.text.WriteByte('\n')
+		w.text = append(append(append(w.text, "\tserver "...), word(srv.Name)...), ' ')
+		options := usual
+		if srv.Options != (Options{}) {
+			options = serverOptions(s, srv.Options)
+		}
+		w.text = append(appendServer(w.text, srv, options), '\n')
 	}
+	w.servers = append(w.servers, [2]int{from, len(w.text)})
 }
 
 // requests writes what a backend does with HTTP requests.
 func (w *writer) requests(s Service) {
 	w.line("http-request tarpit if { req.hdr(X-Ctx-Tarpit) -m sub -i", quote(s.Name), "}")
 	for _, h := range s.Headers {
+		if h.Value == "" { // HAProxy sets no empty headers
+			w.line("http-request del-header", word(h.Name))
+			continue
+		}
 		w.line("http-request set-header", word(h.Name), quoteFormat(h.Value))
 	}
 	if s.IsProxy {
@@ -297,6 +324,9 @@ func (w *writer) check(c Check) {
 	w.line("option httpchk")
 	words := []string{"http-check send meth GET uri", quote(c.Path), "ver HTTP/1.1"}
 	for _, h := range c.AllHeaders() {
+		if h.Value == "" {
+			continue
+		}
 		words = append(words, "hdr", word(h.Name), quoteFormat(h.Value))
 	}
 	w.line(words...)
@@ -320,13 +350,16 @@ func (c Check) AllHeaders() []Header {
 // server" at run time: every option is written out, since the latter ignores
 // default-server.
 func ServerLine(s Service, srv Server) string {
-	b := make([]byte, 0, 160)
+	return string(appendServer(nil, srv, serverOptions(s, srv.Options)))
+}
+
+func appendServer(b []byte, srv Server, options []byte) []byte {
 	b = srv.Addr.AppendTo(b)
 	b = append(b, " id "...)
 	b = strconv.AppendInt(b, int64(srv.ID), 10)
 	b = append(b, " weight "...)
 	b = strconv.AppendInt(b, int64(srv.Weight), 10)
-	return string(append(b, serverOptions(s, srv.Options)...))
+	return append(b, options...)
 }
 
 // serverOptions is what of a server line does not change while it is known.
