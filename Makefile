@@ -10,10 +10,10 @@ PACKAGES ?= ./...
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test check fmt generate golden bench fuzz demo demo-down clean
+.PHONY: help deps build test check fmt generate golden bench bench-reload fuzz demo demo-down clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what is missing with apt-get (as root or with sudo); starts no daemon
 	@.ci/deps
@@ -40,6 +40,9 @@ golden: ## write golden files anew; review the diff
 
 bench: deps ## benchmarks, as a table (BENCH=regexp, PACKAGES=./...)
 	@.ci/bench '$(BENCH)' $(PACKAGES)
+
+bench-reload: deps build ## what reloads do to connections, on this kernel (FULL=1: a million requests each)
+	$(SUDO) env "PATH=$$PATH" bin/paasta smartstack bench-reload $(if $(FULL),--full) --picture bin/reload-latency.svg
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@.ci/fuzz $(FUZZTIME)
