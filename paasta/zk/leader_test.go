@@ -24,9 +24,9 @@ type member struct {
 	done   chan struct{}
 }
 
-func run(t *testing.T, servers, name string, leading *atomic.Int32) *member {
+func run(t *testing.T, conn *zk.Conn, name string, leading *atomic.Int32) *member {
 	t.Helper()
-	m := &member{conn: dial(t, servers), fences: make(chan zk.Fence, 100), done: make(chan struct{})}
+	m := &member{conn: conn, fences: make(chan zk.Fence, 100), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	m.stop = cancel
 	l := &zk.Leader{Conn: m.conn, Dir: dir, Data: []byte(name)}
@@ -60,10 +60,10 @@ func TestLeadership(t *testing.T) {
 	s := zktest.Start(t)
 	ctx := bounded(t)
 	var leading atomic.Int32
-	a := run(t, s.Addr(), "a", &leading)
+	a := run(t, dial(t, s.Addr()), "a", &leading)
 	fence := <-a.fences
 	var afterwards atomic.Int32 // a does not know at once that it is dead
-	b := run(t, s.Addr(), "b", &afterwards)
+	b := run(t, dial(t, s.Addr()), "b", &afterwards)
 	must(t, a.conn.Multi(ctx, fence.Op(), zk.Op{Kind: zk.OpCreate, Path: "/by-a"}))
 	if data, err := zk.CurrentLeader(ctx, b.conn, dir); err != nil || string(data) != "a" {
 		t.Errorf("leader is %q, %v", data, err)
@@ -89,7 +89,7 @@ func TestLeaderStopsWhenItCannotConfirm(t *testing.T) {
 	t.Parallel()
 	s := zktest.Start(t)
 	var leading atomic.Int32
-	m := run(t, s.Addr(), "a", &leading)
+	m := run(t, dialShort(t, s.Addr()), "a", &leading)
 	<-m.fences
 	s.Pause()
 	start := time.Now()

@@ -22,7 +22,18 @@ const session = time.Second
 
 func dial(t *testing.T, servers string) *zk.Conn {
 	t.Helper()
-	c, err := zk.Dial(zk.Options{Servers: servers, Timeout: session})
+	return dialFor(t, servers, 10*time.Second)
+}
+
+// dialShort is for tests in which sessions expire.
+func dialShort(t *testing.T, servers string) *zk.Conn {
+	t.Helper()
+	return dialFor(t, servers, session)
+}
+
+func dialFor(t *testing.T, servers string, timeout time.Duration) *zk.Conn {
+	t.Helper()
+	c, err := zk.Dial(zk.Options{Servers: servers, Timeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +144,7 @@ func TestCallsAreBounded(t *testing.T) {
 	must(t, err)
 	nobody := l.Addr().String()
 	l.Close()
-	c := dial(t, nobody)
+	c := dialShort(t, nobody)
 	start := time.Now()
 	_, _, err = c.Get(context.Background(), "/a") // no deadline: the session timeout
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "refused") {
@@ -191,7 +202,7 @@ func TestSurvivesARestart(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	s := zktest.Start(t)
-	ctx, c := bounded(t), dial(t, s.Addr())
+	ctx, c := bounded(t), dialShort(t, s.Addr())
 	must(t, c.CreateEphemeral(ctx, "/me/here", []byte("1")))
 	first := c.SessionID()
 	sessions := make(chan struct{}, 1)

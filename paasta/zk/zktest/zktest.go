@@ -103,8 +103,37 @@ func (s *Server) Restart() {
 	s.wait()
 }
 
-// Pause freezes the server: connections stay open and nothing answers.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+// Pause freezes the server: connections stay open and nothing answers. It
+// returns once the server has stopped.
+func (s *Server) Pause() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(upWithin); !s.stopped(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("ZooKeeper (pid %d) does not stop", s.pid)
+		}
+	}
+}
+
+// stopped tells whether every thread of the server is stopped.
+func (s *Server) stopped() bool {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.pid))
+	if err != nil || len(files) == 0 {
+		s.t.Fatalf("ZooKeeper (pid %d) is gone: %v", s.pid, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// "pid (name) state …", and a name may hold anything.
+		state := string(text[strings.LastIndexByte(string(text), ')')+1:])
+		if !strings.HasPrefix(strings.TrimSpace(state), "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume ends a Pause.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
