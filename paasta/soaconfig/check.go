@@ -3,6 +3,7 @@ package soaconfig
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -192,13 +193,16 @@ func (s *shape) textPattern() *pattern {
 func (c *checker) checkNumber(at, v *value, s *shape) {
 	switch n := v.number; {
 	case s.min != nil && s.above && n <= *s.min:
-		c.at(at, fmt.Sprintf("is %s, want more than %v", v.text, *s.min))
+		c.at(at, "is "+v.text+", want more than "+decimal(*s.min))
 	case s.min != nil && n < *s.min:
-		c.at(at, fmt.Sprintf("is %s, want at least %v", v.text, *s.min))
+		c.at(at, "is "+v.text+", want at least "+decimal(*s.min))
 	case s.max != nil && n > *s.max:
-		c.at(at, fmt.Sprintf("is %s, want at most %v", v.text, *s.max))
+		c.at(at, "is "+v.text+", want at most "+decimal(*s.max))
 	}
 }
+
+// decimal is a number without an exponent.
+func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 func (c *checker) checkList(at, v *value, s *shape) {
 	if n := len(v.items); n < s.least || s.most > 0 && n > s.most {

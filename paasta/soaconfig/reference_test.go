@@ -1,0 +1,126 @@
+package soaconfig
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestReferenceIsFresh writes docs/reference/soa-configs.md from the keys that
+// files are checked against (go test -update).
+func TestReferenceIsFresh(t *testing.T) {
+	var b bytes.Buffer
+	b.WriteString(`# soa-configs
+
+Everything that a team decides about its service is in one directory of YAML files, named after the service.
+This page is written from the tables that ` + "`paasta validate`" + ` checks files against; do not edit it.
+
+- **Names** of services and instances are lower-case letters, digits, ` + "`-` and `_`" + `, without dots and without ` + "`--`" + `.
+- **Templates**: top-level keys that begin with ` + "`_`" + ` run nothing. They are there for anchors and merge keys (` + "`<<: *name`" + `).
+- **Defaults**: a key of an instance that stands in service.yaml is the default for all instances of the service; objects
+  (` + "`env`, `monitoring`" + `) merge key by key, lists and everything else are replaced.
+- **Mistakes** break the entry that they are in, and no other. A broken entry keeps running as it was. An empty file counts as
+  unreadable, not as "nothing": write ` + "`{}`" + `, or delete the file.
+- Files of up to 1 MB are read. ` + "`.yml`" + ` is not.
+- **In editors**: ` + "`paasta validate --schema NAME`" + ` prints a JSON Schema (draft 7). With yaml-language-server, put
+  ` + "`# yaml-language-server: $schema=PATH`" + ` into the first line, or map file names to schemas in the editor's settings.
+
+What needs two keys or files is checked as well: ` + "`cmd` with `args`, `min_instances` above `max_instances`" + `, a deploy group that is no step of
+deploy.yaml, a registration that no smartstack.yaml has, one ` + "`proxy_port`" + ` for two namespaces, ` + "`discover` without its `advertise`" + `,
+a file for an unknown cluster.
+`)
+	for _, f := range schemaFiles {
+		file, title, _ := strings.Cut(f.title, ": ")
+		fmt.Fprintf(&b, "\n## %s\n\n%s.\n", file, strings.ToUpper(title[:1])+title[1:])
+		fmt.Fprintf(&b, "Schema: `paasta validate --schema %s`.\n", f.name)
+		switch f.name {
+		case "service":
+			b.WriteString("\nBesides these keys, it may have those of monitoring.yaml (as the weakest place for them) and of marathon-<cluster>.yaml (as defaults).\n")
+			table(&b, anObject(serviceKeys...))
+			continue
+		case "dependencies":
+			b.WriteString("\nOne key a reference (`dependencies_reference` of an instance), each with a list of objects that have one of the first three keys.\n")
+			table(&b, f.shape.elem.elem)
+			continue
+		case "adhoc":
+			b.WriteString("\nThe instance `interactive` has other defaults: cpus 4, mem 10240.\n")
+		}
+		table(&b, f.shape)
+	}
+	golden(t, "../../docs/reference/soa-configs.md", b.Bytes())
+}
+
+// table writes the keys of an object, those of objects inside with a dot.
+func table(b *bytes.Buffer, s *shape) {
+	b.WriteString("\n| key | type | default | |\n|---|---|---|---|\n")
+	rows(b, s, "")
+}
+
+func rows(b *bytes.Buffer, s *shape, prefix string) {
+	for _, k := range s.keys {
+		def := k.def
+		if def != "" && !strings.ContainsAny(def, " `") {
+			def = "`" + def + "`"
+		}
+		required := ""
+		for _, name := range s.required {
+			if name == k.name {
+				required = " Required."
+			}
+		}
+		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s%s |\n", prefix, k.name, kindOf(k.shape), def, k.doc, required)
+		inner := k.shape
+		suffix := "."
+		for inner.elem != nil {
+			if inner.kind == list {
+				suffix = "[]" + suffix
+			} else {
+				suffix = ".*" + suffix
+			}
+			inner = inner.elem
+		}
+		if len(inner.keys) > 0 && k.name != "monitoring" {
+			rows(b, inner, prefix+k.name+suffix)
+		}
+	}
+}
+
+// kindOf says what a key takes, with its bounds.
+func kindOf(s *shape) string {
+	var text string
+	switch {
+	case s.either != nil:
+		var all []string
+		for _, alternative := range s.either {
+			all = append(all, kindOf(alternative))
+		}
+		text = strings.Join(all, " or ")
+	case len(s.enum) > 0:
+		text = "`" + strings.Join(s.enum, "`, `") + "`"
+	case s.kind == list && s.elem != nil:
+		text = "list of " + strings.TrimPrefix(kindOf(s.elem), "a ")
+	case s.names != nil:
+		text = "map to " + kindOf(s.elem)
+	default:
+		text = strings.TrimPrefix(strings.TrimPrefix(s.describe(), "an "), "a ")
+	}
+	switch {
+	case s.min != nil && *s.min == 0 && !s.above && s.max != nil && *s.max >= 1e5:
+		text += " ≥ 0"
+	case s.min != nil && s.above && s.max != nil && *s.max >= 1e4:
+		text += " > " + decimal(*s.min)
+	case s.min != nil && s.max != nil && *s.max < 1e7:
+		low := "from"
+		if s.above {
+			low = "above"
+		}
+		text += " " + low + " " + decimal(*s.min) + " up to " + decimal(*s.max)
+	case s.min != nil:
+		text += " ≥ " + decimal(*s.min)
+	}
+	if s.nullable {
+		text += " or null"
+	}
+	return text
+}
