@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
@@ -145,7 +144,7 @@ func (h *Hub) others(except *listener, e core.Event) {
 }
 
 func wire(e core.Event, light bool) string {
-	text, err := json.Marshal(e.Document(light))
+	text, err := encode(e.Document(light))
 	if err != nil {
 		panic(err) // events are made of plain values
 	}

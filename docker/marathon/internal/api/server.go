@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -109,7 +110,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a = s.route(q)
 		// Inside, since what is shown belongs to the machine.
 		if a.err == nil && a.body != nil {
-			a.text, a.err = json.Marshal(a.body)
+			a.text, a.err = encode(a.body)
 		}
 	})
 	switch {
@@ -200,6 +201,15 @@ func (s *Server) route(q *request) answer {
 	return notFound
 }
 
+// encode writes JSON as Marathon does: with "<" as it is.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
 // write sends an answer, compressed if that is wanted.
 func write(w http.ResponseWriter, r *http.Request, a answer) {
 	if a.body == nil {
@@ -235,7 +245,7 @@ func fail(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 		body = map[string]any{"message": syntax.Message, "details": syntax.Details}
 	}
-	text, bad := json.Marshal(body)
+	text, bad := encode(body)
 	if bad != nil {
 		panic(bad) // it is made of texts
 	}
