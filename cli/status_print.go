@@ -166,6 +166,9 @@ func (p statusPrinter) version(s api.InstanceStatus, v api.Version) {
 	}
 	p.line("        %d running, %d healthy, %d staged out of %d", running, healthy, staged, v.Size)
 	p.line("        App created: %s", p.at(v.Created))
+	if f := v.LastFailure; f != nil && !s.OK {
+		p.line("        %s %s on %s, %s: %s", p.env.paint(bad, "Last failure:"), f.State, f.Host, p.at(f.Time), printable(oneLine(f.Message)))
+	}
 	if p.verbose == 0 {
 		return
 	}

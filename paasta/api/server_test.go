@@ -27,7 +27,7 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 		{"GET", "/v1/services", "/v1/services", 200, `"bad","batch","main"`},
 		{"GET", "/v1/services/{service}/status", "/v1/services/web/status", 200, `"instance":"batch"`},
 		{"GET", "/v1/services/{service}/status", "/v1/services/other/status", 200, "[]"},
-		{"GET", "/v1/services/{service}/{instance}/status", "/v1/services/web/main/status", 200, `"ok":true`},
+		{"GET", "/v1/services/{service}/{instance}/status", "/v1/services/web/main/status", 200, `"message":"exited with 1"`},
 		{"GET", "/v1/services/{service}/{instance}/status", "/v1/services/web/bad/status", 200, "must be a number"},
 		{"GET", "/v1/services/{service}/{instance}/status", "/v1/services/web/nope/status", 404, "it has: bad, batch, main"},
 		{"GET", "/v1/services/{service}/status", "/v1/services/nope/status", 404, "no service"},

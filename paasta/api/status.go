@@ -251,6 +251,9 @@ func (n *snapshot) running(st *InstanceStatus) {
 				}
 			}
 		}
+		if f := app.LastFailure; f != nil {
+			v.LastFailure = &Failure{Task: f.Task, Host: f.Host, State: f.State, Message: f.Message, Time: f.Time}
+		}
 		slices.SortFunc(v.Tasks, func(a, b Task) int { return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.ID, b.ID)) })
 		st.Versions = append(st.Versions, v)
 		if v.Desired {

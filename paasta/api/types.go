@@ -51,6 +51,17 @@ type Version struct {
 	Size    int       `json:"size"`
 	Created time.Time `json:"created"`
 	Tasks   []Task    `json:"tasks"`
+	// LastFailure is how the latest task that failed ended; nil when none has.
+	LastFailure *Failure `json:"last_failure,omitempty"`
+}
+
+// A Failure is how a task ended that was not asked to.
+type Failure struct {
+	Task    string    `json:"task"`
+	Host    string    `json:"host"`
+	State   string    `json:"state"` // Mesos'
+	Message string    `json:"message"`
+	Time    time.Time `json:"time"`
 }
 
 // A Task is one task of a version.

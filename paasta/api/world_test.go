@@ -181,6 +181,7 @@ func app(id string, size, n int) string {
 	git := strings.TrimPrefix(strings.Split(id, ".")[2], "git")
 	image := "registry:5000/services-web:paasta-" + git + strings.TrimPrefix(sha, sha[:8])
 	return fmt.Sprintf(`{"id": "/%s", "instances": %d, "version": "2026-01-02T03:04:05.000Z", "healthChecks": [{}], "deployments": [],
+		"lastTaskFailure": {"appId": "/x", "host": "host1", "message": "exited with 1", "state": "TASK_FAILED", "taskId": "t0", "timestamp": "2026-01-02T03:04:05.000Z", "version": "2026-01-02T03:04:05.000Z"},
 		"container": {"docker": {"image": "%s"}}, "tasks": [%s]}`, id, size, image, strings.Join(tasks, ","))
 }
 

@@ -278,7 +278,7 @@ func (c *Client) AppsOf(ctx context.Context, id paasta.InstanceID) ([]App, error
 
 func (c *Client) apps(ctx context.Context, filter string) ([]App, error) {
 	var answer struct{ Apps []wireApp }
-	if err := c.call(ctx, http.MethodGet, "/v2/apps?embed=apps.tasks&embed=apps.deployments"+filter, nil, &answer); err != nil {
+	if err := c.call(ctx, http.MethodGet, "/v2/apps?embed=apps.tasks&embed=apps.deployments&embed=apps.lastTaskFailure"+filter, nil, &answer); err != nil {
 		return nil, err
 	}
 	apps := make([]App, len(answer.Apps))

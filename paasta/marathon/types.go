@@ -16,6 +16,15 @@ type App struct {
 	HealthChecks int       // how many it defines
 	Deployments  []string  // ids that touch it
 	Tasks        []Task
+	LastFailure  *Failure // of a task; nil when none has failed
+}
+
+// A Failure is how a task ended that was not asked to.
+type Failure struct {
+	Task, Host string
+	State      string // TASK_FAILED, TASK_LOST, …
+	Message    string
+	Time       time.Time
 }
 
 // A Task is one task of an app.

@@ -24,6 +24,13 @@ type wireApp struct {
 		ID string `json:"id"`
 	} `json:"deployments"`
 	Tasks       []wireTask `json:"tasks"`
+	LastFailure *struct {
+		TaskID    string `json:"taskId"`
+		Host      string `json:"host"`
+		State     string `json:"state"`
+		Message   string `json:"message"`
+		Timestamp string `json:"timestamp"`
+	} `json:"lastTaskFailure"`
 	VersionInfo *struct {
 		LastConfigChangeAt string `json:"lastConfigChangeAt"`
 	} `json:"versionInfo"`
@@ -82,6 +89,10 @@ func (a wireApp) app() App {
 	}
 	for _, t := range a.Tasks {
 		out.Tasks = append(out.Tasks, t.task(out.ID))
+	}
+	// Marathon calls a kill that was asked for a failure, too.
+	if f := a.LastFailure; f != nil && f.State != "TASK_KILLED" && f.State != "TASK_FINISHED" {
+		out.LastFailure = &Failure{Task: f.TaskID, Host: f.Host, State: f.State, Message: f.Message, Time: parseTime(f.Timestamp)}
 	}
 	return out
 }
