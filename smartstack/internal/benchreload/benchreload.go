@@ -93,6 +93,7 @@ type Result struct {
 	Retransmitted int            `json:"retransmitted"`    // SYNs that the kernel sent again
 	Slow          int            `json:"slow"`             // connects of more than 900 ms
 	Reloads       int            `json:"reloads"`          // reloads, or changes by the runtime API
+	ReloadsFailed int            `json:"reloads_failed"`   // the new process did not start, and the old one went on
 	ReloadMean    float64        `json:"reload_mean_ms"`   // duration of one
 	HeldMean      float64        `json:"held_mean_ms"`     // for how long connections were held
 	Seconds       float64        `json:"seconds"`
@@ -217,7 +218,7 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 			res.Errors["SYN sent again"] += n
 		}
 	}
-	res.Reloads = c.done
+	res.Reloads, res.ReloadsFailed = c.done, c.failed
 	if c.done > 0 {
 		res.ReloadMean, res.HeldMean = ms(c.took)/float64(c.done), ms(c.held)/float64(c.done)
 	}

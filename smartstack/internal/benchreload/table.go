@@ -68,6 +68,9 @@ func (r Report) Print(w io.Writer) error {
 		if x.Missing != "" {
 			fmt.Fprintf(&b, "%s: %s\n", x.Strategy, x.Missing)
 		}
+		if x.ReloadsFailed > 0 {
+			fmt.Fprintf(&b, "%s: %d more reloads at which the new process did not start, and the old one went on\n", x.Strategy, x.ReloadsFailed)
+		}
 		for kind, n := range x.Errors {
 			fmt.Fprintf(&b, "%s: %d × %s\n", x.Strategy, n, kind)
 		}

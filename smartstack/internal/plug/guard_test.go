@@ -1,0 +1,168 @@
+package plug
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeMethod writes down what the guard does.
+type fakeMethod struct {
+	did   []string
+	fails string
+	gone  bool // somebody else released
+}
+
+func (m *fakeMethod) do(what string) error {
+	if n := len(m.did); n == 0 || m.did[n-1] != what {
+		m.did = append(m.did, what)
+	}
+	if m.fails == what {
+		return errors.New(what + " does not work")
+	}
+	return nil
+}
+
+func (m *fakeMethod) setup() error             { return m.do("setup") }
+func (m *fakeMethod) check() error             { return m.do("check") }
+func (m *fakeMethod) clear() error             { return m.do("clear") }
+func (m *fakeMethod) hold(time.Duration) error { return m.do("hold") }
+func (m *fakeMethod) release() (int, error)    { return 3, m.do("release") }
+func (m *fakeMethod) settle() error            { return m.do("settle") }
+func (m *fakeMethod) close() error             { return m.do("close") }
+func (m *fakeMethod) status() (Status, error)  { return Status{}, m.do("status") }
+
+func (m *fakeMethod) renew(time.Duration) error {
+	if m.gone {
+		return errReleasedByOther
+	}
+	return m.do("renew")
+}
+
+// A parent writes these lines, waits that long after each, and the guard
+// reports those events. Time is the bubble's.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	const (
+		hold    = `{"do":"hold","wait":1000000000}`
+		beat    = `{"do":"beat"}`
+		release = `{"do":"release"}`
+	)
+	beats := func(n int) []string { return strings.Fields(strings.Repeat(beat+" ", n)) }
+	for name, tt := range map[string]struct {
+		method fakeMethod
+		locked bool
+		lines  []string
+		events string
+		did    string
+	}{
+		"asked to": {
+			lines: []string{hold, beat, release}, events: "held, released asked", did: "hold renew release settle",
+		},
+		"twice": {
+			lines: []string{hold, beat, release, hold, release}, events: "held, released asked, held, released asked",
+			did: "hold renew release settle hold renew release settle",
+		},
+		"released without a hold": {
+			lines: []string{release}, events: "released asked",
+		},
+		"held twice": {
+			lines: []string{hold, hold, release}, events: "held, error already holding, released asked", did: "hold renew release settle",
+		},
+		"the parent goes on for too long": {
+			lines: append([]string{hold}, beats(30)...), events: "held, released bound", did: "hold renew release settle",
+		},
+		"the parent falls silent": {
+			lines: append(append([]string{hold}, beats(3)...), "-", "-", "-", "-", "-", "-", "-"), events: "held, released silent", did: "hold renew release settle",
+		},
+		"the parent dies": {
+			lines: []string{hold, beat}, events: "held, released gone", did: "hold renew release settle",
+		},
+		"somebody else releases": {
+			method: fakeMethod{gone: true}, lines: []string{hold, beat, beat}, events: "held, released other", did: "hold release settle",
+		},
+		"it cannot hold": {
+			method: fakeMethod{fails: "hold"}, lines: []string{hold, beat}, events: "error hold does not work", did: "hold",
+		},
+		"it cannot release": {
+			method: fakeMethod{fails: "release"}, lines: []string{hold, release}, events: "held, error release does not work", did: "hold renew release settle",
+		},
+		"another run has it": {
+			locked: true, lines: []string{hold, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat}, events: "error another run has the plug",
+		},
+		"the parent writes nonsense": {
+			lines: []string{hold, "}"}, events: "held, released gone", did: "hold renew release settle",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := tt.method
+				in, parent := io.Pipe()
+				answers, out := io.Pipe()
+				g := &guard{m: &m, bound: 2 * time.Second, out: json.NewEncoder(out), lock: func(ctx context.Context, _ string) (func() error, error) {
+					if tt.locked {
+						<-ctx.Done()
+						return nil, ErrLocked
+					}
+					return func() error { return nil }, nil
+				}}
+				go func() {
+					if err := g.run(t.Context(), in); err != nil {
+						t.Errorf("run: %v", err)
+					}
+					out.Close()
+				}()
+				var writer sync.WaitGroup
+				writer.Go(func() {
+					for _, line := range tt.lines {
+						if line != "-" {
+							io.WriteString(parent, line+"\n")
+						}
+						time.Sleep(renewEvery + time.Millisecond)
+					}
+					parent.Close()
+				})
+				var events []string
+				for lines := bufio.NewScanner(answers); lines.Scan(); {
+					var r report
+					if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+						t.Fatal(err)
+					}
+					events = append(events, strings.TrimSpace(r.Event+" "+r.Why))
+					if r.Event == "released" && r.Held > 2*time.Second+renewEvery {
+						t.Errorf("held for %s", r.Held)
+					}
+				}
+				in.Close()
+				writer.Wait()
+				if got := strings.Join(events, ", "); got != tt.events {
+					t.Errorf("events: %s\nwant:   %s", got, tt.events)
+				}
+				if got := strings.Join(m.did, " "); got != tt.did {
+					t.Errorf("did:  %s\nwant: %s", got, tt.did)
+				}
+			})
+		})
+	}
+}
+
+// A guard without work ends.
+func TestGuardEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in, parent := io.Pipe()
+		defer parent.Close()
+		g := &guard{m: &fakeMethod{}, bound: time.Second, out: json.NewEncoder(io.Discard)}
+		start := time.Now()
+		if err := g.run(t.Context(), in); err != nil || time.Since(start) != guardIdle {
+			t.Errorf("ended after %s with %v, want %s", time.Since(start), err, guardIdle)
+		}
+	})
+}
