@@ -217,7 +217,7 @@ func (p *logPrinter) print(l paasta.LogLine) error {
 	}
 	who := l.Instance
 	if l.Task != "" {
-		who += " " + l.Task
+		who += " " + short(taskUUID(l.Task))
 	}
 	// Tasks write what they like: nothing of it may reach the terminal as a
 	// command.

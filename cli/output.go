@@ -170,5 +170,8 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// taskUUID is the part of a task's id that tells it from others of its app.
+func taskUUID(id string) string { return id[strings.LastIndex(id, ".")+1:] }
+
 // short returns the first 8 characters of a commit.
 func short(sha string) string { return sha[:min(8, len(sha))] }

@@ -180,7 +180,7 @@ func (p statusPrinter) version(s api.InstanceStatus, v api.Version) {
 	t := newTable(p.env, "Mesos Task ID", "Host deployed to", "Deployed at what localtime", "Health")
 	t.indent = "          "
 	for _, task := range v.Tasks {
-		t.row(task.ID, fmt.Sprintf("%s:%d", task.Host, task.Port), p.at(task.Started), p.health(task))
+		t.row(taskUUID(task.ID), fmt.Sprintf("%s:%d", task.Host, task.Port), p.at(task.Started), p.health(task))
 	}
 	p.table(t)
 }
@@ -241,7 +241,7 @@ func (p statusPrinter) bounce(s api.InstanceStatus) {
 		t := newTable(p.env, "Task", "Host", "State", "Why")
 		t.indent = "        "
 		for _, w := range waiting {
-			t.row(w.ID, fmt.Sprintf("%s:%d", w.Host, w.Port), w.State, oneLine(w.Why))
+			t.row(taskUUID(w.ID), fmt.Sprintf("%s:%d", w.Host, w.Port), w.State, oneLine(w.Why))
 		}
 		p.table(t)
 	}
