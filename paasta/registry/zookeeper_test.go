@@ -36,7 +36,12 @@ func TestZooKeeper(t *testing.T) {
 
 func dial(t *testing.T, servers string) *zk.Conn {
 	t.Helper()
-	c, err := zk.Dial(zk.Options{Servers: servers, Timeout: time.Second})
+	return dialFor(t, servers, 10*time.Second)
+}
+
+func dialFor(t *testing.T, servers string, session time.Duration) *zk.Conn {
+	t.Helper()
+	c, err := zk.Dial(zk.Options{Servers: servers, Timeout: session})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +152,8 @@ func TestWatchSurvivesExpiry(t *testing.T) {
 	t.Parallel()
 	s := zktest.Start(t)
 	ctx := bounded(t)
-	reader := registry.NewZooKeeper(dial(t, s.Addr()))
-	writer := registry.NewZooKeeper(dial(t, s.Addr()))
+	reader := registry.NewZooKeeper(dialFor(t, s.Addr(), time.Second))
+	writer := registry.NewZooKeeper(dialFor(t, s.Addr(), time.Second))
 	must(t, writer.Apply(ctx, "web.main", []registry.Entry{web}, nil))
 	wake := make(chan struct{}, 1)
 	must(t, reader.Watch(t.Context(), "web.main", wake))
@@ -201,7 +206,8 @@ func retry(ctx context.Context, f func() error) error {
 func TestEphemeral(t *testing.T) {
 	t.Parallel()
 	s := zktest.Start(t)
-	ctx, c, other := bounded(t), dial(t, s.Addr()), dial(t, s.Addr())
+	p := zktest.NewPartition(t, s)
+	ctx, c, other := bounded(t), dialFor(t, p.Addr(), time.Second), dial(t, s.Addr())
 	z := registry.NewZooKeeper(c)
 	keeping, cancel := context.WithCancel(ctx)
 	done, told := make(chan error, 1), make(chan error, 100)
@@ -232,9 +238,9 @@ func TestEphemeral(t *testing.T) {
 	first := owner()
 	must(t, other.Delete(ctx, set.Nodes[0].Path, -1))
 	want(1, "somebody deleted it")
-	s.Pause()
-	time.Sleep(1500 * time.Millisecond)
-	s.Resume()
+	p.Cut()
+	want(0, "the session expires")
+	p.Heal()
 	want(1, "the session expired")
 	for owner() == first {
 		if ctx.Err() != nil {
