@@ -46,13 +46,14 @@ type Options struct {
 
 // An Agent runs one HAProxy.
 type Agent struct {
-	o       Options
-	log     *slog.Logger
-	dir     string
-	runtime haproxy.Runtime
-	watcher discover.Watcher
-	probes  probe.Limit
-	inbox   inbox
+	o        Options
+	log      *slog.Logger
+	dir      string
+	runtime  haproxy.Runtime
+	watcher  discover.Watcher
+	probes   probe.Pool
+	inbox    inbox
+	watchers sync.WaitGroup
 
 	// Owned by Run.
 	tree          *soaconfig.Tree
@@ -85,7 +86,7 @@ func New(o Options) *Agent {
 		o: o, log: o.Log, dir: o.Process.Dir,
 		runtime:       o.Process.Runtime(),
 		watcher:       discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce)},
-		probes:        make(probe.Limit, probesAtOnce),
+		probes:        probe.Pool{Size: probesAtOnce},
 		inbox:         newInbox(),
 		registrations: map[string]*registration{},
 		conflicts:     map[string]error{},
@@ -153,15 +154,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer check.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var wait sync.WaitGroup
-	defer wait.Wait()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	start := func(f func(context.Context)) context.CancelFunc {
-		ctx, cancel := context.WithCancel(ctx)
-		wait.Go(func() { f(ctx) })
-		return cancel
-	}
+	defer func() { cancel(); a.watchers.Wait(); a.probes.Wait() }()
 	for {
 		// What can happen: somebody put something into the inbox; it is time for
 		// what was put off; HAProxy has died; it is time to look whether HAProxy
@@ -177,11 +171,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-check.C:
 			a.hap.doubt = true
 			if len(a.conflicts) > 0 && a.tree != nil {
-				a.namespaces(a.tree, start) // a port may be free by now
+				a.namespaces(ctx, a.tree) // a port may be free by now
 			}
 		}
 		now := time.Now()
-		a.read(start, now)
+		a.read(ctx, now)
 		a.decide(now)
 		a.act(ctx)
 		a.publish()
@@ -206,7 +200,7 @@ func (a *Agent) next() time.Time {
 }
 
 // read takes what is in the inbox.
-func (a *Agent) read(start func(func(context.Context)) context.CancelFunc, now time.Time) {
+func (a *Agent) read(ctx context.Context, now time.Time) {
 	in := &a.inbox
 	in.mu.Lock()
 	tree, reads, results, stats := in.tree, in.reads, in.probed, in.stats
@@ -214,7 +208,7 @@ func (a *Agent) read(start func(func(context.Context)) context.CancelFunc, now t
 	in.mu.Unlock()
 
 	if tree != nil {
-		a.namespaces(tree, start)
+		a.namespaces(ctx, tree)
 	}
 	for name, rd := range reads {
 		if r := a.registrations[name]; r != nil {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -258,14 +257,4 @@ func ensureFile(path string) error {
 		return fmt.Errorf("make %s: %w", path, err)
 	}
 	return f.Close()
-}
-
-// sortedNames returns the registrations in order.
-func (a *Agent) sortedNames() []string {
-	names := make([]string, 0, len(a.registrations))
-	for name := range a.registrations {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -299,6 +300,7 @@ func (a *Agent) membership(ctx context.Context, now time.Time) {
 	}
 	for _, r := range changed {
 		r.changed = r.waiting > 0
+		r.touched = true
 		r.applied = r.set.Version
 	}
 }
@@ -340,7 +342,11 @@ func (a *Agent) command(ctx context.Context, commands []haproxy.Command, now tim
 		a.log.Info("changed a server", "op", c.Op.String(), "backend", c.Backend, "server", c.Server.Name, "weight", c.Server.Weight)
 	}
 	for name, cs := range touched {
-		a.hap.running[name] = haproxy.RenderService(haproxy.Applied(a.hap.running[name].Service, cs))
+		run := haproxy.RenderService(haproxy.Applied(a.hap.running[name].Service, cs))
+		if r := a.registrations[name]; r != nil && len(a.hap.leaving) == 0 && bytes.Equal(run.Text, r.section.Text) {
+			run = r.section // one text is enough
+		}
+		a.hap.running[name] = run
 	}
 	return nil
 }

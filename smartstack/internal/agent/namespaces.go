@@ -16,7 +16,7 @@ import (
 
 // namespaces takes a new reading of soa-configs. A namespace that is broken now
 // keeps what it was; others do not notice.
-func (a *Agent) namespaces(t *soaconfig.Tree, start func(func(context.Context)) context.CancelFunc) {
+func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 	a.tree = t
 	sound := map[string]soaconfig.Namespace{}
 	kept := map[string]bool{} // broken now: what was there stays
@@ -45,7 +45,7 @@ func (a *Agent) namespaces(t *soaconfig.Tree, start func(func(context.Context)) 
 		if _, ok := wanted[name]; ok || kept[name] {
 			continue
 		}
-		r.end()
+		r.stop()
 		delete(a.registrations, name)
 		a.files.synapseGone(name)
 		a.hap.structural(name + " is gone")
@@ -54,7 +54,8 @@ func (a *Agent) namespaces(t *soaconfig.Tree, start func(func(context.Context)) 
 	for name, w := range wanted {
 		r := a.registrations[name]
 		if r == nil {
-			r = &registration{name: name, start: start, probing: map[netip.AddrPort]*probing{}}
+			r = &registration{name: name, probing: map[netip.AddrPort]*probing{}}
+			r.ctx, r.stop = context.WithCancel(ctx)
 			r.members = a.cached(name)
 			a.registrations[name] = r
 			r.namespace, r.proxied = w.namespace, w.proxied

@@ -15,10 +15,10 @@ import (
 type registration struct {
 	name      string
 	namespace discover.Namespace
-	proxied   bool   // has a frontend; otherwise only files for other tools
-	problem   string // why what soa-configs say now is not used
+	proxied   bool            // has a frontend; otherwise only files for other tools
+	problem   string          // why what soa-configs say now is not used
+	ctx       context.Context // of all that runs for it
 	stop      context.CancelFunc
-	start     func(func(context.Context)) context.CancelFunc
 
 	set       registry.Set
 	confirmed bool      // the registry has answered this process
@@ -38,6 +38,7 @@ type registration struct {
 	waiting int                // servers that HAProxy must delete before they come again
 	applied int64              // version of the set that HAProxy has
 	dirty   bool
+	touched bool // others have not seen it as it is now
 	changed bool // the section was made anew and has not been compared with HAProxy
 }
 
@@ -49,7 +50,7 @@ type probing struct {
 }
 
 func (r *registration) read(rd read) {
-	r.dirty = true
+	r.dirty, r.touched = true, true
 	if rd.err != nil {
 		r.readErr = rd.err.Error()
 		return
@@ -63,6 +64,7 @@ func (r *registration) probed(p probed, now time.Time) {
 	if running == nil {
 		return // nobody waits for it any more
 	}
+	r.touched = true
 	m, ok := r.members.All[p.addr]
 	switch {
 	case p.err != nil:
@@ -104,6 +106,7 @@ func (r *registration) down(stats map[string][]haproxy.Row) {
 
 // decideOne decides which servers r has, and starts and stops probes.
 func (a *Agent) decideOne(r *registration, now time.Time) {
+	r.touched = true
 	if r.confirmed {
 		for addr, e := range r.entries {
 			// What HAProxy already has was probed once, be it by the agent before us.
@@ -195,22 +198,15 @@ func (a *Agent) probe(r *registration) {
 		check := r.namespace.Service.Check
 		p := &probing{held: held}
 		r.probing[addr] = p
-		p.cancel = r.start(func(ctx context.Context) {
-			result := probed{registration: r.name, addr: addr}
-			if held {
-				if result.down = a.probes.UntilDown(ctx, addr, check); !result.down {
-					return
-				}
-			} else {
-				result.passed = a.probes.UntilPass(ctx, addr, check, func(err error) {
-					a.tell(probed{registration: r.name, addr: addr, err: err})
-				})
-				if !result.passed {
-					return
-				}
-			}
-			a.tell(result)
-		})
+		ctx, cancel := context.WithCancel(r.ctx)
+		p.cancel = cancel
+		if held {
+			a.probes.UntilDown(ctx, addr, check, func() { a.tell(probed{registration: r.name, addr: addr, down: true}) })
+			continue
+		}
+		a.probes.UntilPass(ctx, addr, check,
+			func(err error) { a.tell(probed{registration: r.name, addr: addr, err: err}) },
+			func() { a.tell(probed{registration: r.name, addr: addr, passed: true}) })
 	}
 }
 
@@ -225,22 +221,14 @@ func (a *Agent) tell(p probed) {
 	a.inbox.put(func() { a.inbox.probed = append(a.inbox.probed, p) })
 }
 
-// watch follows r in the registry.
+// watch follows r in the registry, until end.
 func (a *Agent) watch(r *registration) {
-	r.stop = r.start(func(ctx context.Context) {
-		a.watcher.Run(ctx, r.name, func(set registry.Set, err error) {
+	a.watchers.Go(func() {
+		a.watcher.Run(r.ctx, r.name, func(set registry.Set, err error) {
 			if errors.Is(err, context.Canceled) {
 				return
 			}
 			a.inbox.put(func() { a.inbox.reads[r.name] = read{set, err, time.Now()} })
 		})
 	})
-}
-
-// end stops all that runs for r.
-func (r *registration) end() {
-	r.stop()
-	for _, p := range r.probing {
-		p.cancel()
-	}
 }

@@ -72,7 +72,7 @@ func (a *Agent) sound(ctx context.Context) ([]haproxy.Section, error) {
 // refuse takes a namespace back to what worked.
 func (a *Agent) refuse(name string, err error) {
 	r := a.registrations[name]
-	r.problem = err.Error()
+	r.problem, r.touched = err.Error(), true
 	a.conflicts[name] = err
 	if r.good.Registration == "" || r.good.Service.Name == r.namespace.Service.Name && haproxy.RenderService(r.good.Service).Structure == haproxy.RenderService(r.namespace.Service).Structure {
 		r.left = true
@@ -127,7 +127,7 @@ func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
 	a.started(ctx, pid)
 	for _, s := range sections {
 		r := a.registrations[s.Service.Name]
-		r.good, r.changed, r.waiting, r.applied = r.namespace, false, 0, r.set.Version
+		r.good, r.changed, r.waiting, r.applied, r.touched = r.namespace, false, 0, r.set.Version, true
 	}
 	a.files.clean()
 	return nil

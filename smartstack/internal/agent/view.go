@@ -16,21 +16,22 @@ import (
 
 // view is what others may see of the agent, at any time.
 type view struct {
-	mu      sync.Mutex
-	status  Status
-	seen    map[string]seen // by registration
-	ids     map[string]int  // HAProxy's numbers of backends
-	pid     int
-	changed chan struct{} // closed and made anew when anything is published
-	answers map[string]paasta.AgentBackends
-	counter int64
-	rows    map[string][]haproxy.Row // by backend, of the last sweep
-	rowsAt  time.Time
-	applied map[string]int64
+	mu       sync.Mutex
+	proxy    ProxyStatus
+	problems map[string]string
+	seen     map[string]seen // by registration
+	ids      map[string]int  // HAProxy's numbers of backends
+	pid      int
+	changed  chan struct{} // closed and made anew when anything is published
+	answers  map[string]paasta.AgentBackends
+	counter  int64
+	rows     map[string][]haproxy.Row // by backend, of the last sweep
+	applied  map[string]int64
 }
 
 // seen is one registration as Run left it.
 type seen struct {
+	status   RegistrationStatus
 	version  int64
 	stale    *time.Time
 	backends []string
@@ -87,7 +88,7 @@ type RegistrationStatus struct {
 }
 
 func (v *view) init() {
-	v.seen, v.answers = map[string]seen{}, map[string]paasta.AgentBackends{}
+	v.seen, v.answers, v.applied = map[string]seen{}, map[string]paasta.AgentBackends{}, map[string]int64{}
 	v.changed = make(chan struct{})
 	v.counter = time.Now().UnixMilli() // so that it also grows from process to process
 }
@@ -113,29 +114,40 @@ func (v *view) forget() {
 // publish lets others see what Run has done.
 func (a *Agent) publish() {
 	v := &a.view
-	status := Status{Problems: map[string]string{}, Registrations: []RegistrationStatus{}, HAProxy: ProxyStatus{
+	proxy := ProxyStatus{
 		PID: a.hap.pid, DynamicServers: a.hap.dynamic, Reloads: a.hap.reloads, ReloadWanted: slices.Clone(a.hap.wanted), ReloadError: a.hap.lastErr,
 		LastReload: a.hap.lastAt, LastReloadWhy: a.hap.lastWhy, Leaving: slices.Sorted(maps.Keys(a.hap.leaving)),
-	}}
+	}
 	if a.hap.lastTook > 0 {
-		status.HAProxy.LastReloadTook = a.hap.lastTook.Round(time.Millisecond).String()
+		proxy.LastReloadTook = a.hap.lastTook.Round(time.Millisecond).String()
 	}
+	problems := make(map[string]string, len(a.conflicts))
 	for name, err := range a.conflicts {
-		status.Problems[name] = err.Error()
+		problems[name] = err.Error()
 	}
-	applied := make(map[string]int64, len(a.registrations))
-	all := make(map[string]seen, len(a.registrations))
-	for _, name := range a.sortedNames() {
-		r := a.registrations[name]
-		status.Registrations = append(status.Registrations, r.status())
-		all[name] = r.see()
-		if r.confirmed {
-			applied[name] = r.applied
+	news := false
+	v.mu.Lock()
+	v.proxy, v.problems, v.pid = proxy, problems, a.hap.pid
+	for name := range v.seen {
+		if a.registrations[name] == nil {
+			delete(v.seen, name)
+			delete(v.answers, name)
+			delete(v.applied, name)
+			news = true
 		}
 	}
-	v.mu.Lock()
-	news := !maps.Equal(applied, v.applied)
-	v.status, v.seen, v.pid, v.applied = status, all, a.hap.pid, applied
+	for name, r := range a.registrations {
+		if !r.touched {
+			continue
+		}
+		r.touched = false
+		v.seen[name] = r.see()
+		if old, known := v.applied[name]; r.confirmed && (!known || old != r.applied) {
+			v.applied[name] = r.applied
+			news = true
+		}
+	}
+	applied := maps.Clone(v.applied)
 	close(v.changed)
 	v.changed = make(chan struct{})
 	v.mu.Unlock()
@@ -160,7 +172,7 @@ func (r *registration) status() RegistrationStatus {
 }
 
 func (r *registration) see() seen {
-	s := seen{version: r.applied, nodes: r.set.Nodes}
+	s := seen{status: r.status(), version: r.applied, nodes: r.set.Nodes}
 	if r.readErr != "" || !r.confirmed {
 		at := r.readAt
 		s.stale = &at
@@ -186,18 +198,19 @@ func (r *registration) see() seen {
 // Status returns what the agent knows about itself now.
 func (a *Agent) Status() Status {
 	a.view.mu.Lock()
-	status, rows, all := a.view.status, a.view.rows, maps.Clone(a.view.seen)
+	status := Status{Registrations: []RegistrationStatus{}, Problems: a.view.problems, HAProxy: a.view.proxy}
+	rows, all := a.view.rows, maps.Clone(a.view.seen)
 	a.view.mu.Unlock()
-	if rows == nil { // a new process: the next sweep is seconds away
+	if rows == nil && len(all) > 0 { // a new process: the next sweep is seconds away
 		rows, _ = a.sweep(context.Background())
 	}
-	status.Registrations = slices.Clone(status.Registrations)
-	for i := range status.Registrations {
-		r := &status.Registrations[i]
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		r := all[name].status
 		if !r.readAt.IsZero() {
 			r.AgeSeconds = time.Since(r.readAt).Seconds()
 		}
-		r.States = states(all[r.Name], rows)
+		r.States = states(all[name], rows)
+		status.Registrations = append(status.Registrations, r)
 	}
 	status.HAProxy.Processes = a.o.Process.All()
 	return status
@@ -280,7 +293,7 @@ func (a *Agent) sweep(ctx context.Context) (map[string][]haproxy.Row, error) {
 	a.view.mu.Lock()
 	defer a.view.mu.Unlock()
 	if a.view.pid == pid {
-		a.view.rows, a.view.rowsAt, a.view.ids = rows, time.Now(), ids
+		a.view.rows, a.view.ids = rows, ids
 	}
 	return rows, nil
 }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
@@ -88,63 +89,98 @@ const (
 	longestPause = 5 * time.Second
 )
 
-// A Limit bounds how many probes run at a time.
-type Limit chan struct{}
+// A Pool runs probes, a bounded number at a time. What waits for its turn or for
+// its next try costs no goroutine: a host that starts has thousands to probe.
+type Pool struct {
+	Size int // at a time; required
 
-// UntilPass probes until the server passes, then returns true; false when ctx
-// ends. told hears of each failure.
-func (l Limit) UntilPass(ctx context.Context, addr netip.AddrPort, c haproxy.Check, told func(error)) bool {
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		err := l.once(ctx, addr, c)
-		if err == nil {
-			return true
+	mu      sync.Mutex
+	queue   []func()
+	running int
+	workers sync.WaitGroup
+}
+
+// Wait returns once no probe runs any more. Call it when the contexts of all
+// probes have ended.
+func (p *Pool) Wait() { p.workers.Wait() }
+
+func (p *Pool) add(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == p.Size {
+		p.queue = append(p.queue, f)
+		return
+	}
+	p.running++
+	p.workers.Go(func() { p.work(f) })
+}
+
+func (p *Pool) work(f func()) {
+	for {
+		f()
+		p.mu.Lock()
+		if len(p.queue) == 0 {
+			p.queue = nil
+			p.running--
+			p.mu.Unlock()
+			return
 		}
-		if ctx.Err() != nil {
-			return false
+		f, p.queue = p.queue[0], p.queue[1:]
+		p.mu.Unlock()
+	}
+}
+
+// UntilPass probes until the server passes, and then calls passed, or until ctx
+// ends. told hears of each failure.
+func (p *Pool) UntilPass(ctx context.Context, addr netip.AddrPort, c haproxy.Check, told func(error), passed func()) {
+	p.try(ctx, addr, c, firstPause, func(err error, pause time.Duration) (next time.Duration, again bool) {
+		if err == nil {
+			passed()
+			return 0, false
 		}
 		told(err)
-		if !sleep(ctx, pause) {
-			return false
-		}
-	}
+		return min(2*pause, longestPause), true
+	})
 }
 
-// UntilDown probes until the server fails twice in a row, then returns true;
-// false when ctx ends.
-func (l Limit) UntilDown(ctx context.Context, addr netip.AddrPort, c haproxy.Check) bool {
-	const again = 200 * time.Millisecond
+// UntilDown probes until the server fails twice in a row, and then calls down,
+// or until ctx ends.
+func (p *Pool) UntilDown(ctx context.Context, addr netip.AddrPort, c haproxy.Check, down func()) {
+	const soon = 200 * time.Millisecond
 	failed := 0
-	for pause := again; ; pause = min(2*pause, longestPause) {
-		if err := l.once(ctx, addr, c); err == nil {
+	p.try(ctx, addr, c, soon, func(err error, pause time.Duration) (next time.Duration, again bool) {
+		if err == nil {
 			failed = 0
-		} else if failed++; failed == 2 && ctx.Err() == nil {
-			return true
-		} else {
-			pause = again
+			return min(2*pause, longestPause), true
 		}
-		if !sleep(ctx, pause) {
-			return false
+		if failed++; failed == 2 {
+			down()
+			return 0, false
 		}
-	}
+		return soon, true
+	})
 }
 
-func (l Limit) once(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
-	select {
-	case l <- struct{}{}:
-		defer func() { <-l }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return Once(ctx, addr, c)
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+// try probes once, asks after what to do, and does so again after pause until
+// it has enough.
+func (p *Pool) try(ctx context.Context, addr netip.AddrPort, c haproxy.Check, pause time.Duration, after func(error, time.Duration) (time.Duration, bool)) {
+	p.add(func() {
+		if ctx.Err() != nil {
+			return
+		}
+		err := Once(ctx, addr, c)
+		if ctx.Err() != nil {
+			return
+		}
+		next, again := after(err, pause)
+		if !again {
+			return
+		}
+		timer := time.AfterFunc(pause, func() {
+			if ctx.Err() == nil {
+				p.try(ctx, addr, c, next, after)
+			}
+		})
+		context.AfterFunc(ctx, func() { timer.Stop() })
+	})
 }

@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+// crowd is 1,000 services with 10 backends each, which are one listener: all of
+// 127/8 is this machine.
+func crowd(b *testing.B, services, backends int) (*host, *memory, func(service, backend int) registry.Entry) {
+	b.Helper()
+	l, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	port := l.Addr().(*net.TCPAddr).Port
+	entry := func(service, backend int) registry.Entry {
+		return registry.Entry{
+			Host: fmt.Sprintf("127.%d.%d.%d", 1+service/250, service%250, backend+1), Port: port, Name: fmt.Sprintf("host%d", backend), Weight: 10,
+			Labels: map[string]string{"region:west1": "", registry.LabelCluster: "bench", registry.LabelTaskID: fmt.Sprintf("task-%d-%d", service, backend)},
+		}
+	}
+	reg := newMemory()
+	h := newHost(b, reg)
+	h.options.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	tree := &soaconfig.Tree{Services: map[string]*soaconfig.Service{}}
+	for s := range services {
+		name := fmt.Sprintf("service%d", s)
+		proxy := 21000 + s
+		tree.Services[name] = &soaconfig.Service{Name: name, Namespaces: soaconfig.Entries[soaconfig.Namespace]{Sound: map[string]soaconfig.Namespace{"main": {
+			Service: name, Name: "main", ProxyPort: &proxy, Registered: true, Mode: "http", HealthcheckMode: "tcp", Discover: "region", Advertise: []string{"region"},
+		}}}}
+		var entries []registry.Entry
+		for i := range backends {
+			entries = append(entries, entry(s, i))
+		}
+		reg.put(name+".main", entries...)
+	}
+	h.tree = tree
+	return h, reg, entry
+}
+
+// BenchmarkCrowd is an agent with 1,000 services of 10 backends each: from
+// nothing to a complete HAProxy, then one change at a time from the registry to
+// the runtime API's answer.
+func BenchmarkCrowd(b *testing.B) {
+	const services, backends = 1000, 10
+	h, reg, entry := crowd(b, services, backends)
+	before := rss(b)
+	begin := time.Now()
+	h.start()
+	eventually(b, func() error {
+		h.agent.view.mu.Lock()
+		defer h.agent.view.mu.Unlock()
+		serving := 0
+		for _, s := range h.agent.view.seen {
+			for _, m := range s.members {
+				if !m.probing {
+					serving++
+				}
+			}
+		}
+		if serving != services*backends || len(h.agent.view.applied) != services || h.agent.view.pid == 0 {
+			return fmt.Errorf("%d backends serve", serving)
+		}
+		for _, v := range h.agent.view.applied {
+			if v == 0 {
+				return fmt.Errorf("not applied")
+			}
+		}
+		return nil
+	})
+	cold := time.Since(begin)
+	n := 0
+	for b.Loop() {
+		n++
+		s := n % services
+		name := fmt.Sprintf("service%d.main", s)
+		entries := []registry.Entry{}
+		for i := range backends {
+			e := entry(s, i)
+			if i == 3 {
+				e.Weight = n%2*5 + 1
+			}
+			entries = append(entries, e)
+		}
+		reg.put(name, entries...)
+		reg.mu.Lock()
+		version := reg.zxid
+		reg.mu.Unlock()
+		for {
+			h.agent.view.mu.Lock()
+			done := h.agent.view.applied[name] >= version
+			changed := h.agent.view.changed
+			h.agent.view.mu.Unlock()
+			if done {
+				break
+			}
+			<-changed
+		}
+	}
+	runtime.GC()
+	b.ReportMetric(rss(b)-before, "MB-more")
+	b.ReportMetric(rss(b), "MB-rss")
+	b.ReportMetric(float64(h.reloads()), "reloads")
+	b.ReportMetric(cold.Seconds(), "s-cold-start")
+	if file := os.Getenv("HEAP_PROFILE"); file != "" {
+		f, err := os.Create(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		if err := pprof.WriteHeapProfile(f); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/1e6, "MB-heap")
+}
+
+// rss is the memory of this process, the test's own parts included.
+func rss(b *testing.B) float64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			kb, _ := strconv.Atoi(f[1])
+			return float64(kb) / 1024
+		}
+	}
+	b.Fatal("no VmRSS")
+	return 0
+}
