@@ -305,7 +305,9 @@ func TestUnknownRemovesNothing(t *testing.T) {
 	w.marathon.ForgetResults()
 	w.marathon.Down(true)
 	w.kick("web")
-	w.until("failed", func() string { return map[bool]string{false: "Marathon is down and nobody says so"}[w.status("web", "main").State == "failed"] })
+	w.until("failed", func() string {
+		return map[bool]string{false: "Marathon is down and nobody says so"}[w.status("web", "main").State == "failed"]
+	})
 	w.marathon.Down(false)
 	calls := w.marathon.Calls("GET /v2/apps")
 	w.kick("web")
@@ -375,7 +377,7 @@ func TestRemovedInstance(t *testing.T) {
 	w.deploy(sha1)
 	w.until("two apps", func() string {
 		if n := len(w.entries()); n != 3 {
-			return fmt.Sprintf("%d entries", n)
+			return fmt.Sprintf("%d entries; other: %+v", n, w.status("web", "other"))
 		}
 		return ""
 	})

@@ -34,13 +34,6 @@ const (
 	web     = "web.main"
 )
 
-// shared is one ZooKeeper for the tests that do not stop it; each test has a
-// root of its own in it.
-var shared struct {
-	once sync.Once
-	addr string
-}
-
 // A world is everything around a deployd: a real ZooKeeper, a Marathon that
 // does what the test says, soa-configs, and the tags of a repository.
 type world struct {
@@ -68,8 +61,13 @@ const smartstack = `main:
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	server := zktest.Start(t)
-	w := &world{t: t, zkAddr: server.Addr(), marathon: marathontest.Start(t), gitSlow: map[string]time.Duration{}}
+	return newWorldAt(t, zktest.Start(t).Addr())
+}
+
+// newWorldAt makes a world in a ZooKeeper that is there, "host:port/root".
+func newWorldAt(t *testing.T, zkAddr string) *world {
+	t.Helper()
+	w := &world{t: t, zkAddr: zkAddr, marathon: marathontest.Start(t), gitSlow: map[string]time.Duration{}}
 	w.conn = w.dial()
 	w.registry = registry.NewZooKeeper(w.conn)
 	w.config = sysconfig.Config{
@@ -79,6 +77,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.soa("web", "service.yaml", "git_url: fake:web\ndescription: a service\n")
 	w.soa("web", "smartstack.yaml", smartstack)
+	w.soa("web", "deploy.yaml", "pipeline:\n- step: "+cluster+".main\n")
 	w.instance("instances: 3\n")
 	return w
 }
@@ -211,7 +210,7 @@ func (w *world) start() (stop func()) {
 // nothing is.
 func (w *world) until(what string, missing func() string) {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		why := missing()
 		if why == "" {

@@ -346,6 +346,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.killTasks(w, r, force)
 	case path == "/v2/queue":
 		s.queue(w)
+	case isApp && s.apps[id] == nil && r.Method == http.MethodPut:
+		reply(w, http.StatusUnprocessableEntity, map[string]any{"message": "Object is not valid"}) // a new app without a command
 	case isApp && s.apps[id] == nil:
 		reply(w, http.StatusNotFound, map[string]any{"message": fmt.Sprintf("App '%s' does not exist", id)})
 	case isApp && s.lock[id] && !force && r.Method != http.MethodDelete:
