@@ -139,7 +139,7 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 			problems = append(problems, p)
 		}
 		_, sound := all.Sound[fault.name]
-		if _, broken := all.Broken[fault.name]; sound || broken {
+		if broken := len(all.Broken[fault.name]); sound || broken > 0 && broken < maxProblems {
 			// Two entries of one name: nobody knows which one is meant.
 			delete(all.Sound, fault.name)
 			all.Broken[fault.name] = append(all.Broken[fault.name], p)
