@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -20,13 +22,15 @@ var errReleasedByOther = errors.New("released by somebody else")
 
 // An order is what the parent writes to the guard, one JSON value a line.
 type order struct {
+	N    int           `json:"n,omitempty"`    // number of the order; its answer has it too
 	Do   string        `json:"do"`             // hold, beat, release
 	Wait time.Duration `json:"wait,omitempty"` // hold: how long to wait for another run
 }
 
 // A report is what the guard writes back.
 type report struct {
-	Event  string        `json:"event"` // held, released, error
+	N      int           `json:"n,omitempty"` // the order that it answers; 0 for none
+	Event  string        `json:"event"`       // held, released, error
 	Why    string        `json:"why,omitempty"`
 	Locked bool          `json:"locked,omitempty"` // error: another run has the plug
 	Hint   string        `json:"hint,omitempty"`   // error: what to do
@@ -76,6 +80,8 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, arg string) error {
 		return err
 	}
 	w := &guard{m: m, bound: o.Hold, lock: lock, out: json.NewEncoder(out)}
+	// A dead parent reads no more; that must not kill us before we are done.
+	signal.Ignore(syscall.SIGPIPE)
 	err = w.run(ctx, in)
 	return errors.Join(err, m.close())
 }
@@ -86,6 +92,7 @@ type guard struct {
 	lock  func(context.Context, string) (func() error, error)
 	out   *json.Encoder
 
+	answer int          // the order being carried out; 0 for none
 	heard  atomic.Int64 // when the last order was read, in Unix nanoseconds
 	unlock func() error // not nil while holding
 	since  time.Time
@@ -131,12 +138,14 @@ func (g *guard) run(ctx context.Context, in io.Reader) error {
 		select {
 		case o := <-orders:
 			idle.Reset(guardIdle)
+			g.answer = o.N
 			switch o.Do {
 			case "hold":
 				g.hold(ctx, o.Wait, gone)
 			case "release":
 				g.release(whyAsked)
 			}
+			g.answer = 0
 		case <-renew.C:
 			g.watch()
 		case <-g.over.C:
@@ -234,4 +243,7 @@ func (g *guard) release(why string) {
 
 // say reports to the parent. A parent that does not read is about to be
 // noticed by other means.
-func (g *guard) say(r report) { _ = g.out.Encode(r) }
+func (g *guard) say(r report) {
+	r.N = g.answer
+	_ = g.out.Encode(r)
+}

@@ -46,6 +46,7 @@ type holder struct {
 
 	turn sync.Mutex // held during an exchange with the guard
 	g    *guardProcess
+	n    int // orders so far
 
 	mu    sync.Mutex
 	tally Holds
@@ -131,6 +132,8 @@ var (
 
 // ask sends an order and waits for what it leads to.
 func (h *holder) ask(ctx context.Context, o order, within time.Duration) error {
+	h.n++
+	o.N = h.n
 	if err := json.NewEncoder(h.g.in).Encode(o); err != nil {
 		return errGuardGone
 	}
@@ -142,13 +145,14 @@ func (h *holder) ask(ctx context.Context, o order, within time.Duration) error {
 			switch {
 			case !ok:
 				return errGuardGone
+			case r.N != o.N: // an answer to nobody; it has been counted
 			case r.Event == "error" && r.Locked:
 				return fmt.Errorf("%w: %s", ErrLocked, r.Why)
 			case r.Event == "error" && r.Hint != "":
 				return &UnsupportedError{h.o.Protect, r.Why, r.Hint}
 			case r.Event == "error":
 				return errors.New(r.Why)
-			case o.Do == "hold" && r.Event == "held", o.Do == "release" && r.Event == "released":
+			default:
 				return nil
 			}
 		case <-late.C:
