@@ -157,24 +157,29 @@ func unique(errs []error) []error {
 // bounces asks deployd's leader about the instances of a service. found is
 // false when nobody leads.
 func (s *server) bounces(ctx context.Context, service string) (list map[string]paasta.BounceStatus, found bool, err error) {
-	zkCtx, cancel := context.WithTimeout(ctx, zookeeperWithin)
-	defer cancel()
-	n, found, err := s.leader(zkCtx)
-	if err != nil || !found {
-		return nil, false, err
-	}
-	ctx, cancel = context.WithTimeout(ctx, deploydWithin)
-	defer cancel()
 	var all []paasta.BounceStatus
-	err = s.ask(ctx, n.Status+"/v1/instances/"+url.PathEscape(service), &all)
-	if err != nil {
-		return nil, true, fmt.Errorf("ask deployd on %s: %w", n.Host, err)
-	}
+	found, err = s.askLeader(ctx, "/v1/instances/"+url.PathEscape(service), &all)
 	list = map[string]paasta.BounceStatus{}
 	for _, b := range all {
 		list[b.Instance] = b
 	}
-	return list, true, nil
+	return list, found, err
+}
+
+// askLeader GETs from deployd's leader.
+func (s *server) askLeader(ctx context.Context, path string, v any) (found bool, err error) {
+	zkCtx, cancel := context.WithTimeout(ctx, zookeeperWithin)
+	defer cancel()
+	n, found, err := s.leader(zkCtx)
+	if err != nil || !found {
+		return false, err
+	}
+	ctx, cancel = context.WithTimeout(ctx, deploydWithin)
+	defer cancel()
+	if err := s.ask(ctx, n.Status+path, v); err != nil {
+		return true, fmt.Errorf("ask deployd on %s: %w", n.Host, err)
+	}
+	return true, nil
 }
 
 // agentHosts lists the hosts that announce an agent.

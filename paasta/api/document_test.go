@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -40,7 +41,7 @@ func TestEveryRouteIsDocumentedAndTheOtherWayRound(t *testing.T) {
 		}
 	}
 	for _, rt := range routes {
-		served = append(served, rt.method+" "+rt.path)
+		served = append(served, rt.method+" "+strings.TrimSuffix(rt.path, "{$}"))
 	}
 	slices.Sort(documented)
 	slices.Sort(served)

@@ -26,6 +26,9 @@ var document []byte
 // maxBody bounds what a request may carry; no route needs a body today.
 const maxBody = 64 << 10
 
+// writeWithin bounds how long an answer may take, to be made and to be read.
+const writeWithin = time.Minute
+
 // A route is one line of the API. An error of its handler becomes an Error
 // answer.
 type route struct {
@@ -40,6 +43,7 @@ var routes = []route{
 	{"GET", "/v1/services/{service}/deployments", (*server).deployments},
 	{"GET", "/v1/services/{service}/logs", (*server).logs},
 	{"POST", "/v1/services/{service}/kick", (*server).kick},
+	{"GET", "/{$}", (*server).overviewPage},
 	{"GET", "/healthz", (*server).healthz},
 	{"GET", "/metrics", func(s *server, w http.ResponseWriter, r *http.Request) error {
 		s.metricsHandler().ServeHTTP(w, r)
@@ -79,6 +83,9 @@ func (s *server) handler() http.Handler {
 	crossSite := http.NewCrossOriginProtection()
 	return s.observed(mux, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		// Nobody may hold an answer for ever; logs move it on with each line. Not
+		// every writer has a deadline.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeWithin))
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		switch {

@@ -54,6 +54,7 @@ type server struct {
 	tree     atomic.Pointer[soaconfig.Tree] // nil until the first reading
 	asks     *http.Client                   // for deployd and the agents
 	now      func() time.Time
+	page     overview
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	metrics  *prometheus.Registry

@@ -49,6 +49,9 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 	if code, body := get(t, w.url+"/openapi.yaml"); code != 200 || body != string(document) {
 		t.Errorf("/openapi.yaml: %d, %d bytes", code, len(body))
 	}
+	if code, body := get(t, w.url+"/"); code != 200 || !strings.Contains(body, ">web.main</a>") || !strings.Contains(body, "3 of 3") || !strings.Contains(body, "steady") {
+		t.Errorf("/: %d\n%s", code, body)
+	}
 	for _, tc := range []struct {
 		method, address, has string
 		code                 int
@@ -133,6 +136,9 @@ func TestOnePartDown(t *testing.T) {
 	var a *AnswerError
 	if !errors.As(err, &a) || a.Code != http.StatusBadGateway || a.Answer.Hint == "" {
 		t.Errorf("kick without ZooKeeper: %v", err)
+	}
+	if code, body := get(t, w.url+"/"); code != 200 || !strings.Contains(body, "What runs is unknown") || !strings.Contains(body, "Which commit should run is unknown") {
+		t.Errorf("/ with everything down: %d\n%s", code, body)
 	}
 	if code, _ := get(t, w.url+"/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d; it is this server's health, not ZooKeeper's", code)

@@ -62,6 +62,7 @@ func newWorld(t testing.TB) *world {
 		},
 	})
 	w.deployd = serveFake(t, map[string]http.HandlerFunc{
+		"/v1/instances": answer([]paasta.BounceStatus{{Service: "web", Instance: "main", Method: "crossover", State: "steady", App: appID}}),
 		"/v1/instances/web": answer([]paasta.BounceStatus{{
 			Service: "web", Instance: "main", Method: "crossover", State: "steady", App: appID, Since: longAgo,
 			Steps: []paasta.BounceStep{{Time: longAgo, Op: "create", Target: appID, Why: "it does not exist"}},
