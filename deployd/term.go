@@ -51,7 +51,8 @@ type term struct {
 	removal  removal.Guard
 	removing map[paasta.InstanceID]bool
 	drained  map[string]bool // hosts that go for maintenance
-	refresh  time.Time       // when the next stale app may be replaced
+	refresh  time.Time       // the next turn to replace a stale app that nobody has
+	turns    map[paasta.InstanceID]time.Time
 	sized    map[paasta.InstanceID]bool
 	holding  atomic.Pointer[string]
 }
@@ -66,7 +67,7 @@ func newTerm(d *daemon, fence zk.Fence) *term {
 		entries:  &register.Guard{Hold: d.HoldEntries},
 		resync:   make(chan struct{}, 1), sizes: make(chan struct{}, 1),
 		removal: removal.Guard{Hold: d.HoldInstances}, removing: map[paasta.InstanceID]bool{},
-		drained: map[string]bool{}, sized: map[paasta.InstanceID]bool{},
+		drained: map[string]bool{}, sized: map[paasta.InstanceID]bool{}, turns: map[paasta.InstanceID]time.Time{},
 	}
 	t.pool = newPool(c.Deployd.Workers, time.Minute, d.Log, d.m)
 	t.pool.round = t.round
@@ -236,17 +237,27 @@ func (t *term) atRisk(host string) bool {
 	return t.drained[host]
 }
 
-// mayRefresh takes a turn to replace a stale app: a system-wide change must not
-// bounce the whole cluster at once.
-func (t *term) mayRefresh() bool {
+// mayRefresh gives a stale instance a turn, one after the other: a system-wide
+// change must not bounce the whole cluster at once. It returns how long it is
+// until its turn, 0 when it is now.
+func (t *term) mayRefresh(id paasta.InstanceID) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if now.Before(t.refresh) {
-		return false
+	turn, ok := t.turns[id]
+	if !ok {
+		turn = now
+		if t.refresh.After(now) {
+			turn = t.refresh
+		}
+		t.refresh = turn.Add(time.Minute / time.Duration(t.Config.Deployd.BigBounceRate))
+		t.turns[id] = turn
 	}
-	t.refresh = now.Add(time.Minute / time.Duration(t.Config.Deployd.BigBounceRate))
-	return true
+	if turn.After(now) {
+		return turn.Sub(now)
+	}
+	delete(t.turns, id)
+	return 0
 }
 
 // size reads the size that somebody asked for, and hears of its changes.

@@ -431,3 +431,10 @@ func (w *world) get(path string) string {
 	}
 	return b.String() + string(text)
 }
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	return l
+}

@@ -190,8 +190,12 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 	r.form = form
 	r.def, r.stale = form.Choose(r.apps, false)
 	// A stale app is replaced in its turn, and only when nothing else is going on.
-	if r.stale && len(r.apps) == 1 && r.o.MayRefresh() {
-		r.def, _ = form.Choose(r.apps, true)
+	if r.stale && len(r.apps) == 1 {
+		if wait := r.o.MayRefresh(r.job.ID); wait > 0 {
+			r.soon(wait)
+		} else {
+			r.def, _ = form.Choose(r.apps, true)
+		}
 	}
 	r.state = bounce.State{Method: method, Margin: i.BounceMarginFactor, App: r.def.ID, Size: size}
 	return size, true, nil

@@ -78,8 +78,9 @@ type Options struct {
 	AtStep func(step string)
 	// Outside runs f, which may be slow, without holding up other instances.
 	Outside func(f func())
-	// MayRefresh takes a turn to replace a stale app, if there is one left.
-	MayRefresh func() bool
+	// MayRefresh gives a stale instance a turn to be replaced: when it is now it
+	// returns 0, and otherwise how long it is until then.
+	MayRefresh func(id paasta.InstanceID) time.Duration
 	// AtRisk tells whether a host is about to go for maintenance.
 	AtRisk func(host string) bool
 	// Size returns the size that was asked for an autoscaled instance.
