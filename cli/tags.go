@@ -67,10 +67,10 @@ func adviseGit(err error) error {
 	return err
 }
 
-// writeTags writes the tags that make returns for a time, which is later than
+// writeTags writes the tags that tagsAt returns for a time, which is later than
 // every tag there is. When somebody else was faster it reads again; when the
 // server does not answer it tries again a little later.
-func writeTags(ctx context.Context, env *Env, r *git.Remote, log *paasta.TagLog, make func(at time.Time) []paasta.Tag) ([]paasta.Tag, error) {
+func writeTags(ctx context.Context, env *Env, r *git.Remote, log *paasta.TagLog, tagsAt func(at time.Time) []paasta.Tag) ([]paasta.Tag, error) {
 	const attempts = 5
 	var err error
 	for attempt := range attempts {
@@ -90,7 +90,7 @@ func writeTags(ctx context.Context, env *Env, r *git.Remote, log *paasta.TagLog,
 				return nil, err
 			}
 		}
-		tags := make(log.Next(env.Now()))
+		tags := tagsAt(log.Next(env.Now()))
 		if err = r.Push(ctx, tags...); err == nil {
 			return tags, nil
 		}
