@@ -138,9 +138,10 @@ func (in *inbox) put(change func()) {
 // Namespaces tells the agent what soa-configs say now.
 func (a *Agent) Namespaces(t *soaconfig.Tree) { a.inbox.put(func() { a.inbox.tree = t }) }
 
-// settle is how long a start waits for the registry before HAProxy gets its
-// first config of this agent, so that it gets one and not several.
-const settle = 300 * time.Millisecond
+// settle is how long a start waits for the registry and the first probes before
+// HAProxy gets its first config of this agent, so that it gets one and not
+// several.
+const settle = 2 * time.Second
 
 // Run keeps HAProxy in step until ctx ends. It leaves HAProxy running.
 func (a *Agent) Run(ctx context.Context) error {
@@ -149,7 +150,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.loadCache()
 	a.adopt(ctx)
-	a.hap.notBefore = time.Now().Add(settle)
+	a.hap.settleBy = time.Now().Add(settle)
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
 	timer := time.NewTimer(0)
@@ -167,6 +168,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-a.inbox.kick:
 		case <-timer.C:
 		case <-a.hap.gone:
+			if ctx.Err() != nil {
+				continue // gone is closed by that as well
+			}
 			a.died(ctx)
 		case <-check.C:
 			a.hap.doubt = true

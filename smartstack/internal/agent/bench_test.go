@@ -2,7 +2,7 @@ package agent
 
 import (
 	"fmt"
-	"io"
+
 	"log/slog"
 	"net"
 	"os"
@@ -44,7 +44,7 @@ func crowd(b *testing.B, services, backends int) (*host, *memory, func(service, 
 	}
 	reg := newMemory()
 	h := newHost(b, reg)
-	h.options.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	h.options.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	tree := &soaconfig.Tree{Services: map[string]*soaconfig.Service{}}
 	for s := range services {
 		name := fmt.Sprintf("service%d", s)

@@ -31,7 +31,8 @@ type hap struct {
 	wanted    []string  // why a reload is wanted
 	since     time.Time // since when
 	notBefore time.Time
-	failures  int // reloads in a row that did not work
+	settleBy  time.Time // a start waits until then for what is still coming
+	failures  int       // reloads in a row that did not work
 	lastErr   string
 
 	leaving map[string]time.Time // servers that are to be deleted, since when
@@ -51,8 +52,6 @@ const (
 	checkEvery = 30 * time.Second
 	// reapEvery is the pause between two tries to delete servers.
 	reapEvery = 250 * time.Millisecond
-	// commandTimeout bounds one exchange with the runtime API.
-	commandTimeout = 2 * time.Second
 )
 
 // structural says that something changed that takes a reload.
@@ -74,6 +73,9 @@ func (h *hap) due() time.Time {
 	}
 	if len(h.wanted) > 0 {
 		earlier(latest(h.since.Add(coalesce), h.notBefore))
+		if !h.settleBy.IsZero() {
+			due = h.settleBy // until then whatever is awaited wakes us
+		}
 	}
 	if len(h.leaving) > 0 {
 		earlier(h.reapAt)
@@ -253,10 +255,30 @@ func (a *Agent) act(ctx context.Context) {
 	if a.hap.pid == 0 && len(a.sections()) > 0 {
 		a.hap.structural("no HAProxy runs")
 	}
-	if len(a.hap.wanted) > 0 && !now.Before(latest(a.hap.since.Add(coalesce), a.hap.notBefore)) {
+	if len(a.hap.wanted) > 0 && !now.Before(latest(a.hap.since.Add(coalesce), a.hap.notBefore)) && !a.settling(now) {
 		a.reload(ctx)
 	}
 	a.files.write(a, time.Now())
+}
+
+// settling tells whether this agent has just started, and the registry has not
+// answered for every registration, or servers have not been probed yet.
+func (a *Agent) settling(now time.Time) bool {
+	if a.hap.settleBy.IsZero() || now.After(a.hap.settleBy) {
+		return false
+	}
+	for _, r := range a.registrations {
+		if !r.confirmed && r.readErr == "" {
+			return true
+		}
+		for _, p := range r.probing {
+			if !p.held && p.err == "" {
+				return true
+			}
+		}
+	}
+	a.hap.settleBy = time.Time{}
+	return false
 }
 
 // membership makes what changed at run time, and finds out what takes a reload.

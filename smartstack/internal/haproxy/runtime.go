@@ -15,7 +15,7 @@ import (
 // Runtime speaks HAProxy's runtime API.
 type Runtime struct {
 	Socket string
-	// Timeout bounds one exchange; default 2s.
+	// Timeout bounds one exchange; default 5s.
 	Timeout time.Duration
 }
 
@@ -46,7 +46,7 @@ func (r Runtime) Do(ctx context.Context, pid int, commands ...string) ([]string,
 func (r Runtime) exchange(ctx context.Context, pid int, commands []string) ([]string, error) {
 	timeout := r.Timeout
 	if timeout == 0 {
-		timeout = 2 * time.Second
+		timeout = 5 * time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
