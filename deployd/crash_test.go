@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 
 // A process is a deployd of its own.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	log  *lockedBuffer
 	done chan error

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gopaasta/paasta/deployd/internal/agents"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
@@ -85,7 +86,11 @@ type daemon struct {
 	tree    atomic.Pointer[soaconfig.Tree]
 	soaErr  atomic.Pointer[error]
 	changed atomic.Pointer[func(names []string)] // of the term
-	term    atomic.Pointer[term]                 // nil while another leads
+
+	// Agents are watched all the time as well: whoever comes to lead must know
+	// which of them went lately, perhaps in the outage that made it the leader.
+	agents *agents.View
+	term   atomic.Pointer[term] // nil while another leads
 }
 
 // Run runs deployd until ctx ends, and then returns nil once every part has
@@ -96,9 +101,18 @@ func Run(ctx context.Context, o Options) error {
 	}
 	o.fill()
 	d := &daemon{Options: o, m: newMetrics(o.Metrics)}
+	d.agents = agents.New(agents.Options{
+		Conn: o.ZK, Linger: o.Config.Deployd.DrainTimeout, Settle: o.Settle, Log: o.Log,
+		Changed: func() {
+			if t := d.term.Load(); t != nil {
+				t.agentsChanged()
+			}
+		},
+	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return part(ctx, "http server", serve(o.Listener, d.handler())) })
 	g.Go(func() error { return part(ctx, "soa-configs", d.watchSoa) })
+	g.Go(func() error { return part(ctx, "agents", d.agents.Run) })
 	g.Go(func() error { return part(ctx, "leadership", d.lead) })
 	o.Log.Info("deployd started", "addr", o.Listener.Addr().String(), "cluster", o.Config.Cluster)
 	err := g.Wait()

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/gopaasta/paasta/deployd/internal/agents"
 	"github.com/gopaasta/paasta/deployd/internal/deploylog"
 	"github.com/gopaasta/paasta/deployd/internal/queue"
 	"github.com/gopaasta/paasta/deployd/internal/register"
@@ -39,7 +38,6 @@ type term struct {
 	worker   *worker.Worker
 	pool     *pool
 	tags     *watch.Tags
-	agents   *agents.View
 	log      *deploylog.Log
 	known    *worker.Known
 	entries  *register.Guard
@@ -71,14 +69,6 @@ func newTerm(d *daemon, fence zk.Fence) *term {
 	}
 	t.pool = newPool(c.Deployd.Workers, time.Minute, d.Log, d.m)
 	t.pool.round = t.round
-	t.agents = agents.New(agents.Options{
-		Conn: d.ZK, Linger: c.Deployd.DrainTimeout, Settle: d.Settle, Log: d.Log,
-		Changed: func() {
-			for _, id := range t.worker.Waiting() {
-				t.pool.add(id, 0, queue.High)
-			}
-		},
-	})
 	t.worker = worker.New(worker.Options{
 		Config: c, Marathon: d.Marathon, Registry: t.registry, Agents: t.agents, Guard: t.entries, Known: t.known, Log: d.Log,
 		Say: t.log.Say, AtStep: t.step, Outside: t.pool.outside, MayRefresh: t.mayRefresh, AtRisk: t.atRisk, Size: t.size,
@@ -131,7 +121,6 @@ func (t *term) run(ctx context.Context) error {
 	}
 	cluster := t.Config.Cluster
 	run("deploy log", t.log.Run)
-	run("agents", t.agents.Run)
 	run("workers", t.pool.run)
 	run("resync", t.resyncs)
 	run("sizes", t.followSizes)
@@ -155,6 +144,13 @@ func (t *term) run(ctx context.Context) error {
 	})
 	t.soaChanged(nil)
 	return g.Wait()
+}
+
+// agentsChanged hears that an agent came, went, or answered something else.
+func (t *term) agentsChanged() {
+	for _, id := range t.worker.Waiting() {
+		t.pool.add(id, 0, queue.High)
+	}
 }
 
 // event hears of something in Marathon.

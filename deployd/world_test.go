@@ -37,7 +37,7 @@ const (
 // A world is everything around a deployd: a real ZooKeeper, a Marathon that
 // does what the test says, soa-configs, and the tags of a repository.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	zkAddr   string
 	conn     *zk.Conn
 	registry *registry.ZooKeeper
@@ -59,13 +59,13 @@ const smartstack = `main:
   healthcheck_uri: /status
 `
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	return newWorldAt(t, zktest.Start(t).Addr())
 }
 
 // newWorldAt makes a world in a ZooKeeper that is there, "host:port/root".
-func newWorldAt(t *testing.T, zkAddr string) *world {
+func newWorldAt(t testing.TB, zkAddr string) *world {
 	t.Helper()
 	w := &world{t: t, zkAddr: zkAddr, marathon: marathontest.Start(t), gitSlow: map[string]time.Duration{}}
 	w.conn = w.dial()
@@ -304,7 +304,7 @@ func (w *world) untilRunning(sha string, n int) string {
 // An agent is what paasta smartstack is to deployd: it announces itself, follows
 // a registration, and says which backends it has.
 type agent struct {
-	t        *testing.T
+	t        testing.TB
 	http     *httptest.Server
 	conn     *zk.Conn
 	registry *registry.ZooKeeper
@@ -432,7 +432,7 @@ func (w *world) get(path string) string {
 	return b.String() + string(text)
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -108,9 +108,6 @@ func (r *round) traffic(t marathon.Task, d drainNote) string {
 	return ""
 }
 
-// host is the address under which a task is registered.
-func (r *round) host(t marathon.Task) string { return t.IP }
-
 // entry is a task's entry in a registration, but for its weight.
 func (r *round) entry(name string, a marathon.App, t marathon.Task) registry.Entry {
 	labels := map[string]string{}

@@ -108,7 +108,8 @@ type Job struct {
 // A Worker makes rounds. It is safe for several instances at a time, and for
 // one instance once at a time.
 type Worker struct {
-	o Options
+	o         Options
+	addresses addresses
 
 	mu    sync.Mutex
 	notes map[paasta.InstanceID]*note
