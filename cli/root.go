@@ -37,6 +37,9 @@ var groups = []group{
 
 const operating = "operate"
 
+// The help keeps the order of groups. This is cobra's global, so it is set once.
+func init() { cobra.EnableCommandSorting = false }
+
 func newRoot(env *Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "paasta",
@@ -53,7 +56,6 @@ how many, and paasta does the rest.`,
 	root.Flags().BoolP("version", "V", false, "print the version")
 	root.SetVersionTemplate("paasta {{.Version}}\n")
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { env.printf("%s", helpText(cmd)) })
-	cobra.EnableCommandSorting = false
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, newCommand := range g.commands {
