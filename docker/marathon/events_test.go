@@ -4,17 +4,21 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopaasta/paasta/docker/marathon"
 )
 
 // A listener reads /v2/events.
 type listener struct {
-	t     *testing.T
+	t     testing.TB
 	lines *bufio.Reader
 	close context.CancelFunc
 }
@@ -121,5 +125,26 @@ func TestEventsEndWithTheDaemon(t *testing.T) {
 	d.stop()
 	if _, err := io.ReadAll(l.lines); err != nil && !strings.Contains(err.Error(), "EOF") {
 		t.Errorf("the stream ended with %v", err)
+	}
+}
+
+// From the call that creates an app to the event that says that its task runs.
+func BenchmarkCreateToRunning(b *testing.B) {
+	d := start(b, func(o *marathon.Options) { o.Log = slog.New(slog.DiscardHandler) })
+	l := d.listen("?event_type=status_update_event")
+	l.next()
+	n := 0
+	for b.Loop() {
+		n++
+		id := fmt.Sprint("/bench", n)
+		d.post(`{"id":"` + id + `","cmd":"exec sleep 1000","cpus":0.01,"mem":1}`)
+		for {
+			if _, doc := l.next(); doc["appId"] == id && doc["taskStatus"] == "TASK_RUNNING" {
+				break
+			}
+		}
+		b.StopTimer()
+		d.call("DELETE", "/v2/apps"+id, "")
+		b.StartTimer()
 	}
 }

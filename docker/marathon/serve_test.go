@@ -21,7 +21,7 @@ import (
 
 // A daemon is a paasta marathon in this process.
 type daemon struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	o      marathon.Options
 	cancel context.CancelFunc
@@ -30,7 +30,7 @@ type daemon struct {
 
 // start runs one without a Docker Engine, so that only processes run, unless
 // change says otherwise.
-func start(t *testing.T, change func(*marathon.Options)) *daemon {
+func start(t testing.TB, change func(*marathon.Options)) *daemon {
 	t.Helper()
 	d := &daemon{t: t, o: marathon.Options{
 		StateDir: t.TempDir(), DockerHost: "unix://" + t.TempDir() + "/none.sock", EnvPrefix: "MARATHON_",
@@ -59,7 +59,7 @@ func start(t *testing.T, change func(*marathon.Options)) *daemon {
 
 // logged writes a log to a test, as long as that runs.
 type logged struct {
-	t  *testing.T
+	t  testing.TB
 	mu sync.Mutex
 }
 
