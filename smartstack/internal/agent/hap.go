@@ -72,10 +72,11 @@ func (h *hap) due() time.Time {
 		}
 	}
 	if len(h.wanted) > 0 {
-		earlier(latest(h.since.Add(coalesce), h.notBefore))
-		if !h.settleBy.IsZero() {
-			due = h.settleBy // until then whatever is awaited wakes us
+		at := latest(h.since.Add(coalesce), h.notBefore)
+		if time.Now().After(at) && !h.settleBy.IsZero() {
+			at = h.settleBy // until then whatever is awaited wakes us
 		}
+		earlier(at)
 	}
 	if len(h.leaving) > 0 {
 		earlier(h.reapAt)

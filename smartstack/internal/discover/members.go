@@ -117,7 +117,7 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 		missing = append(missing, old)
 	}
 	present := next.taking()
-	peak := present
+	peak := max(present, m.taking()-drained)
 	for _, s := range next.window(floor.Window, now) {
 		peak = max(peak, s.n)
 	}

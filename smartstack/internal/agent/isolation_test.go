@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+func TestABrokenNamespaceStaysAlone(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	a, b := newBackend(t), newBackend(t)
+	h.service("web.main", nil)
+	h.service("api.main", nil)
+	reg.put("web.main", a.entry())
+	reg.put("api.main", b.entry())
+	h.start()
+	h.up("web.main", a.port)
+	h.up("api.main", b.port)
+
+	// One that does not translate, one whose port is taken, by a service and by
+	// somebody else.
+	h.service("api.main", func(ns *soaconfig.Namespace) { ns.Balance = "magic" })
+	h.service("thief.main", func(ns *soaconfig.Namespace) { port := h.ports["web.main"]; ns.ProxyPort = &port })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	h.service("late.main", func(ns *soaconfig.Namespace) { port := l.Addr().(*net.TCPAddr).Port; ns.ProxyPort = &port })
+	h.service("fine.main", nil)
+	c := newBackend(t)
+	reg.put("fine.main", c.entry())
+	h.up("fine.main", c.port)
+	eventually(t, func() error {
+		p := h.agent.Status().Problems
+		for name, want := range map[string]string{"api.main": `balance "magic" is not known`, "thief.main": "belongs to web.main", "late.main": "address already in use"} {
+			if !strings.Contains(p[name], want) {
+				return fmt.Errorf("%s: %q", name, p[name])
+			}
+		}
+		return nil
+	})
+	// The broken one keeps its section, and its servers still come and go.
+	reg.put("api.main", b.entry(), c.entry())
+	h.up("api.main", b.port, c.port)
+	h.up("web.main", a.port)
+}
+
+// A section that passes our own checks and not HAProxy's.
+func TestASectionThatHAProxyRefuses(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	a, b := newBackend(t), newBackend(t)
+	h.options.Settings.LogHTTP = `"%[nonsense"`
+	h.options.Settings.LogTCP = ""
+	h.service("web.main", nil)
+	h.service("db.main", func(ns *soaconfig.Namespace) { ns.Mode, ns.HealthcheckMode = "tcp", "tcp" })
+	reg.put("web.main", a.entry())
+	reg.put("db.main", b.entry())
+	h.start()
+	h.up("db.main", b.port)
+	if p := h.agent.Status().Problems["web.main"]; p == "" {
+		t.Error("nobody says what is wrong with web.main")
+	}
+}
+
+func TestAHostileRegistryAddsNothing(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	a := newBackend(t)
+	h.service("web.main", nil)
+	evil := "x\n\tserver evil 6.6.6.6:80\nlisten evil\n\tbind :666 ;shutdown sessions server web.main/a"
+	reg.put("web.main",
+		a.entry(func(e *registry.Entry) { e.Name, e.ServerOptions, e.Labels = evil, evil+" maxconn 9\n", map[string]string{"region:west1": "", evil: evil} }),
+		registry.Entry{Host: evil, Port: 80, Weight: 10}, registry.Entry{Host: "10.0.0.1", Port: -1}, registry.Entry{Host: "10.0.0.1", Port: 70000},
+	)
+	h.start()
+	h.up("web.main", a.port)
+	eventually(t, func() error {
+		text := h.config()
+		if n := strings.Count(text, "\n\tserver "); n != 1 || strings.Contains(text, " 6.6.6.6") || strings.Contains(text, "\n\tbind :666") {
+			return fmt.Errorf("%s", text)
+		}
+		return nil
+	})
+	if s := h.agent.Status().Registrations[0]; len(s.Bad) == 0 {
+		t.Errorf("no bad entries: %+v", s)
+	}
+}
+
+func TestLocationFallback(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	near, far, alien := newBackend(t), newBackend(t), newBackend(t)
+	h.service("web.main", func(ns *soaconfig.Namespace) { ns.Advertise = []string{"region", "superregion"} })
+	labels := func(all ...string) func(*registry.Entry) {
+		return func(e *registry.Entry) {
+			e.Labels = map[string]string{}
+			for _, l := range all {
+				e.Labels[l] = ""
+			}
+		}
+	}
+	reg.put("web.main", near.entry(labels("region:west1", "superregion:west")), far.entry(labels("region:west2", "superregion:west")), alien.entry(labels("region:east1", "superregion:east")))
+	h.start()
+	h.up("web.main", near.port, far.port)
+	stop := load(t, h.url("web.main"), 2)
+	eventually(t, func() error {
+		if near.served.Load() < 20 {
+			return fmt.Errorf("%d requests", near.served.Load())
+		}
+		return nil
+	})
+	if n := far.served.Load(); n != 0 {
+		t.Errorf("%d requests went to another region while ours was up", n)
+	}
+	reg.put("web.main", near.entry(labels("region:west1", "superregion:west"), weight(0)), far.entry(labels("region:west2", "superregion:west")))
+	eventually(t, func() error {
+		if far.served.Load() < 20 {
+			return fmt.Errorf("%d requests to the other region", far.served.Load())
+		}
+		return nil
+	})
+	sent, failures := stop()
+	unharmed(t, sent, failures)
+	if alien.served.Load() != 0 {
+		t.Error("a server that is not advertised here took traffic")
+	}
+}
