@@ -159,6 +159,20 @@ func TestContainers(t *testing.T) {
 		d.call("DELETE", "/v2/apps/rolls", "")
 	})
 
+	t.Run("are replaced when somebody removes them", func(t *testing.T) {
+		d.post(app("/removed", ""))
+		one := d.running("/removed", 1)[0]
+		id := e.Containers("MESOS_TASK_ID=" + one.ID)[0]
+		if out, err := exec.Command("docker", "-H", e.Host, "rm", "-f", id).CombinedOutput(); err != nil {
+			t.Fatalf("docker rm: %v\n%s", err, out)
+		}
+		d.until(15*time.Second, "there is another", func() bool {
+			list := d.tasks("/removed")
+			return len(list) == 1 && list[0].ID != one.ID && list[0].State == "TASK_RUNNING"
+		})
+		d.call("DELETE", "/v2/apps/removed", "")
+	})
+
 	t.Run("that cannot start are failed with the reason", func(t *testing.T) {
 		d.post(`{"id":"/bad","cpus":0.1,"mem":64,"cmd":"there is no shell","container":{"docker":{"image":"probe:1"}}}`)
 		d.post(`{"id":"/none","cpus":0.1,"mem":64,"container":{"docker":{"image":"127.0.0.1:1/none:1"}}}`)

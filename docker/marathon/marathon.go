@@ -187,7 +187,10 @@ func (s *server) report(status core.Status) {
 // gives open requests a few seconds to finish.
 func (s *server) serve(l net.Listener) func(context.Context) error {
 	return func(ctx context.Context) error {
-		srv := &http.Server{Handler: s.api, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+		srv := &http.Server{
+			Handler: s.api, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+			BaseContext: func(net.Listener) context.Context { return ctx }, // who follows a log is let go
+		}
 		failed := make(chan error, 1)
 		go func() { failed <- srv.Serve(l) }()
 		select {

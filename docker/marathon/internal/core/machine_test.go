@@ -432,3 +432,44 @@ func TestRollKeepsItsBounds(t *testing.T) {
 		}
 	})
 }
+
+// Tasks on an agent that was configured away stay where they are, and are shown.
+func TestAgentConfiguredAway(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.mustPut(`{"id":"/a","cmd":"run","cpus":0.1,"instances":3}`)
+	c.run()
+	c.agents = c.agents[:1]
+	c.crash()
+	c.run()
+	if got := fmt.Sprint(c.hosts("/a")); got != "[h0 h1 h2]" {
+		t.Errorf("on %s", got)
+	}
+	n := 0
+	for _, x := range c.m.Agents() {
+		n += len(x.Tasks)
+	}
+	if n != 3 {
+		t.Errorf("%d tasks are shown, want 3", n)
+	}
+	c.mustPut(`{"id":"/a","cmd":"new","cpus":0.1,"instances":3}`)
+	c.run()
+	if got := fmt.Sprint(c.hosts("/a")); got != "[h0 h0 h0]" {
+		t.Errorf("the new version is on %s", got)
+	}
+}
+
+// An engine that went and came back while a task was being started.
+func TestLaunchIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.mustPut(`{"id":"/a","container":{"docker":{"image":"x"}}}`)
+	c.store()
+	task := c.m.Tasks("/a")[0].ID
+	c.queued = nil
+	c.m.HandleStatus(c.now, core.Status{TaskID: task, State: core.Unreachable})
+	c.run()
+	if got := c.m.Task(task); got == nil || got.State != core.Running || c.launches != 1 {
+		t.Errorf("%+v after %d launches", got, c.launches)
+	}
+}

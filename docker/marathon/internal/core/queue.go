@@ -128,5 +128,9 @@ func (m *Machine) place(now time.Time, a *definition.App) bool {
 func (m *Machine) start(t *Task) {
 	t.launching = true
 	m.save(t)
-	m.effects = append(m.effects, Effect{Launch: &Launch{Task: *t, Agent: *m.agents[t.AgentID], Env: Env(t, m.cfg.EnvPrefix)}})
+	agent := Agent{ID: t.AgentID, Hostname: t.Host, Address: t.Address} // when it was configured away meanwhile
+	if x := m.agents[t.AgentID]; x != nil {
+		agent = *x
+	}
+	m.effects = append(m.effects, Effect{Launch: &Launch{Task: *t, Agent: agent, Env: Env(t, m.cfg.EnvPrefix)}})
 }

@@ -152,6 +152,14 @@ func (m *Machine) status(now time.Time, t *Task, s Status) {
 	case terminal(s.State):
 		m.end(now, t, s)
 		return
+	case s.State == Unreachable && !m.engineDown && t.StartedAt.IsZero():
+		// The engine went and came back while the task was being started.
+		if !t.Doomed {
+			m.start(t)
+		} else {
+			m.kill(now, t)
+		}
+		return
 	case s.State == Unreachable:
 		if t.State == Unreachable {
 			return

@@ -360,22 +360,28 @@ type LocalTask struct {
 	State string `json:"state"`
 }
 
-// Agents returns the virtual agents.
+// Agents returns the virtual agents, and after them those that were configured
+// away and have tasks yet: what runs is never left out.
 func (m *Machine) Agents() []AgentView {
 	views := make([]AgentView, len(m.cfg.Agents))
+	at := map[string]int{}
 	for i, x := range m.cfg.Agents {
 		views[i] = AgentView{x, []LocalTask{}}
-		for _, id := range slices.Sorted(maps.Keys(m.byID)) {
-			t := m.byID[id]
-			if t.AgentID != x.ID {
-				continue
-			}
-			l := LocalTask{ID: t.ID, AppID: t.AppID, Host: t.Host, Ports: t.Ports, State: t.State}
-			if len(t.Ports) > 0 {
-				l.Port = t.Ports[0]
-			}
-			views[i].Tasks = append(views[i].Tasks, l)
+		at[x.ID] = i
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.byID)) {
+		t := m.byID[id]
+		i, ok := at[t.AgentID]
+		if !ok || views[i].Hostname != t.Host {
+			i = len(views)
+			views = append(views, AgentView{Agent{ID: t.AgentID, Hostname: t.Host, Address: t.Address, Attributes: map[string]string{}}, []LocalTask{}})
+			at[t.AgentID] = i
 		}
+		l := LocalTask{ID: t.ID, AppID: t.AppID, Host: t.Host, Ports: t.Ports, State: t.State}
+		if len(t.Ports) > 0 {
+			l.Port = t.Ports[0]
+		}
+		views[i].Tasks = append(views[i].Tasks, l)
 	}
 	return views
 }

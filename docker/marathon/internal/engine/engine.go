@@ -120,7 +120,14 @@ func (e *Engine) watch(ctx context.Context) error {
 		case err := <-failed:
 			return err
 		case m := <-stream:
-			if s, ok := e.inspect(ctx, m.Actor.ID); ok && s.State != core.Running {
+			s, ok := e.inspect(ctx, m.Actor.ID)
+			if !ok && ctx.Err() == nil { // somebody has removed it; the event knows what was
+				s = core.Status{
+					TaskID: m.Actor.Attributes[taskLabel], State: core.Failed,
+					Message: "Container exited with status " + m.Actor.Attributes["exitCode"] + " and was removed",
+				}
+			}
+			if s.TaskID != "" && s.State != core.Running {
 				e.o.Report(s)
 			}
 		case <-sweep.C:
@@ -215,6 +222,11 @@ func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
 	s := core.Status{TaskID: l.Task.ID}
 	fail := func(state, what string, err error) core.Status {
 		if client.IsErrConnectionFailed(err) {
+			// It is tried again as soon as this is known, so not too soon.
+			select {
+			case <-ctx.Done():
+			case <-time.After(500 * time.Millisecond):
+			}
 			s.State, s.Message = core.Unreachable, err.Error()
 			return s
 		}
