@@ -28,6 +28,8 @@ type daemon struct {
 	outside bool
 	// before runs ahead of each start; nil for nothing.
 	before func() error
+	// settled runs once it is ready after a start; nil for nothing.
+	settled func() error
 	// ready asks once whether it is up; the error says what is missing.
 	ready func(context.Context, *Namespace) error
 }
@@ -64,10 +66,9 @@ func (p *Playground) daemons() []daemon {
 				"--host", p.DockerHost(), "--pidfile", p.runtime("dockerd.pid"),
 				"--config-file", p.path("dockerd.json"), "--cgroup-parent", "/" + p.Name,
 			},
-			// The engine refuses to start while a process, whichever, has the
-			// pid of one that was killed.
-			before: func() error { return removeIfThere(p.runtime("dockerd.pid")) },
-			ready:  func(ctx context.Context, _ *Namespace) error { return pingDocker(ctx, p.runtime("docker.sock")) },
+			before:  p.beforeDocker,
+			settled: p.dropKept,
+			ready:   func(ctx context.Context, _ *Namespace) error { return pingDocker(ctx, p.runtime("docker.sock")) },
 		},
 		paasta("marathon", []string{"dockerd"}, answers("http://"+p.at(PortMarathon)+"/ping"),
 			"marathon", "--listen", p.at(PortMarathon), "--state-dir", p.path("marathon"),

@@ -217,6 +217,21 @@ func TestUnescapeMount(t *testing.T) {
 	}
 }
 
+func TestPublished(t *testing.T) {
+	t.Parallel()
+	got := published(`*nat
+:DOCKER - [0:0]
+-A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+-A DOCKER -i docker0 -j RETURN
+-A DOCKER -d 10.77.1.1/32 ! -i docker0 -p tcp -m tcp --dport 31003 -j DNAT --to-destination 172.17.0.5:8888
+COMMIT
+`)
+	want := "-A PAASTA-KEEP -d 10.77.1.1/32 ! -i docker0 -p tcp -m tcp --dport 31003 -j DNAT --to-destination 172.17.0.5:8888"
+	if len(got) != 1 || got[0] != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // What a client sees through a forward is what it would see without it: bytes
 // both ways, a closed half, a refused connection.
 func TestForwarder(t *testing.T) {

@@ -57,6 +57,7 @@ func (p *Playground) Supervise(ctx context.Context, log *slog.Logger) error {
 func (p *Playground) keepAlive(ctx context.Context, d daemon, all []daemon, n *Namespace, log *slog.Logger) {
 	if proc := p.readPID(d.name); proc.alive() {
 		log.Info("adopted", "pid", proc.PID)
+		go p.settle(ctx, d, n, log)
 		if err := proc.wait(ctx); err != nil {
 			return
 		}
@@ -75,6 +76,7 @@ func (p *Playground) keepAlive(ctx context.Context, d daemon, all []daemon, n *N
 		cmd, proc, err := p.start(d)
 		if err == nil {
 			log.Info("started", "pid", proc.PID)
+			go p.settle(ctx, d, n, log)
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
 			select {
@@ -87,6 +89,22 @@ func (p *Playground) keepAlive(ctx context.Context, d daemon, all []daemon, n *N
 		}
 		delay = nextDelay(delay, time.Since(began))
 		log.Warn("ended", "pid", proc.PID, "why", fmt.Sprint(err), "took", time.Since(began).Round(time.Millisecond), "retry_in", delay)
+	}
+}
+
+// settle finishes a start once the daemon is ready. One that is not within two
+// minutes, or has been replaced, is finished all the same.
+func (p *Playground) settle(ctx context.Context, d daemon, n *Namespace, log *slog.Logger) {
+	if d.settled == nil {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if until(bounded, func(ctx context.Context) error { return d.ready(ctx, n) }) != nil && ctx.Err() != nil {
+		return // the next supervisor does it
+	}
+	if err := d.settled(); err != nil {
+		log.Warn("start not finished", "err", err)
 	}
 }
 
