@@ -33,8 +33,9 @@ type Agent struct {
 }
 
 // Agents fills in the defaults of agents: each has an address 10.77.<n>.1, n
-// counting from 1, as many CPUs and twice as much memory as this machine (they
-// are there to spread over, not to ration), and the ports 31000 to 32000.
+// counting from 1 (127.77.<n>.1 for those who are not root), this machine's CPUs
+// but at least 8, 16 GiB of memory and 100 GB of disk, whatever is really there,
+// since agents are for spreading and not for rationing, and ports 31000 to 32000.
 func Agents(list []Agent) []Agent {
 	list = slices.Clone(list)
 	for i := range list {
