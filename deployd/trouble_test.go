@@ -3,6 +3,7 @@ package deployd_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/gopaasta/paasta/deployd"
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/deployments"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/zk/zktest"
 )
@@ -274,4 +276,65 @@ func TestLockedAppsAreChanged(t *testing.T) {
 	w.untilRunning(sha1, 4)
 	w.deploy(sha2)
 	w.untilRunning(sha2, 4)
+}
+
+// With "deployments: file", deployments.json in soa-configs says what runs.
+func TestDeploymentsFromFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.Deployd.Deployments = "file"
+	w.marathon.Auto(true)
+	w.git(errors.New("nobody asks git"))
+	w.start()
+	w.until("says what is missing", func() string {
+		if s := w.status("web", "main"); !strings.Contains(s.Why, "paasta generate-deployments") {
+			return s.Why
+		}
+		return ""
+	})
+	for _, sha := range []string{sha1, sha2} {
+		file := deployments.File{V2: deployments.V2{Deployments: map[string]deployments.Deployment{
+			cluster + ".main": {DockerImage: paasta.ImageName("web", sha), GitSHA: sha},
+		}}}
+		w.soa("web", "deployments.json", string(deployments.Encode(file)))
+		w.kick("web")
+		w.untilRunning(sha, 3)
+	}
+}
+
+// Every method ends with the new version alone; downthenup never has both.
+func TestMethods(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"brutal", "upthendown", "downthenup"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.instance("instances: 2\nbounce_method: " + method + "\n")
+			w.agent("host1", hosts...)
+			w.marathon.Auto(true)
+			w.marathon.KillDelay(30 * time.Millisecond)
+			w.start()
+			w.deploy(sha1)
+			w.untilRunning(sha1, 2)
+			w.untilState("steady")
+			w.deploy(sha2)
+			both := false
+			w.until("bounce", func() string {
+				versions := map[string]bool{}
+				for _, task := range w.marathon.Tasks("") {
+					versions[task.App] = true
+				}
+				both = both || len(versions) > 1
+				if apps := w.marathon.Apps(); len(apps) != 1 || !strings.Contains(apps[0], "git22222222") {
+					return fmt.Sprint(apps)
+				}
+				return ""
+			})
+			w.untilRunning(sha2, 2)
+			w.untilState("steady")
+			if both && method == "downthenup" {
+				t.Error("both versions ran at a time")
+			}
+		})
+	}
 }

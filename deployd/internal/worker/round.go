@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -275,11 +276,9 @@ func (r *round) observe(planned bool, size int) {
 			delete(r.note.drains, task)
 		}
 	}
-	for task := range r.note.killed {
-		if !listed[task] {
-			delete(r.note.killed, task)
-		}
-	}
+	gone := func(task string) bool { return !listed[task] }
+	maps.DeleteFunc(r.note.killed, func(task string, _ time.Time) bool { return gone(task) })
+	maps.DeleteFunc(r.note.happy, func(task string, _ bool) bool { return gone(task) })
 }
 
 // killedAgain is after how long a kill that did nothing is made again.
