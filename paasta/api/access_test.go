@@ -157,7 +157,7 @@ func TestAccessOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- serve(tls.NewListener(l, tlsConfig), s.handler(), s.Log)(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
@@ -180,7 +180,7 @@ func TestAccessOverTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		services, err := c.Services(context.Background())
+		services, err := c.Services(t.Context())
 		switch {
 		case tc.want == "" && (err != nil || len(services) != 1):
 			t.Errorf("%s: %v, %v", tc.name, services, err)

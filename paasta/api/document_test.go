@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -26,7 +25,7 @@ func loadDocument(t testing.TB) *openapi3.T {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := doc.Validate(context.Background()); err != nil {
+	if err := doc.Validate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return doc
@@ -89,7 +88,7 @@ func (w *world) validated(doc *openapi3.T, method, path, address string) (int, s
 		return resp.StatusCode, string(body)
 	}
 	input.SetBodyBytes(body)
-	if err := openapi3filter.ValidateResponse(context.Background(), input); err != nil {
+	if err := openapi3filter.ValidateResponse(w.t.Context(), input); err != nil {
 		w.t.Errorf("%s %s: the answer is not what the document says: %v\n%s", method, address, err, body)
 	}
 	return resp.StatusCode, string(body)

@@ -106,7 +106,7 @@ func (w *world) read(q LogQuery) []string {
 	w.t.Helper()
 	q.Service = "web"
 	var got []string
-	if err := w.client().Logs(context.Background(), q, func(l paasta.LogLine) error {
+	if err := w.client().Logs(w.t.Context(), q, func(l paasta.LogLine) error {
 		got = append(got, l.Message)
 		return nil
 	}); err != nil {
@@ -159,7 +159,7 @@ func TestFollow(t *testing.T) {
 	f.write("t1", "old")
 	w.deployLog(deployLine(1, "main", "d1"))
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	lines := make(chan string, 100)
 	done := make(chan error, 1)

@@ -78,11 +78,11 @@ func TestKickIsStored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for range 2 { // the second finds the first pending
-		if err := w.client().Kick(context.Background(), "web"); err != nil {
+		if err := w.client().Kick(t.Context(), "web"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if _, _, err := w.conn.Get(ctx, paasta.KickPath(cluster, "web")); err != nil {
 		t.Error(err)
@@ -132,7 +132,7 @@ func TestOnePartDown(t *testing.T) {
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("with everything down it took %v", took)
 	}
-	err := w.client().Kick(context.Background(), "web")
+	err := w.client().Kick(t.Context(), "web")
 	var a *AnswerError
 	if !errors.As(err, &a) || a.Code != http.StatusBadGateway || a.Answer.Hint == "" {
 		t.Errorf("kick without ZooKeeper: %v", err)
@@ -156,7 +156,7 @@ func TestManyInstancesAreOneQuestion(t *testing.T) {
 		web.Instances[cluster].Sound[i.Name] = i
 	}
 	w.server.changed(tree, nil)
-	all, err := w.client().Status(context.Background(), "web", "")
+	all, err := w.client().Status(t.Context(), "web", "")
 	if err != nil || len(all) != 15 {
 		t.Fatalf("%d, %v", len(all), err)
 	}
@@ -169,7 +169,7 @@ func BenchmarkStatus(b *testing.B) {
 	}
 	c := w.client()
 	for b.Loop() {
-		if _, err := c.Status(context.Background(), "web", ""); err != nil {
+		if _, err := c.Status(b.Context(), "web", ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -102,7 +102,7 @@ func (w *world) framework(url string) Marathon {
 
 func (w *world) put(path, data string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
 	if err := w.conn.Put(ctx, path, []byte(data)); err != nil {
 		w.t.Fatal(err)
@@ -114,7 +114,7 @@ func (w *world) lead() {
 	w.t.Helper()
 	data, _ := json.Marshal(paasta.LeaderNode{Host: "master1", Status: w.deployd.URL})
 	leader := zk.Leader{Conn: w.conn, Dir: paasta.LeaderPath(cluster), Data: data}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(w.t.Context())
 	leads, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -149,7 +149,7 @@ func (w *world) client() *Client {
 // main returns the status of web.main.
 func (w *world) main() InstanceStatus {
 	w.t.Helper()
-	all, err := w.client().Status(context.Background(), "web", "main")
+	all, err := w.client().Status(w.t.Context(), "web", "main")
 	if err != nil {
 		w.t.Fatal(err)
 	}
