@@ -13,13 +13,14 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/go-connections/nat"
 
+	"github.com/gopaasta/paasta/docker/internal/option"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
 )
 
 // The labels of our containers.
 const (
-	taskLabel    = "MESOS_TASK_ID"
+	taskLabel    = option.TaskLabel
 	ownerLabel   = "paasta.marathon" // the framework id of the installation
 	appLabel     = "paasta.marathon.app"
 	versionLabel = "paasta.marathon.version"
@@ -74,7 +75,7 @@ func form(l core.Launch, owner, sandbox string) (*container.Config, *container.H
 		h.Binds = append(h.Binds, v.HostPath+":"+inside+":"+strings.ToLower(v.Mode))
 	}
 	for i, p := range docker.Parameters {
-		if err := option(p.Key, p.Value, c, h); err != nil {
+		if err := option.Apply(p.Key, p.Value, c, h); err != nil {
 			return nil, nil, fmt.Errorf("/container/docker/parameters(%d): %w", i, err)
 		}
 	}
@@ -111,7 +112,7 @@ func Check(a *definition.App) []definition.Problem {
 	}
 	var problems []definition.Problem
 	for i, p := range a.Container.Docker.Parameters {
-		if err := option(p.Key, p.Value, &container.Config{Labels: map[string]string{}}, &container.HostConfig{}); err != nil {
+		if err := option.Apply(p.Key, p.Value, &container.Config{Labels: map[string]string{}}, &container.HostConfig{}); err != nil {
 			problems = append(problems, definition.Problem{
 				Path: fmt.Sprintf("/container/docker/parameters(%d)", i), Errors: []string{err.Error()},
 			})

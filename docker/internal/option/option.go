@@ -1,4 +1,7 @@
-package engine
+// Package option reads the options of "docker run" that soa-configs and
+// Marathon definitions carry as pairs of key and value, into what a Docker
+// Engine is asked for.
+package option
 
 import (
 	"fmt"
@@ -13,10 +16,12 @@ import (
 	"github.com/docker/docker/api/types/blkiodev"
 )
 
-// option applies one option of "docker run" to what the Engine is asked for.
-func option(key, value string, c *container.Config, h *container.HostConfig) error {
+// Apply applies one option, without its dashes, to what the Engine is asked for.
+// It is an error when the option is unknown, cannot be read, or would take the
+// container out of our hands.
+func Apply(key, value string, c *container.Config, h *container.HostConfig) error {
 	if slices.Contains(refused, key) {
-		return fmt.Errorf("--%s is not possible: paasta marathon itself decides that", key)
+		return fmt.Errorf("--%s is not possible: paasta itself decides that", key)
 	}
 	set, ok := options[key]
 	if !ok {
@@ -255,13 +260,20 @@ func expose(value string, c *container.Config, _ *container.HostConfig) error {
 	return nil
 }
 
+// TaskLabel is the label of a container that holds the id of its task, as Mesos
+// has it.
+const TaskLabel = "MESOS_TASK_ID"
+
 func label(value string, c *container.Config, _ *container.HostConfig) error {
 	k, v, _ := strings.Cut(value, "=")
 	switch k {
 	case "":
 		return fmt.Errorf("want KEY=VALUE")
-	case taskLabel, ownerLabel, appLabel, versionLabel:
+	case TaskLabel, "paasta.marathon", "paasta.marathon.app", "paasta.marathon.version":
 		return fmt.Errorf("that label is our own")
+	}
+	if c.Labels == nil {
+		c.Labels = map[string]string{}
 	}
 	c.Labels[k] = v
 	return nil
