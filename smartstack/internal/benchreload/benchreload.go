@@ -105,7 +105,8 @@ type Result struct {
 	points []point
 }
 
-// Run runs the experiment.
+// Run runs the experiment. When ctx ends it returns what there is, with the
+// strategy that was running, and the context's error.
 func Run(ctx context.Context, o Options) (Report, error) {
 	r := Report{Concurrency: o.Concurrency, EveryMS: ms(o.Every)}
 	var err error
@@ -137,6 +138,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			return r, fmt.Errorf("strategy %s: %w", s, err)
 		}
 		res.Strategy, res.What = s, what[s]
+		o.Progress(fmt.Sprintf("%s: done, %d requests, %d failed, %d reloads", s, res.Requests, res.Failed, res.Reloads))
 		r.Results = append(r.Results, res)
 		if ctx.Err() != nil {
 			return r, ctx.Err()
@@ -222,7 +224,7 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 	if c.done > 0 {
 		res.ReloadMean, res.HeldMean = ms(c.took)/float64(c.done), ms(c.held)/float64(c.done)
 	}
-	return res, ctx.Err()
+	return res, nil
 }
 
 // A plugged is what holds new connections during a reload, if anything does.

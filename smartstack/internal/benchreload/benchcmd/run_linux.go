@@ -40,10 +40,11 @@ func (f *benchFlags) run(ctx context.Context, io command.IO, args []string) erro
 	o.Progress = func(text string) { fmt.Fprintln(io.Err, text) }
 
 	report, err := benchreload.Run(ctx, o)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	if err := f.print(io, report); err != nil {
+	// What an interrupted run has found out is worth printing.
+	if err := errors.Join(f.print(io, report), err); err != nil {
 		return err
 	}
 	if report.Failed() > 0 {
