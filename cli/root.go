@@ -24,7 +24,7 @@ var groups = []group{
 		newStatus, newLogs, newInfo, newList, newListClusters,
 	}},
 	{"build", "Building and checking", []func(*Env) *cobra.Command{
-		newCookImage, newItest, newPushToRegistry, newValidate,
+		newCookImage, newItest, newPushToRegistry, newGetDockerImage, newValidate,
 	}},
 	{"local", "Running locally", []func(*Env) *cobra.Command{
 		newPlayground, newDemo,
