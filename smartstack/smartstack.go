@@ -100,9 +100,14 @@ func Run(ctx context.Context, o Options) error {
 	hold := newHostPlug(ctx, c.Reload, bind, o.Log)
 	defer hold.Close()
 	o.Metrics.MustRegister(hold)
+	var connected func() bool
+	if o.Session != nil {
+		connected = o.Session.Connected
+	}
 	a := agent.New(agent.Options{
-		Process: haproxy.Process{Binary: c.HAProxy, Dir: dir},
-		Global:  haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats},
+		Connected: connected,
+		Process:   haproxy.Process{Binary: c.HAProxy, Dir: dir},
+		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats},
 		Settings: discover.Settings{
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
 			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast,

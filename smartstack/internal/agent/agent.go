@@ -35,6 +35,7 @@ type Options struct {
 	Log      *slog.Logger
 	Metrics  *Metrics
 
+	Connected   func() bool            // whether the registry can answer now; nil for unknown
 	Custom      func() (string, error) // reads the operator's own sections; nil for none
 	SynapseDir  string                 // where files for other tools go; "" for none
 	MinInterval time.Duration          // between two reloads

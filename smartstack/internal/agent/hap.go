@@ -490,7 +490,7 @@ func (a *Agent) died(ctx context.Context) {
 	a.log.Error("HAProxy died", "pid", a.hap.pid)
 	a.o.Metrics.deaths.Inc()
 	a.hap.pid, a.hap.gone = 0, nil
-	a.hap.leaving = map[string]time.Time{}
+	a.hap.leaving, a.hap.retryAt = map[string]time.Time{}, time.Time{}
 	a.writeConfig()
 	if err := a.o.Process.KeepHealth(ctx, 0); err != nil {
 		a.log.Warn("removed old server states", "err", err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -76,7 +77,9 @@ func TestAHostileRegistryAddsNothing(t *testing.T) {
 	h.service("web.main", nil)
 	evil := "x\n\tserver evil 6.6.6.6:80\nlisten evil\n\tbind :666 ;shutdown sessions server web.main/a"
 	reg.put("web.main",
-		a.entry(func(e *registry.Entry) { e.Name, e.ServerOptions, e.Labels = evil, evil+" maxconn 9\n", map[string]string{"region:west1": "", evil: evil} }),
+		a.entry(func(e *registry.Entry) {
+			e.Name, e.ServerOptions, e.Labels = evil, evil+" maxconn 9\n", map[string]string{"region:west1": "", evil: evil}
+		}),
 		registry.Entry{Host: evil, Port: 80, Weight: 10}, registry.Entry{Host: "10.0.0.1", Port: -1}, registry.Entry{Host: "10.0.0.1", Port: 70000},
 	)
 	h.start()
@@ -131,4 +134,22 @@ func TestLocationFallback(t *testing.T) {
 	if alien.served.Load() != 0 {
 		t.Error("a server that is not advertised here took traffic")
 	}
+}
+
+func TestSoaConfigsThatVanishRemoveNothing(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	a := newBackend(t)
+	h.service("web.main", nil)
+	reg.put("web.main", a.entry())
+	h.start()
+	h.up("web.main", a.port)
+	h.agent.Namespaces(&soaconfig.Tree{})
+	eventually(t, func() error {
+		if p := h.agent.Status().Problems["soa-configs"]; p == "" {
+			return errors.New("no problem")
+		}
+		return nil
+	})
+	h.up("web.main", a.port)
 }

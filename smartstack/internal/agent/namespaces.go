@@ -17,6 +17,13 @@ import (
 // namespaces takes a new reading of soa-configs. A namespace that is broken now
 // keeps what it was; others do not notice.
 func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
+	if len(t.Services) == 0 && (len(a.registrations) > 0 || len(a.hap.proxies) > 0) {
+		// A directory that is not mounted looks like this. Nobody removes all of
+		// their services at once.
+		a.conflicts["soa-configs"] = errors.New("there are no services any more; what was there stays")
+		a.log.Error("read soa-configs", "err", a.conflicts["soa-configs"])
+		return
+	}
 	a.tree = t
 	sound := map[string]soaconfig.Namespace{}
 	kept := map[string]bool{} // broken now: what was there stays

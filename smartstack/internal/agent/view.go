@@ -331,6 +331,9 @@ func (a *Agent) backends(ctx context.Context, name string) (answer paasta.AgentB
 	}
 	byName := index(s, a.rowsOf(ctx, s, ids, pid))
 	answer = paasta.AgentBackends{Registration: name, Version: s.version, StaleSince: s.stale, Backends: []paasta.AgentBackend{}}
+	if answer.StaleSince == nil && a.o.Connected != nil && !a.o.Connected() {
+		answer.StaleSince = &s.status.readAt
+	}
 	for _, m := range s.members {
 		b := paasta.AgentBackend{Name: m.name, Host: m.host, Port: m.port, TaskID: m.task, Weight: m.weight, Status: "PROBING", LastCheck: m.err, Since: m.since}
 		if row, ok := byName[m.name]; ok && !m.probing {

@@ -77,6 +77,13 @@ func (p Process) Start(ctx context.Context, old int) (int, error) {
 	args := []string{"-D", "-f", p.config(), "-p", p.pidFile()}
 	if old != 0 {
 		args = append(args, "-x", p.Socket(), "-sf", strconv.Itoa(old))
+	} else if all := p.All(); len(all) > 0 {
+		// Processes that do not answer on the socket: HAProxy shares its ports with
+		// them, so they would go on taking a part of the connections.
+		args = append(args, "-sf")
+		for _, pid := range all {
+			args = append(args, strconv.Itoa(pid))
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
