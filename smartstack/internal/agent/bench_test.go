@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func crowd(b *testing.B, services, backends int) (*host, *memory, func(service, 
 	}
 	reg := newMemory()
 	h := newHost(b, reg)
-	h.options.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	h.options.Log = slog.New(slog.DiscardHandler)
 	tree := &soaconfig.Tree{Services: map[string]*soaconfig.Service{}}
 	for s := range services {
 		name := fmt.Sprintf("service%d", s)
@@ -155,4 +156,33 @@ func rss(b *testing.B) float64 {
 	}
 	b.Fatal("no VmRSS")
 	return 0
+}
+
+// BenchmarkZNodeToUp is the time from a znode's write to the server being up in
+// HAProxy, probe included, and back, with a real ZooKeeper.
+func BenchmarkZNodeToUp(b *testing.B) {
+	w := newWorld(b)
+	h := newHost(b, w.reg)
+	h.options.Log = slog.New(slog.DiscardHandler)
+	h.service("web.main", nil)
+	one, other := newBackend(b), newBackend(b)
+	w.put("web.main", one.entry())
+	h.start()
+	h.up("web.main", one.port)
+	var up, down []time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		w.put("web.main", one.entry(), other.entry())
+		h.up("web.main", one.port, other.port)
+		up = append(up, time.Since(begin))
+		begin = time.Now()
+		w.put("web.main", one.entry())
+		h.up("web.main", one.port)
+		down = append(down, time.Since(begin))
+	}
+	for name, all := range map[string][]time.Duration{"ms-up-p99": up, "ms-gone-p99": down} {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, name)
+	}
+	b.ReportMetric(float64(h.reloads()), "reloads")
 }

@@ -18,14 +18,14 @@ import (
 // world is a real ZooKeeper with a registry in it, and an operator's own
 // connection to it.
 type world struct {
-	t    *testing.T
+	t    testing.TB
 	zk   *zktest.Server
 	conn *zk.Conn // the agent's
 	reg  *registry.ZooKeeper
 	ops  *zk.Conn
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	server := zktest.Start(t)
 	w := &world{t: t, zk: server}
