@@ -144,6 +144,9 @@ func (a *Agent) Namespaces(t *soaconfig.Tree) { a.inbox.put(func() { a.inbox.tre
 // several.
 const settle = 2 * time.Second
 
+// burst is the shortest pause between two passes.
+const burst = 2 * time.Millisecond
+
 // Run keeps HAProxy in step until ctx ends. It leaves HAProxy running.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := ensureFile(a.o.Settings.CallerMap); err != nil {
@@ -158,6 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer timer.Stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() { cancel(); a.watchers.Wait(); a.probes.Wait() }()
+	var last time.Time
 	for {
 		// What can happen: somebody put something into the inbox; it is time for
 		// what was put off; HAProxy has died; it is time to look whether HAProxy
@@ -179,7 +183,12 @@ func (a *Agent) Run(ctx context.Context) error {
 				a.namespaces(ctx, a.tree) // a port may be free by now
 			}
 		}
+		// In a storm, what comes within a moment is one pass.
+		if time.Since(last) < burst {
+			time.Sleep(burst)
+		}
 		now := time.Now()
+		last = now
 		a.read(ctx, now)
 		a.decide(now)
 		a.act(ctx)
