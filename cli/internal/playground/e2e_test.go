@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +137,87 @@ func TestDemo(t *testing.T) {
 		t.Log(out)
 		if !regexp.MustCompile(`(?m)^requests failed +0$`).MatchString(out) {
 			t.Error("the demo does not say that no request failed")
+		}
+	}
+}
+
+// TestSideBySide starts two playgrounds, starts one of them once more, kills all
+// of it, and sees what is said when a port is taken.
+func TestSideBySide(t *testing.T) {
+	need(t)
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	first, second := start(t), start(t)
+	addresses := map[string]bool{}
+	for _, s := range []*session{first, second} {
+		p, err := playground.Open(s.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses[p.Address] = true
+		if status := p.Status(t.Context()); !status.Ready {
+			t.Errorf("not ready: %+v", status)
+		}
+		for _, path := range []string{":5054/healthz", ":8080/ping", ":5000/v2/"} {
+			if out, err := exec.Command("curl", "--fail", "--silent", "--show-error", "http://"+p.Address+path).CombinedOutput(); err != nil {
+				t.Errorf("http://%s%s: %v\n%s", p.Address, path, err, out)
+			}
+		}
+		if out := s.run("", "playground", "exec", "--dir", s.dir, "--", "docker", "info", "--format", "{{.DockerRootDir}}"); strings.TrimSpace(out) != filepath.Join(s.dir, "docker") {
+			t.Errorf("docker inside %s has its data in %s", s.dir, out)
+		}
+	}
+	if len(addresses) != 2 {
+		t.Errorf("addresses %v, want two", addresses)
+	}
+
+	// Once more changes nothing.
+	p, err := playground.Open(first.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := p.Status(t.Context())
+	first.run("", "playground", "up", "--dir", first.dir)
+	for i, d := range p.Status(t.Context()).Daemons {
+		if d.PID != before.Daemons[i].PID {
+			t.Errorf("%s was process %d and is %d after a second up", d.Name, before.Daemons[i].PID, d.PID)
+		}
+	}
+
+	// The death of the supervisor kills nobody, and up replaces it.
+	if err := syscall.Kill(first.pid(p, "supervisor"), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	first.run("", "playground", "up", "--dir", first.dir)
+	for i, d := range p.Status(t.Context()).Daemons {
+		if same := d.PID == before.Daemons[i].PID; same == (d.Name == "supervisor") {
+			t.Errorf("%s was process %d and is %d after its supervisor was killed", d.Name, before.Daemons[i].PID, d.PID)
+		}
+	}
+
+	// A port that somebody else has is named with its owner, and nothing is left.
+	third := filepath.Join(t.TempDir(), "third")
+	l, err := net.Listen("tcp", "127.0.0.3:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	out, err := first.try(t.Context(), "", "playground", "up", "--dir", third)
+	if want := fmt.Sprintf("port 8080 of 127.0.0.3 is taken by process %d ", os.Getpid()); err == nil || !strings.Contains(out, want) {
+		t.Errorf("with a taken port: %v\n%s\nwant %q", err, out, want)
+	}
+	if _, err := os.Stat(third); err == nil {
+		t.Errorf("%s is left", third)
+	}
+
+	// What was killed with -9, all of it, is removed like what was not (start
+	// has registered that).
+	for _, d := range p.Status(t.Context()).Daemons {
+		if d.PID != 0 {
+			if err := syscall.Kill(d.PID, syscall.SIGKILL); err != nil {
+				t.Errorf("kill %s: %v", d.Name, err)
+			}
 		}
 	}
 }
