@@ -1,0 +1,95 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+)
+
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/moved":
+			http.Redirect(w, r, "/nowhere", http.StatusFound)
+		case "/host":
+			fmt.Fprint(w, r.Host, r.Header.Get("X-Mode"))
+		case "/slow":
+			<-r.Context().Done()
+		case "/sick":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer srv.Close()
+	addr := netip.MustParseAddrPort(srv.Listener.Addr().String())
+	header := []haproxy.Header{{Name: "Host", Value: "web"}, {Name: "X-Mode", Value: "ro"}}
+	tests := map[string]struct {
+		check haproxy.Check
+		err   string
+	}{
+		"ok":                   {haproxy.Check{Mode: "http", Path: "/"}, ""},
+		"a redirect is fine":   {haproxy.Check{Mode: "http", Path: "/moved"}, ""},
+		"sick":                 {haproxy.Check{Mode: "http", Path: "/sick"}, "503 Service Unavailable"},
+		"slow":                 {haproxy.Check{Mode: "http", Path: "/slow"}, "deadline exceeded"},
+		"the body and headers": {haproxy.Check{Mode: "http", Path: "/host", Headers: header, BodyExpect: "webro"}, ""},
+		"another body":         {haproxy.Check{Mode: "http", Path: "/host", BodyExpect: "nothing"}, `does not hold "nothing"`},
+		"tcp":                  {haproxy.Check{Mode: "tcp"}, ""},
+		"another port":         {haproxy.Check{Mode: "tcp", Port: 1}, "refused"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.check.Timeout = 2 * time.Second
+			if name == "slow" {
+				tt.check.Timeout = 50 * time.Millisecond
+			}
+			err := Once(t.Context(), addr, tt.check)
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%v, want %q", err, tt.err)
+			}
+		})
+	}
+}
+
+func TestPool(t *testing.T) {
+	t.Parallel()
+	var sick atomic.Bool
+	sick.Store(true)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if sick.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer srv.Close()
+	addr := netip.MustParseAddrPort(srv.Listener.Addr().String())
+	check := haproxy.Check{Mode: "http", Path: "/", Timeout: time.Second}
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &Pool{Size: 2}
+	passed, down := make(chan struct{}, 10), make(chan struct{}, 1)
+	for range 10 {
+		p.UntilPass(ctx, addr, check, func(error) { sick.Store(false) }, func() { passed <- struct{}{} })
+	}
+	wait := func(ch <-chan struct{}, what string) {
+		t.Helper()
+		select {
+		case <-ch:
+		case <-time.After(10 * time.Second):
+			t.Fatal(what)
+		}
+	}
+	for range 10 {
+		wait(passed, "did not pass")
+	}
+	sick.Store(true)
+	p.UntilDown(ctx, addr, check, func() { down <- struct{}{} })
+	wait(down, "is not down")
+	cancel()
+	p.Wait()
+}
