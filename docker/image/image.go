@@ -116,7 +116,7 @@ func (t Target) Make(ctx context.Context) error {
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		// What did not heed the first signal; gone already, as a rule.
-		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		return fmt.Errorf("make %s: %w", t.Name, context.Cause(ctx))
 	}
 	if err != nil {

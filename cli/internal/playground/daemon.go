@@ -73,7 +73,7 @@ func (p *Playground) daemons() []daemon {
 		paasta("marathon", []string{"dockerd"}, answers("http://"+p.at(PortMarathon)+"/ping"),
 			"marathon", "--listen", p.at(PortMarathon), "--state-dir", p.path("marathon"),
 			"--agents-config", p.path("agents.json"), "--docker-host", p.DockerHost()),
-		paasta("smartstack", []string{"zookeeper"}, answers("http://127.0.0.1:3213/healthz"), "smartstack"),
+		paasta("smartstack", []string{"zookeeper"}, p.balances, "smartstack"),
 		paasta("api", []string{"zookeeper"}, answers("http://"+p.at(PortAPI)+"/healthz"), "api"),
 		paasta("deployd", []string{"zookeeper", "marathon"}, answers("http://127.0.0.1:5055/healthz"), "deployd"),
 		forwarder,
@@ -169,6 +169,20 @@ func answers(url string) func(context.Context, *Namespace) error {
 		t := &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}
 		return get(ctx, t, url)
 	}
+}
+
+// balances tells whether the agent is well and, unless there is nothing to
+// serve, its HAProxy too. The agent alone is well before it has read what there
+// is to serve.
+func (p *Playground) balances(ctx context.Context, n *Namespace) error {
+	if err := answers("http://127.0.0.1:3213/healthz")(ctx, n); err != nil {
+		return err
+	}
+	open, err := p.Forwards()
+	if err != nil || len(open) <= len(p.fixedForwards()) {
+		return err
+	}
+	return answers("http://127.0.0.1:3212/;csv")(ctx, n)
 }
 
 func get(ctx context.Context, t *http.Transport, url string) error {

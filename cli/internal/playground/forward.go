@@ -266,7 +266,7 @@ func join(a, b *net.TCPConn) {
 			reset(from)
 			return
 		}
-		to.CloseWrite() // an error means that it is closed already
+		_ = to.CloseWrite() // an error means that it is closed already
 	}
 	wg.Go(func() { copyOneWay(a, b) })
 	wg.Go(func() { copyOneWay(b, a) })
@@ -277,6 +277,6 @@ func join(a, b *net.TCPConn) {
 
 // reset closes a connection so that its peer sees it as broken, not as ended.
 func reset(c *net.TCPConn) {
-	c.SetLinger(0) // fails only when it is closed already
+	_ = c.SetLinger(0) // fails only when it is closed already
 	c.Close()
 }

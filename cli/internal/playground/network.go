@@ -59,6 +59,12 @@ func (p *Playground) setUpNetwork(ctx context.Context) (warning, err error) {
 func (p *Playground) hostLink() string   { return "h" + p.Name }
 func (p *Playground) insideLink() string { return "i" + p.Name }
 
+// hasHostLink asks the kernel, not /sys, which may show another namespace.
+func (p *Playground) hasHostLink(ctx context.Context) bool {
+	_, err := run(ctx, "ip", "link", "show", "dev", p.hostLink())
+	return err == nil
+}
+
 // linkToHost gives the namespace a way out: a pair of links, a route, and
 // address translation on the host.
 func (p *Playground) linkToHost(ctx context.Context) error {
@@ -68,7 +74,7 @@ func (p *Playground) linkToHost(ctx context.Context) error {
 	}
 	host := subnet.Addr().Next()
 	inside := host.Next()
-	if _, err := os.Stat("/sys/class/net/" + p.hostLink()); err != nil {
+	if !p.hasHostLink(ctx) {
 		if _, err := run(ctx, "ip", "link", "add", p.hostLink(), "type", "veth", "peer", "name", p.insideLink(), "netns", p.Name); err != nil {
 			return err
 		}
@@ -136,7 +142,7 @@ func (p *Playground) removeNetwork(ctx context.Context) error {
 			}
 		}
 	}
-	if _, err := os.Stat("/sys/class/net/" + p.hostLink()); err == nil {
+	if p.hasHostLink(ctx) {
 		_, err := run(ctx, "ip", "link", "delete", p.hostLink())
 		problems = append(problems, err)
 	}

@@ -52,15 +52,24 @@ func (p process) alive() bool {
 
 // signal sends sig to p, and never to a process that came after it.
 func (p process) signal(sig unix.Signal) error {
-	fd, err := unix.PidfdOpen(p.PID, 0)
+	fd, err := p.open()
 	if err != nil {
 		return ignoreGone(err)
 	}
-	defer unix.Close(fd)
+	defer fd.Close()
 	if !p.alive() {
 		return nil
 	}
-	return ignoreGone(unix.PidfdSendSignal(fd, sig, nil, 0))
+	return ignoreGone(unix.PidfdSendSignal(int(fd.Fd()), sig, nil, 0))
+}
+
+// open returns a handle on whatever has p's pid now.
+func (p process) open() (*os.File, error) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
 func ignoreGone(err error) error {
@@ -72,17 +81,17 @@ func ignoreGone(err error) error {
 
 // wait returns nil once p has ended, or ctx's error.
 func (p process) wait(ctx context.Context) error {
-	fd, err := unix.PidfdOpen(p.PID, 0)
+	fd, err := p.open()
 	if err != nil {
 		return ignoreGone(err)
 	}
-	defer unix.Close(fd)
+	defer fd.Close()
 	for p.alive() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		// A second at most, to look at ctx; the end itself is noticed at once.
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1000)
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd.Fd()), Events: unix.POLLIN}}, 1000)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for process %d: %w", p.PID, err)
 		}

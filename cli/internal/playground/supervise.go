@@ -124,7 +124,8 @@ func (p *Playground) awaitOthers(ctx context.Context, d daemon, all []daemon, n 
 	defer cancel()
 	for _, other := range all {
 		if slices.Contains(d.after, other.name) {
-			until(ctx, func(ctx context.Context) error { return other.ready(ctx, n) })
+			// It is started even if that is not to be.
+			_ = until(ctx, func(ctx context.Context) error { return other.ready(ctx, n) })
 		}
 	}
 }
