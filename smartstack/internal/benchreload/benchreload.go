@@ -96,6 +96,7 @@ type Result struct {
 	ReloadsFailed int            `json:"reloads_failed"`   // the new process did not start, and the old one went on
 	ReloadMean    float64        `json:"reload_mean_ms"`   // duration of one
 	HeldMean      float64        `json:"held_mean_ms"`     // for how long connections were held
+	HeldMax       float64        `json:"held_max_ms"`      // from a second on, clients' kernels send SYNs again
 	Seconds       float64        `json:"seconds"`
 	P50           float64        `json:"p50_ms"`
 	P99           float64        `json:"p99_ms"`
@@ -153,7 +154,11 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 	if err != nil || missing != "" {
 		return Result{Missing: missing}, err
 	}
-	defer hold.Close()
+	defer func() {
+		if err := hold.Close(); err != nil {
+			o.Progress(err.Error())
+		}
+	}()
 	requests, reloads := o.Requests, o.Reloads
 	if !s.holds() && o.Other > 1 {
 		requests, reloads = requests/o.Other, reloads/o.Other
@@ -223,6 +228,7 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 	res.Reloads, res.ReloadsFailed = c.done, c.failed
 	if c.done > 0 {
 		res.ReloadMean, res.HeldMean = ms(c.took)/float64(c.done), ms(c.held)/float64(c.done)
+		res.HeldMax = ms(c.longest)
 	}
 	return res, nil
 }
@@ -252,8 +258,7 @@ func holder(ctx context.Context, o Options, s Strategy) (h plugged, missing stri
 			return nil, "", err
 		}
 		err = p.Setup(ctx)
-		var unsupported *plug.UnsupportedError
-		if errors.As(err, &unsupported) {
+		if unsupported, ok := errors.AsType[*plug.UnsupportedError](err); ok {
 			return nil, "not on this kernel: " + unsupported.Missing, p.Close()
 		}
 		if err != nil {

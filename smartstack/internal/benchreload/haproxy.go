@@ -73,7 +73,7 @@ func (h *haproxy) start(ctx context.Context, args ...string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // HAProxy writes, we do not
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(log.Name()) // only for the message
@@ -137,7 +137,7 @@ func (h *haproxy) command(ctx context.Context, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return "", err
 	}
@@ -160,6 +160,7 @@ type changer struct {
 	inARow   int
 	took     time.Duration // all changes together
 	held     time.Duration // all holds together
+	longest  time.Duration // the longest one
 }
 
 func (c *changer) change(ctx context.Context) error {
@@ -189,6 +190,7 @@ func (c *changer) reload(ctx context.Context) error {
 	err := c.h.reload(ctx, passing)
 	released := c.hold.Release(context.WithoutCancel(ctx))
 	c.held += time.Since(start)
+	c.longest = max(c.longest, time.Since(start))
 	if err == nil || released != nil {
 		c.done++
 		c.inARow = 0

@@ -48,7 +48,7 @@ func startBackend() (*backend, error) {
 	return b, nil
 }
 
-func (b *backend) close() { b.srv.Close() }
+func (b *backend) close() { _ = b.srv.Close() }
 
 // A point is one request in the picture.
 type point struct {
@@ -141,7 +141,7 @@ func request(target string) (time.Duration, error) {
 	if err != nil {
 		return connect, fmt.Errorf("connect: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(start.Add(20 * time.Second)); err != nil {
 		return connect, err
 	}

@@ -64,7 +64,7 @@ func (r Result) panel(b *strings.Builder, top int) {
 	if end == 0 {
 		return
 	}
-	for i := 0; i <= 4; i++ {
+	for i := range 5 {
 		at := end * time.Duration(i) / 4
 		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="middle" fill="#666">%.0f s</text>`+"\n",
 			marginLeft+panelWidth*i/4, top+panelHeight+15, at.Seconds())

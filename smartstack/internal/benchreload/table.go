@@ -10,20 +10,20 @@ import (
 
 // Print writes the report as a Markdown table, which is also one for people.
 func (r Report) Print(w io.Writer) error {
-	rows := [][]string{{"strategy", "requests", "failed", "SYNs resent", "reloads", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "held ms", "seconds"}}
+	rows := [][]string{{"strategy", "requests", "failed", "SYNs resent", "reloads", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "held ms", "longest", "seconds"}}
 	for _, x := range r.Results {
 		if x.Missing != "" {
 			rows = append(rows, []string{string(x.Strategy), "not here"})
 			continue
 		}
-		held := "–"
+		held, longest := "–", "–"
 		if x.Strategy.holds() || x.Strategy == Drop {
-			held = fmt.Sprintf("%.1f", x.HeldMean)
+			held, longest = fmt.Sprintf("%.1f", x.HeldMean), fmt.Sprintf("%.1f", x.HeldMax)
 		}
 		rows = append(rows, []string{
 			string(x.Strategy), fmt.Sprint(x.Requests), fmt.Sprint(x.Failed), fmt.Sprint(x.Retransmitted), fmt.Sprint(x.Reloads),
 			fmt.Sprintf("%.1f", x.P50), fmt.Sprintf("%.1f", x.P99), fmt.Sprintf("%.1f", x.P999), fmt.Sprintf("%.1f", x.Max),
-			held, fmt.Sprintf("%.0f", x.Seconds),
+			held, longest, fmt.Sprintf("%.0f", x.Seconds),
 		})
 	}
 	width := make([]int, len(rows[0]))

@@ -188,8 +188,7 @@ func (g *guard) hold(ctx context.Context, wait time.Duration, gone <-chan struct
 	g.over.Reset(g.bound)
 	if err := g.m.hold(min(selected, g.bound+renewEvery)); err != nil {
 		r := report{Event: "error", Why: errors.Join(err, unlock()).Error()}
-		var unsupported *UnsupportedError
-		if errors.As(err, &unsupported) {
+		if unsupported, ok := errors.AsType[*UnsupportedError](err); ok {
 			r.Hint = unsupported.Hint
 		}
 		g.say(r)

@@ -51,13 +51,13 @@ func lock(ctx context.Context, why string) (func() error, error) {
 			break
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
+			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		select {
 		case <-ctx.Done():
 			who, _ := os.ReadFile(f.Name()) // only for the message
-			f.Close()
+			_ = f.Close()
 			return nil, fmt.Errorf("%w: %s (%s)", ErrLocked, strings.TrimSpace(string(who)), f.Name())
 		case <-time.After(5 * time.Millisecond):
 		}

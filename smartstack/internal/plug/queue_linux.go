@@ -17,7 +17,7 @@ import (
 
 // From linux/netfilter/nfnetlink_queue.h.
 const (
-	nfqMsgPacket  = unix.NFNL_SUBSYS_QUEUE<<8 | 0
+	nfqMsgPacket  = unix.NFNL_SUBSYS_QUEUE << 8
 	nfqMsgConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2
 	nfqMsgVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 3 // VERDICT_BATCH
 
@@ -58,7 +58,7 @@ func openQueue(number uint16, limit int) (*queue, error) {
 	}
 	q := &queue{number: number, conn: conn}
 	if err := q.configure(limit); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) && os.Geteuid() == 0 {
 			return nil, fmt.Errorf("netfilter queue %d: %w: another program listens on it", number, ErrForeign)
 		}

@@ -36,7 +36,7 @@ func (f *benchFlags) run(ctx context.Context, io command.IO, args []string) erro
 	if o.Dir, err = os.MkdirTemp("", "paasta-bench-reload-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(o.Dir)
+	defer func() { _ = os.RemoveAll(o.Dir) }()
 	o.Progress = func(text string) { fmt.Fprintln(io.Err, text) }
 
 	report, err := benchreload.Run(ctx, o)
@@ -90,8 +90,7 @@ func again(ctx context.Context, io command.IO) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return command.ExitError{Code: max(exit.ExitCode(), 1)}
 	}
 	if err != nil {

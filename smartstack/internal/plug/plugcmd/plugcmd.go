@@ -234,7 +234,7 @@ is not run, unless with --best-effort.`,
 func protect(ctx context.Context, io command.IO, f *plugFlags, args []string) error {
 	p, err := f.open()
 	if err == nil {
-		defer p.Close()
+		defer func() { _ = p.Close() }() // Release has said what there is to say
 		err = holdSetUp(ctx, p, f.wait)
 	}
 	if err != nil {
@@ -279,8 +279,7 @@ func runCommand(ctx context.Context, io command.IO, args []string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code := exit.ExitCode()
 		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 			code = 128 + int(s.Signal())

@@ -166,8 +166,7 @@ func TestUsage(t *testing.T) {
 		{"guard"},
 	} {
 		_, _, err := run(t, args...)
-		var usage command.UsageError
-		if !errors.As(err, &usage) {
+		if _, ok := errors.AsType[command.UsageError](err); !ok {
 			t.Errorf("plug %q: %v, want a usage error", args, err)
 		}
 	}
