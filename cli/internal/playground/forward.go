@@ -123,6 +123,7 @@ func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
 	cancel()
 	wg.Wait()
 	f.set(ctx, nil)
+	f.conns.Wait()
 	if stopped {
 		return nil
 	}
@@ -138,6 +139,8 @@ type forwarder struct {
 	mu     sync.Mutex
 	wanted []Forward
 	open   map[int]*opened
+
+	conns sync.WaitGroup // what accepts, and what was accepted
 }
 
 // An opened forward is a listener and where it leads.
@@ -220,7 +223,7 @@ func (f *forwarder) listen(ctx context.Context, w Forward) error {
 	}
 	o := &opened{l, w.Target}
 	f.open[w.Port] = o
-	go f.accept(ctx, o)
+	f.conns.Go(func() { f.accept(ctx, o) })
 	return nil
 }
 
@@ -239,12 +242,13 @@ func (f *forwarder) accept(ctx context.Context, o *opened) {
 			}
 			continue
 		}
-		go f.connect(ctx, conn.(*net.TCPConn), o.target)
+		f.conns.Go(func() { f.connect(ctx, conn.(*net.TCPConn), o.target) })
 	}
 }
 
 // connect joins a connection with a new one inside. When there is none to be
-// had, the client is reset, which is what it would have seen inside.
+// had, the client is reset, which is what it would have seen inside. The end of
+// ctx resets both.
 func (f *forwarder) connect(ctx context.Context, client *net.TCPConn, target string) {
 	dialing, cancel := context.WithTimeout(ctx, 30*time.Second)
 	inside, err := f.n.DialContext(dialing, "tcp", target)
@@ -253,7 +257,13 @@ func (f *forwarder) connect(ctx context.Context, client *net.TCPConn, target str
 		reset(client)
 		return
 	}
-	join(client, inside.(*net.TCPConn))
+	backend := inside.(*net.TCPConn)
+	stop := context.AfterFunc(ctx, func() {
+		reset(client)
+		reset(backend)
+	})
+	defer stop()
+	join(client, backend)
 }
 
 // join copies both ways until both ends are done. An end that closes one

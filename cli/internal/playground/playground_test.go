@@ -279,12 +279,17 @@ func TestForwarder(t *testing.T) {
 		return l.Addr().(*net.TCPAddr).Port
 	}
 	works, dead := port(), port()
-	f.set(t.Context(), []Forward{
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() {
+		cancel()
+		f.set(ctx, nil)
+		f.conns.Wait()
+	}()
+	f.set(ctx, []Forward{
 		{Port: works, What: "echo", Target: echo.Addr().String()},
 		{Port: dead, What: "nobody", Target: "127.0.0.1:1"},
 		{Port: echo.Addr().(*net.TCPAddr).Port, What: "taken", Target: "127.0.0.1:1"},
 	})
-	defer f.set(t.Context(), nil)
 
 	ask := func(port int) (string, error) {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -323,7 +328,7 @@ func TestForwarder(t *testing.T) {
 	if open[0].Error != "" || !strings.Contains(open[2].Error, fmt.Sprintf("process %d ", os.Getpid())) {
 		t.Errorf("forwards.json: %+v, want the third to name this process", open)
 	}
-	f.set(t.Context(), []Forward{{Port: dead, What: "now echo", Target: echo.Addr().String()}})
+	f.set(ctx, []Forward{{Port: dead, What: "now echo", Target: echo.Addr().String()}})
 	if _, err := ask(works); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("a forward that is gone: %v, want a refusal", err)
 	}
