@@ -83,7 +83,7 @@ func pushToRegistry(ctx context.Context, env *Env, service, commit, soaDir strin
 	bounded, cancel := context.WithTimeoutCause(ctx, pushTimeout, fmt.Errorf("not done after %s", pushTimeout))
 	defer cancel()
 	p := newProgress(env)
-	err = engine.Push(bounded, ref, credentials, func(layer image.Progress) { showPush(p, env.ErrTTY, layer) })
+	err = engine.Push(bounded, ref, credentials, func(layer image.Progress) { showTransfer(p, env.ErrTTY, layer) })
 	p.done()
 	if err != nil {
 		return err
@@ -92,16 +92,17 @@ func pushToRegistry(ctx context.Context, env *Env, service, commit, soaDir strin
 	return nil
 }
 
-// showPush gives each layer a row. In a pipe only what is final is shown.
-func showPush(p *progress, tty bool, layer image.Progress) {
+// showTransfer gives each layer of a push or pull a row. In a pipe only what is
+// final is shown.
+func showTransfer(p *progress, tty bool, layer image.Progress) {
 	if layer.Layer == "" {
 		return // what the whole is called and its digest
 	}
 	text := layer.Layer + ": " + layer.Text
 	switch {
-	case !tty && layer.Text != "Pushed" && layer.Text != "Layer already exists":
+	case !tty && layer.Text != "Pushed" && layer.Text != "Layer already exists" && layer.Text != "Pull complete" && layer.Text != "Already exists":
 		return
-	case layer.Total > 0 && layer.Text == "Pushing":
+	case layer.Total > 0 && (layer.Text == "Pushing" || layer.Text == "Downloading" || layer.Text == "Extracting"):
 		text += fmt.Sprintf(" %d of %d kB", layer.Done/1000, layer.Total/1000)
 	}
 	p.set(layer.Layer, text)

@@ -5,7 +5,6 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,9 +15,10 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"golang.org/x/sys/unix"
+
+	"github.com/gopaasta/paasta/docker/internal/dial"
 )
 
 // An Engine is the Docker engine that DOCKER_HOST and its companions name.
@@ -26,9 +26,9 @@ type Engine struct{ client *client.Client }
 
 // Dial returns the engine of the environment. It does not connect yet.
 func Dial() (*Engine, error) {
-	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	c, err := dial.Engine("")
 	if err != nil {
-		return nil, fmt.Errorf("docker engine of the environment: %w", err)
+		return nil, err
 	}
 	return &Engine{c}, nil
 }
@@ -42,52 +42,9 @@ func (e *Engine) Has(ctx context.Context, ref string) (bool, error) {
 	if errdefs.IsNotFound(err) {
 		return false, nil
 	} else if err != nil {
-		return false, fmt.Errorf("look for image %s: %w", ref, err)
+		return false, dial.Explain(fmt.Errorf("look for image %s: %w", ref, err))
 	}
 	return true, nil
-}
-
-// A Progress is one line of how a push goes. Layer is "" for what is about all
-// of it.
-type Progress struct {
-	Layer, Text string
-	Done, Total int64 // bytes; 0 when not known
-}
-
-// Push pushes an image to the registry that its name begins with, and tells
-// how it goes.
-func (e *Engine) Push(ctx context.Context, ref string, c Credentials, progress func(Progress)) error {
-	auth, err := c.header()
-	if err != nil {
-		return err
-	}
-	stream, err := e.client.ImagePush(ctx, ref, image.PushOptions{RegistryAuth: auth})
-	if err != nil {
-		return fmt.Errorf("push %s: %w", ref, err)
-	}
-	defer stream.Close()
-	// The engine answers 200 and tells failures in the stream.
-	for messages := json.NewDecoder(stream); ; {
-		var m struct {
-			ID       string `json:"id"`
-			Status   string `json:"status"`
-			Error    string `json:"error"`
-			Progress struct {
-				Current int64 `json:"current"`
-				Total   int64 `json:"total"`
-			} `json:"progressDetail"`
-		}
-		err := messages.Decode(&m)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("push %s: %w", ref, err)
-		case m.Error != "":
-			return fmt.Errorf("push %s: %s", ref, m.Error)
-		}
-		progress(Progress{m.ID, m.Status, m.Progress.Current, m.Progress.Total})
-	}
 }
 
 // A Target is one of the targets of a service repository's Makefile.

@@ -73,6 +73,12 @@ func (p *Playground) namespaceID() uint64 {
 	return st.Ino
 }
 
+// Inside tells whether this process is in the playground's namespace.
+func (p *Playground) Inside() bool {
+	id := p.namespaceID()
+	return id != 0 && id == namespaceOf(os.Getpid())
+}
+
 // namespaceOf returns the inode of a process's network namespace, 0 when the
 // process is gone.
 func namespaceOf(pid int) uint64 {

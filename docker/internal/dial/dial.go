@@ -1,0 +1,80 @@
+// Package dial reaches the Docker Engine that DOCKER_HOST and its companions
+// name, also through ssh, and says what to do when there is none.
+package dial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/docker/docker/client"
+
+	"github.com/gopaasta/paasta/paasta/command"
+)
+
+// Engine returns a client for the engine at host, "" for the one of the
+// environment. It does not connect yet. ssh://[USER@]HOST[:PORT] is reached by
+// the ssh program.
+func Engine(host string) (*client.Client, error) {
+	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if host == "" {
+		host = os.Getenv("DOCKER_HOST")
+	} else {
+		opts = append(opts, client.WithHost(host))
+	}
+	if strings.HasPrefix(host, "ssh://") {
+		dialer, err := overSSH(host)
+		if err != nil {
+			return nil, err
+		}
+		// What stands here as a host is not looked up: the dialer knows better.
+		opts = []client.Opt{client.WithHost("http://docker.example"), client.WithDialContext(dialer), client.WithAPIVersionNegotiation()}
+	}
+	c, err := client.NewClientWithOpts(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("docker engine %s: %w", host, err)
+	}
+	return c, nil
+}
+
+// Local tells whether the engine of c shares this machine's files and, on
+// Linux, can be reached at its containers' own addresses.
+func Local(c *client.Client) bool {
+	return runtime.GOOS == "linux" && strings.HasPrefix(c.DaemonHost(), "unix://")
+}
+
+// Host is where ports that the engine of c publishes are reached.
+func Host(c *client.Client) string {
+	u, err := url.Parse(c.DaemonHost())
+	if err != nil || u.Scheme != "tcp" && u.Scheme != "https" && u.Scheme != "http" {
+		return "127.0.0.1"
+	}
+	return u.Hostname()
+}
+
+// Explain adds what helps to an error that says that there is no engine. Others
+// come back as they are.
+func Explain(err error) error {
+	var ssh *sshError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &ssh):
+		return command.WithHint(err, "the same ssh by hand; it has to work without a question, and the host needs Docker's client")
+	case errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied while trying to connect"):
+		return command.WithHint(err, "sudo, or become a member of the group that owns the engine's socket (docker, as a rule)")
+	case client.IsErrConnectionFailed(err) || errors.Is(err, context.DeadlineExceeded):
+		return command.WithHint(err, "start Docker, or say in DOCKER_HOST where the engine is; the playground's is set by: . .playground/env")
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return command.WithHint(err, "start Docker, or say in DOCKER_HOST where the engine is; the playground's is set by: . .playground/env")
+	}
+	return err
+}
