@@ -63,6 +63,12 @@ func (env *Env) choose(ctx context.Context, s selection) ([]selected, error) {
 		services = append(services, svc)
 	}
 	all := instancesIn(services)
+	if broken := unreadable(services); len(broken) > 0 {
+		if len(all) == 0 {
+			return nil, command.WithHint(broken, "paasta validate -s "+services[0].Name+"; what runs goes on, and PaaSTA keeps to the last config that it could read")
+		}
+		env.notef("paasta: going on without %v", broken)
+	}
 	if len(all) == 0 {
 		return nil, command.WithHint(fmt.Errorf("%s has no instances: there is no marathon-CLUSTER.yaml with one in %s", services[0].Name, services[0].Dir),
 			"paasta list --all")
@@ -119,6 +125,18 @@ func (s selection) filters() []filter {
 // config is the zero Instance when it is broken in soa-configs.
 func (i selected) config() soaconfig.Instance {
 	return i.service.Instances[i.cluster].Sound[i.instance]
+}
+
+// unreadable returns what keeps files of instances from being read at all.
+func unreadable(services []*soaconfig.Service) soaconfig.Problems {
+	var problems soaconfig.Problems
+	for _, svc := range services {
+		problems = append(problems, svc.Unreadable...)
+		for _, c := range svc.Clusters {
+			problems = append(problems, svc.Instances[c].Unreadable...)
+		}
+	}
+	return problems
 }
 
 // instancesIn lists all instances of services, by cluster, service, instance.
