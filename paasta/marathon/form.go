@@ -54,7 +54,7 @@ func Form(in FormInput) (Formed, error) {
 	if registry == "" {
 		registry = in.System.DockerRegistry
 	}
-	health := healthOf(i, in.Namespace)
+	health := HealthOf(i, in.Namespace)
 	constraints, computed, err := constraintsOf(in)
 	if err != nil {
 		return Formed{}, fmt.Errorf("form app of %s: %w", id, err)
@@ -147,9 +147,9 @@ func gitPart(image, sha string) string {
 	return "git" + sha[:min(8, len(sha))]
 }
 
-// healthOf is the instance's health check, with the namespace's mode and URI
+// HealthOf is the instance's health check, with the namespace's mode and URI
 // where the instance has none.
-func healthOf(i soaconfig.Instance, ns *soaconfig.Namespace) soaconfig.HealthCheck {
+func HealthOf(i soaconfig.Instance, ns *soaconfig.Namespace) soaconfig.HealthCheck {
 	h := i.HealthCheck
 	if ns != nil && h.Mode == "" {
 		switch {
