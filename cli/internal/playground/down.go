@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -232,6 +233,24 @@ func (p *Playground) removeShimSockets() {
 		socket, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "unix://")
 		if ok && strings.HasPrefix(socket, "/run/containerd/s/") {
 			os.Remove(socket) // gone already, as a rule
+		}
+	}
+	// A container that was being started when its engine was killed left no
+	// address. Nobody listens on its socket, which no living one is like for long.
+	sockets, err := filepath.Glob("/run/containerd/s/*")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	for _, socket := range sockets {
+		info, err := os.Stat(socket)
+		if err != nil || time.Since(info.ModTime()) < 10*time.Second {
+			continue
+		}
+		conn, err := net.DialTimeout("unix", socket, time.Second)
+		if err == nil {
+			conn.Close()
+		} else if errors.Is(err, unix.ECONNREFUSED) {
+			os.Remove(socket)
 		}
 	}
 	// Only when nobody else's are in there.

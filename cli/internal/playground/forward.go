@@ -140,6 +140,8 @@ type forwarder struct {
 	wanted []Forward
 	open   map[int]*opened
 
+	complained time.Time
+
 	conns sync.WaitGroup // what accepts, and what was accepted
 }
 
@@ -255,6 +257,7 @@ func (f *forwarder) connect(ctx context.Context, client *net.TCPConn, target str
 	cancel()
 	if err != nil {
 		reset(client)
+		f.complain(target, err)
 		return
 	}
 	backend := inside.(*net.TCPConn)
@@ -264,6 +267,17 @@ func (f *forwarder) connect(ctx context.Context, client *net.TCPConn, target str
 	})
 	defer stop()
 	join(client, backend)
+}
+
+// complain logs a connection that could not be forwarded; not more than one a
+// second, for whoever asks in vain asks often.
+func (f *forwarder) complain(target string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := time.Now(); now.Sub(f.complained) >= time.Second {
+		f.complained = now
+		f.log.Warn("connection not forwarded", "addr", target, "err", err)
+	}
 }
 
 // join copies both ways until both ends are done. An end that closes one
