@@ -39,6 +39,14 @@ type Meter struct {
 	m1, m5, m15 ewma
 }
 
+// NewMeter returns a meter that belongs to no registry; nil is the real time.
+func NewMeter(now func() time.Time) *Meter {
+	if now == nil {
+		now = time.Now
+	}
+	return newMeter(now)
+}
+
 func newMeter(now func() time.Time) *Meter {
 	t := now()
 	return &Meter{now: now, start: t, last: t, m1: newEWMA(1), m5: newEWMA(5), m15: newEWMA(15)}

@@ -1,0 +1,473 @@
+package accesslog
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/metrics/dropwizard"
+)
+
+// Bounds on what a Counter holds, whatever comes. Beyond them requests count as
+// those of Other.
+const (
+	maxServices = 5000
+	maxSeries   = 4000 // of all services
+	maxOfOne    = 1000 // series of one service
+	maxCallers  = 200  // of one service
+	maxCalls    = 2000 // pairs of endpoint and caller of one service
+	maxVersions = 4    // of one service that are compared
+)
+
+const (
+	slot  = time.Minute // what windows are made of
+	slots = 16          // how many are kept: windows are up to 15 minutes
+	// seriesLife is how long a series is kept without a request, and goneLife the
+	// same when its server is gone: both longer than any window.
+	seriesLife = 24 * time.Hour
+	goneLife   = 20 * time.Minute
+	// callLife is how long a Counter remembers that somebody called.
+	callLife = 7 * 24 * time.Hour
+	// lookEvery is how often a service that is asked for something is compared
+	// with what is known about it.
+	lookEvery = 5 * time.Second
+	// halfLife bounds how far back what is compared between versions reaches: to
+	// between once and twice as long.
+	halfLife = time.Hour
+)
+
+// LongestWindow is the longest that Requests looks back.
+const LongestWindow = (slots - 1) * slot
+
+// A Server is what is known about a server of HAProxy besides its name.
+type Server struct {
+	Version  string // git sha
+	Instance string // of PaaSTA, e.g. main
+	TaskID   string
+}
+
+// A Known is what is known about a service besides what the log says.
+type Known struct {
+	Servers   map[string]Server // by HAProxy's name
+	Templates []string          // of paths
+}
+
+// A Counter adds up lines. Its methods may be called at once.
+type Counter struct {
+	// Lookup tells about a service; ok is false when it is not one of ours, and
+	// its lines are not counted.
+	Lookup func(registration string) (k Known, ok bool)
+	// Now is the time; nil: time.Now.
+	Now func() time.Time
+
+	lines, foreign, refused atomic.Int64
+
+	mu       sync.RWMutex
+	services map[string]*service
+	series   atomic.Int64 // of all services
+}
+
+// A service is one registration as callers on this host see it.
+type service struct {
+	registration string
+
+	mu        sync.Mutex
+	looked    time.Time
+	begun     time.Time
+	last      time.Time
+	templates []string
+	endpoints *endpoints
+	servers   map[string]*server
+	versions  map[string]*version
+	callers   map[string]*caller
+	series    map[key]*series
+	calls     map[call]*called
+	meters    map[*endpoint]*dropwizard.Meter
+}
+
+type server struct {
+	Server
+	name string
+	gone bool
+	last time.Time
+}
+
+type caller struct{ name string }
+
+// A key names a series.
+type key struct {
+	endpoint *endpoint
+	server   *server
+	caller   *caller
+	class    string
+}
+
+// series counts requests that have a key in common: all of them, and those of
+// each of the last minutes in which there were any.
+type series struct {
+	total paasta.Histogram
+	cells []cell
+	last  time.Time
+}
+
+type cell struct {
+	slot    int64
+	latency paasta.Histogram
+}
+
+// A call says who calls what.
+type call struct {
+	endpoint *endpoint
+	caller   *caller
+}
+
+type called struct {
+	count, errors uint64
+	first, last   time.Time
+}
+
+// version is what is compared when a new one comes: the requests of a version
+// by endpoint, of the last hours in which it was asked for anything.
+type version struct {
+	name    string
+	since   time.Time
+	last    time.Time
+	gone    bool // no server has it any more; when it comes back it begins anew
+	turned  time.Time
+	now     map[*endpoint]*paasta.VersionEndpoint
+	earlier map[*endpoint]*paasta.VersionEndpoint
+}
+
+// Take counts one datagram.
+func (c *Counter) Take(text []byte) {
+	var l Line
+	if !Parse(text, &l) {
+		c.foreign.Add(1)
+		return
+	}
+	c.Count(&l, c.now())
+}
+
+func (c *Counter) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
+}
+
+// Count counts one line.
+func (c *Counter) Count(l *Line, now time.Time) {
+	s := c.service(l.Frontend, now)
+	if s == nil {
+		c.refused.Add(1)
+		return
+	}
+	c.lines.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.looked) > lookEvery {
+		s.look(c.Lookup, now)
+	}
+	k := key{s.endpointOf(l, now), s.server(c, l, now), s.caller(l.Caller), l.class()}
+	bad := IsError(k.class)
+	s.add(c, k, l.Micros, now)
+	s.last = now
+	s.called(k, bad, now)
+	if k.server.Version != "" {
+		s.version(k.server.Version, now).add(k.endpoint, l.Micros, bad, now)
+	}
+	m := s.meters[k.endpoint]
+	if m == nil {
+		m = dropwizard.NewMeter(c.now)
+		s.meters[k.endpoint] = m
+	}
+	m.Mark(1)
+}
+
+// service finds or makes the service of a frontend; nil when there is no room
+// for it, or it is none of ours.
+func (c *Counter) service(name []byte, now time.Time) *service {
+	c.mu.RLock()
+	s := c.services[string(name)]
+	c.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.services[string(name)]; s != nil {
+		return s
+	}
+	if _, ok := c.Lookup(string(name)); !ok || len(c.services) >= maxServices {
+		return nil
+	}
+	s = &service{
+		registration: string(name), begun: now, endpoints: newEndpoints(), servers: map[string]*server{}, versions: map[string]*version{},
+		callers: map[string]*caller{}, series: map[key]*series{}, calls: map[call]*called{}, meters: map[*endpoint]*dropwizard.Meter{},
+	}
+	if c.services == nil {
+		c.services = map[string]*service{}
+	}
+	c.services[s.registration] = s
+	return s
+}
+
+// look compares a service with what is known about it.
+func (s *service) look(lookup func(string) (Known, bool), now time.Time) {
+	s.looked = now
+	k, ok := lookup(s.registration)
+	if !ok {
+		return
+	}
+	if !slices.Equal(s.templates, k.Templates) {
+		s.templates = k.Templates
+		s.endpoints.setTemplates(k.Templates)
+	}
+	alive := map[string]bool{}
+	for name, known := range k.Servers {
+		alive[known.Version] = true
+		if old := s.servers[name]; old == nil || old.Server != known {
+			s.servers[name] = &server{Server: known, name: name, last: now} // the series of the old one stay its own
+			if old != nil {
+				old.gone = true
+			}
+		}
+	}
+	for name, x := range s.servers {
+		_, there := k.Servers[name]
+		x.gone = !there
+	}
+	for _, v := range s.versions {
+		v.gone = !alive[v.name]
+	}
+}
+
+// TCP is the endpoint of services that are not HTTP.
+const TCP = "tcp"
+
+func (s *service) endpointOf(l *Line, now time.Time) *endpoint {
+	if !l.HTTP {
+		return s.endpoints.named(TCP, 0, false)
+	}
+	return s.endpoints.of(l.Method, l.Path, l.Status, now)
+}
+
+// NoServer is the server of what HAProxy answered itself.
+const NoServer = "none"
+
+// server finds the server of a line. One that HAProxy had before we knew of it
+// has no version.
+func (s *service) server(c *Counter, l *Line, now time.Time) *server {
+	name, registered := l.Server, false
+	switch {
+	case name[0] == '<': // <NOSRV>: HAProxy answered itself; <STATS> and <LUA> as well
+		name = []byte(NoServer)
+	case !ofService(l.Backend, s.registration): // proxied_through
+		name = append([]byte("via "), l.Backend...)
+	default:
+		registered = true
+	}
+	x := s.servers[string(name)]
+	if x == nil && registered && now.Sub(s.looked) > lookEvery/10 { // it has just come
+		s.look(c.Lookup, now)
+		x = s.servers[string(name)]
+	}
+	if x == nil {
+		x = &server{name: string(name)}
+		s.servers[x.name] = x
+	}
+	x.last = now
+	return x
+}
+
+// ofService tells whether a backend is a registration's: called like it, or
+// like it and a location type.
+func ofService(backend []byte, registration string) bool {
+	rest, ok := bytes.CutPrefix(backend, []byte(registration))
+	return ok && (len(rest) == 0 || rest[0] == '.')
+}
+
+// UnknownCaller is who calls when nothing is known about the address.
+const UnknownCaller = "unknown"
+
+func (s *service) caller(name []byte) *caller {
+	if len(name) == 0 || string(name) == "0" || string(name) == "-" {
+		name = []byte(UnknownCaller)
+	}
+	x := s.callers[string(name)]
+	if x != nil {
+		return x
+	}
+	text := string(name)
+	if len(s.callers) >= maxCallers {
+		text = Other
+		if x := s.callers[text]; x != nil {
+			return x
+		}
+	}
+	x = &caller{strings.ToValidUTF8(text, "?")}
+	s.callers[text] = x
+	return x
+}
+
+// add counts in the series of a key, or in a wider one when there is no room.
+func (s *service) add(c *Counter, k key, us uint64, now time.Time) {
+	x := s.series[k]
+	if x == nil {
+		if len(s.series) >= maxOfOne || c.series.Load() >= maxSeries {
+			k = key{s.endpoints.other, s.other(now), s.caller([]byte(Other)), k.class} // one a class
+		}
+		if x = s.series[k]; x == nil {
+			x = &series{}
+			s.series[k] = x
+			c.series.Add(1)
+		}
+	}
+	x.last = now
+	x.total.Observe(us)
+	n := now.UnixNano() / int64(slot)
+	if len(x.cells) == 0 || x.cells[len(x.cells)-1].slot != n {
+		first := 0
+		for first < len(x.cells) && x.cells[first].slot <= n-slots {
+			first++
+		}
+		x.cells = append(x.cells[:copy(x.cells, x.cells[first:])], cell{slot: n})
+	}
+	x.cells[len(x.cells)-1].latency.Observe(us)
+}
+
+func (s *service) other(now time.Time) *server {
+	x := s.servers[Other]
+	if x == nil {
+		x = &server{name: Other}
+		s.servers[Other] = x
+	}
+	x.last = now
+	return x
+}
+
+// called remembers who calls what, also beyond the windows.
+func (s *service) called(k key, bad bool, now time.Time) {
+	x := s.calls[call{k.endpoint, k.caller}]
+	if x == nil {
+		if len(s.calls) >= maxCalls {
+			return
+		}
+		x = &called{first: now}
+		s.calls[call{k.endpoint, k.caller}] = x
+	}
+	x.count++
+	x.last = now
+	if bad {
+		x.errors++
+	}
+}
+
+// version finds or makes a version; the one that was quiet longest makes room.
+func (s *service) version(name string, now time.Time) *version {
+	v := s.versions[name]
+	if v != nil && (!v.gone || now.Sub(v.last) < lookEvery*2) {
+		return v
+	}
+	if v == nil && len(s.versions) >= maxVersions {
+		var oldest *version
+		for _, x := range s.versions {
+			if oldest == nil || x.last.Before(oldest.last) {
+				oldest = x
+			}
+		}
+		delete(s.versions, oldest.name)
+	}
+	v = &version{name: name, since: now, turned: now, now: map[*endpoint]*paasta.VersionEndpoint{}}
+	s.versions[name] = v
+	return v
+}
+
+func (v *version) add(e *endpoint, us uint64, bad bool, now time.Time) {
+	if now.Sub(v.turned) > halfLife {
+		v.earlier, v.now, v.turned = v.now, map[*endpoint]*paasta.VersionEndpoint{}, now
+	}
+	v.last = now
+	x := v.now[e]
+	if x == nil {
+		x = &paasta.VersionEndpoint{Endpoint: e.name}
+		v.now[e] = x
+	}
+	if bad {
+		x.Errors++
+	}
+	x.Latency.Observe(us)
+}
+
+// Sweep forgets what is over. Call it every minute or so.
+func (c *Counter) Sweep() {
+	now := c.now()
+	for _, s := range c.all() {
+		if _, ok := c.Lookup(s.registration); !ok {
+			c.drop(s)
+			continue
+		}
+		s.mu.Lock()
+		for k, x := range s.series {
+			quiet := now.Sub(x.last)
+			if quiet > seriesLife || quiet > goneLife && k.server.gone {
+				delete(s.series, k)
+				c.series.Add(-1)
+			}
+		}
+		for name, x := range s.servers {
+			if x.gone && now.Sub(x.last) > goneLife {
+				delete(s.servers, name)
+			}
+		}
+		used := map[*caller]bool{}
+		for k, x := range s.calls {
+			if now.Sub(x.last) > callLife {
+				delete(s.calls, k)
+				continue
+			}
+			used[k.caller] = true
+		}
+		for k := range s.series {
+			used[k.caller] = true
+		}
+		for name, x := range s.callers {
+			if !used[x] {
+				delete(s.callers, name)
+			}
+		}
+		s.endpoints.forget(now)
+		for e := range s.meters {
+			if s.endpoints.known[e.name] != e && e != s.endpoints.other {
+				delete(s.meters, e)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// drop forgets a service that is none of ours any more.
+func (c *Counter) drop(s *service) {
+	c.mu.Lock()
+	delete(c.services, s.registration)
+	c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.series.Add(-int64(len(s.series)))
+	s.series = map[key]*series{} // a line that is being counted may still add to it
+}
+
+// all returns the services in no order.
+func (c *Counter) all() []*service {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	all := make([]*service, 0, len(c.services))
+	for _, s := range c.services {
+		all = append(all, s)
+	}
+	return all
+}
