@@ -60,8 +60,7 @@ func explain(err error, s Spec) error {
 			"make it there, or run with an engine on this machine")
 	case strings.Contains(text, "no such file or directory"), strings.Contains(text, "executable file not found"):
 		if slices.Equal(s.Entrypoint, []string{"/bin/sh"}) {
-			return command.WithHint(fmt.Errorf("the image %s has no /bin/sh, which a cmd and a shell need", s.Image),
-				"args in soa-configs, which go to the image's entrypoint, need no shell")
+			return noShell(s.Image)
 		}
 		return fmt.Errorf("start %s: the image has no such program: %w", s.Image, err)
 	case strings.Contains(text, "no space left on device"):
@@ -70,6 +69,11 @@ func explain(err error, s Spec) error {
 		return command.WithHint(fmt.Errorf("the engine has no network %q, which net in soa-configs names", s.Network), "docker network create "+s.Network)
 	}
 	return dial.Explain(fmt.Errorf("start %s: %w", s.Image, err))
+}
+
+func noShell(image string) error {
+	return command.WithHint(fmt.Errorf("the image %s has no /bin/sh, which a cmd and a shell need", image),
+		"args in soa-configs, which go to the image's entrypoint, need no shell")
 }
 
 // dropMissingVolumes takes out the volumes whose host path is not on this

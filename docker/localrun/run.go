@@ -328,6 +328,9 @@ func (e *Engine) end(ctx context.Context, s Spec, status int, o Options) (int, e
 	if err == nil && c.ContainerJSONBase != nil && c.State != nil && c.State.OOMKilled {
 		return status, &KilledError{MemMB: s.memMB}
 	}
+	if status == 127 && e.lacksShell(ctx, s) {
+		return status, noShell(s.Image)
+	}
 	if status == 0 {
 		o.Say("The container ended with status 0")
 		if o.HealthcheckOnly { // it is not there, so it is not healthy
@@ -337,6 +340,17 @@ func (e *Engine) end(ctx context.Context, s Spec, status int, o Options) (int, e
 	}
 	o.Say("The container ended with status %d%s", status, signalOf(status))
 	return status, nil
+}
+
+// lacksShell tells a shell that is not there from a shell that did not find a
+// program. With init: true it is Docker's tini that says so.
+func (e *Engine) lacksShell(ctx context.Context, s Spec) bool {
+	if !slices.Equal(s.Entrypoint, []string{"/bin/sh"}) {
+		return false
+	}
+	var said strings.Builder
+	err := e.logs(ctx, s.Name, "5", false, &said, &said)
+	return err == nil && strings.Contains(said.String(), "exec /bin/sh failed")
 }
 
 func signalOf(status int) string {
