@@ -170,13 +170,14 @@ func (p *Playground) stopForwarding() error {
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0\n"), 0o644)
 }
 
-// otherPlaygrounds reads those that are on this machine besides the one called
-// name.
+// otherPlaygrounds reads those that share this process's network besides the one
+// called name.
 func otherPlaygrounds(name string) []*Playground {
 	links, err := filepath.Glob(runtimeRoot + "/paasta-*/playground")
 	if err != nil {
 		panic(err) // the pattern is a constant
 	}
+	host := namespaceOf(os.Getpid())
 	var others []*Playground
 	for _, link := range links {
 		if filepath.Base(filepath.Dir(link)) == name {
@@ -186,7 +187,7 @@ func otherPlaygrounds(name string) []*Playground {
 		if err != nil {
 			continue
 		}
-		if p, err := Open(dir); err == nil {
+		if p, err := Open(dir); err == nil && p.Host == host {
 			others = append(others, p)
 		}
 	}

@@ -43,6 +43,10 @@ type Playground struct {
 	Agents  int    `json:"agents"`
 	Binary  string `json:"binary"` // the paasta that its daemons run
 
+	// Host is the network namespace that it forwards to, by inode: playgrounds
+	// in different ones, as those of tests, share no ports.
+	Host uint64 `json:"host"`
+
 	// What Up found on the host, for Down to put back.
 	SetForwarding bool `json:"set_forwarding,omitempty"`  // ip_forward was 0
 	MadeDockerKey bool `json:"made_docker_key,omitempty"` // /etc/docker/key.json was not there

@@ -115,7 +115,7 @@ func plan(ctx context.Context, dir string, o UpOptions) (*Playground, error) {
 			return nil, err
 		}
 	}
-	p := &Playground{Dir: dir, Name: nameOf(dir), Agents: o.Agents, Binary: binary}
+	p := &Playground{Dir: dir, Name: nameOf(dir), Agents: o.Agents, Binary: binary, Host: namespaceOf(os.Getpid())}
 	if p.Agents == 0 {
 		p.Agents = 3
 	}
