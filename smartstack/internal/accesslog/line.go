@@ -8,7 +8,7 @@ import (
 // Formats of HAProxy's log, for its log-format keyword. What a client can choose
 // comes last, so that nothing that it sends can be taken for something else.
 const (
-	// FormatHTTP needs the variables txn.paasta_at (see StartVariable) and
+	// FormatHTTP needs the variables txn.paasta_at (haproxy.LogStart) and
 	// txn.caller.
 	FormatHTTP = `"P1 %f %b %s %ST %ts %Ta %[date(0,us),sub(txn.paasta_at)] %[var(txn.caller)] %HM %HP"`
 	FormatTCP  = `"P2 %f %b %s %ts %Tt"`

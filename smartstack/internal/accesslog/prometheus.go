@@ -4,8 +4,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// MetricRequests is the family that all requests are in.
+const MetricRequests = "smartstack_request_seconds"
+
 var (
-	descRequests = prometheus.NewDesc("smartstack_request_seconds",
+	descRequests = prometheus.NewDesc(MetricRequests,
 		"Requests of callers on this host, by what was asked, who answered and how: their number and how long they took.",
 		[]string{"registration", "server", "instance", "version", "endpoint", "class", "caller"}, nil)
 	descLines   = prometheus.NewDesc("smartstack_log_lines_total", "Lines of HAProxy's log, by what became of them (counted, foreign: no request, refused: no service of ours).", []string{"result"}, nil)

@@ -1,11 +1,16 @@
 package agent
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics are what an agent counts. What it has now is collected when asked for
 // (Agent is a prometheus.Collector).
 type Metrics struct {
 	reloads    *prometheus.CounterVec
+	reasons    *prometheus.CounterVec
 	reloadTook prometheus.Histogram
 	commands   *prometheus.CounterVec
 	deaths     prometheus.Counter
@@ -17,6 +22,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "smartstack_reloads_total", Help: "Reloads of HAProxy, by result (done, failed).",
 		}, []string{"result"}),
+		reasons: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "smartstack_reload_reasons_total", Help: "What reloads were for, by reason; one reload may have several.",
+		}, []string{"reason"}),
 		reloadTook: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "smartstack_reload_seconds", Help: "How long reloads took, check and wait for the new process included.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
 		}),
@@ -27,10 +35,39 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "smartstack_haproxy_deaths_total", Help: "How often HAProxy ended though nobody asked it to.",
 		}),
 	}
-	r.MustRegister(m.reloads, m.reloadTook, m.commands, m.deaths)
+	r.MustRegister(m.reloads, m.reasons, m.reloadTook, m.commands, m.deaths)
 	m.reloads.WithLabelValues("done")
 	m.reloads.WithLabelValues("failed")
 	return m
+}
+
+// reasons are those of reloads, by what is in their text besides names.
+var reasons = []struct{ text, reason string }{
+	{"is new", "service_new"},
+	{"is gone", "service_gone"},
+	{"custom_config", "custom_config"},
+	{"global settings", "global"},
+	{"adopted", "adopted"},
+	{"no HAProxy runs", "not_running"},
+	{"HAProxy died", "died"},
+	{"its servers changed", "servers"}, // of a HAProxy that takes none at run time
+	{"takes no servers", "balance"},
+	{"options of", "server_options"},
+	{"changed", "service_changed"},
+}
+
+// reloaded counts what a reload was for.
+func (m *Metrics) reloaded(why []string) {
+	for _, text := range why {
+		reason := "other"
+		for _, r := range reasons {
+			if strings.Contains(text, r.text) {
+				reason = r.reason
+				break
+			}
+		}
+		m.reasons.WithLabelValues(reason).Inc()
+	}
 }
 
 var (
@@ -41,12 +78,15 @@ var (
 	descBroken   = prometheus.NewDesc("smartstack_namespace_broken", "1 for a namespace that is not served as soa-configs have it.", []string{"registration"}, nil)
 	descUp       = prometheus.NewDesc("smartstack_haproxy_up", "1 while HAProxy runs.", nil, nil)
 	descProcs    = prometheus.NewDesc("smartstack_haproxy_processes", "HAProxy processes, those that finish old connections included.", nil, nil)
+	descQueue    = prometheus.NewDesc("smartstack_haproxy_queue", "Requests that wait in HAProxy for a server, by backend.", []string{"backend"}, nil)
+	descProbes   = prometheus.NewDesc("smartstack_probes", "Servers that wait for their first probe.", nil, nil)
+	descZK       = prometheus.NewDesc("smartstack_zookeeper_connected", "1 while there is a session.", nil, nil)
 	descPending  = prometheus.NewDesc("smartstack_reload_wanted", "1 while a change waits for a reload.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBackends, descHeld, descAge, descBad, descBroken, descUp, descProcs, descPending} {
+	for _, d := range []*prometheus.Desc{descBackends, descHeld, descAge, descBad, descBroken, descUp, descProcs, descPending, descQueue, descProbes, descZK} {
 		ch <- d
 	}
 }
@@ -61,6 +101,20 @@ func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	gauge(descUp, truth[s.HAProxy.PID != 0])
 	gauge(descProcs, float64(len(s.HAProxy.Processes)))
 	gauge(descPending, truth[len(s.HAProxy.ReloadWanted) > 0])
+	if a.o.Connected != nil {
+		gauge(descZK, truth[a.o.Connected()])
+	}
+	a.view.mu.Lock()
+	queues := a.view.queues // replaced, never changed
+	a.view.mu.Unlock()
+	for backend, n := range queues {
+		gauge(descQueue, float64(n), backend)
+	}
+	probes := 0
+	for _, r := range s.Registrations {
+		probes += r.States["probing"]
+	}
+	gauge(descProbes, float64(probes))
 	for _, r := range s.Registrations {
 		for state, n := range r.States {
 			gauge(descBackends, float64(n), r.Name, state)

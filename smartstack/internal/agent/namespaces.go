@@ -116,7 +116,7 @@ func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]
 	for _, name := range names {
 		ns := sound[name]
 		if ns.ProxyPort == nil {
-			all[name] = wanted{namespace: discover.Namespace{Registration: name}}
+			all[name] = wanted{namespace: discover.Namespace{Registration: name, Metrics: discover.MetricsOf(ns)}}
 			continue
 		}
 		n, err := discover.NewNamespace(ns, a.o.Settings)

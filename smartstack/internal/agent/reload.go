@@ -33,6 +33,7 @@ func (a *Agent) reload(ctx context.Context) {
 		a.log.Error("reload", "err", err, "why", why, "retry_in", time.Until(a.hap.notBefore))
 		return
 	}
+	a.o.Metrics.reloaded(a.hap.wanted)
 	a.hap.failures, a.hap.lastErr, a.hap.wanted = 0, "", nil
 	a.hap.reloads++
 	a.hap.lastWhy, a.hap.lastAt, a.hap.lastTook = why, start, took

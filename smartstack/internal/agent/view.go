@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
@@ -26,6 +28,7 @@ type view struct {
 	answers  map[string]paasta.AgentBackends
 	counter  int64
 	rows     map[string][]haproxy.Row // by backend, of the last sweep
+	queues   map[string]int           // requests that wait, by backend, of the last sweep
 	applied  map[string]int64
 }
 
@@ -37,14 +40,17 @@ type seen struct {
 	backends []string
 	members  []seenMember
 	nodes    []registry.Node // as the registry said last
+	metrics  discover.Metrics
 }
 
 type seenMember struct {
-	name, host, task string
-	port, weight     int
-	probing          bool
-	err              string
-	since            time.Time
+	name, host, task  string
+	version, instance string // labels
+	addr              netip.AddrPort
+	port, weight      int
+	probing           bool
+	err               string
+	since             time.Time
 }
 
 // Status is everything that an agent knows about itself.
@@ -108,7 +114,7 @@ func (a *Agent) Nodes() map[string][]registry.Node {
 func (v *view) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.ids, v.pid, v.rows = nil, 0, nil
+	v.ids, v.pid, v.rows, v.queues = nil, 0, nil, nil
 }
 
 // publish lets others see what Run has done.
@@ -172,7 +178,7 @@ func (r *registration) status() RegistrationStatus {
 }
 
 func (r *registration) see() seen {
-	s := seen{status: r.status(), version: r.applied, nodes: r.set.Nodes}
+	s := seen{status: r.status(), version: r.applied, nodes: r.set.Nodes, metrics: r.namespace.Metrics}
 	if r.readErr != "" || !r.confirmed {
 		at := r.readAt
 		s.stale = &at
@@ -183,7 +189,8 @@ func (r *registration) see() seen {
 	for _, m := range r.members.All {
 		e := m.Entry
 		member := seenMember{
-			name: e.Name, host: e.Node.Host, port: int(e.Addr.Port()), weight: e.Weight, task: e.Node.Labels[registry.LabelTaskID],
+			name: e.Name, host: e.Node.Host, addr: e.Addr, port: int(e.Addr.Port()), weight: e.Weight, task: e.Node.Labels[registry.LabelTaskID],
+			version: e.Node.Labels[registry.LabelGitSHA], instance: e.Node.Labels[registry.LabelInstance],
 			probing: !m.Serving, since: m.Since,
 		}
 		if p := r.probing[e.Addr]; p != nil {
@@ -280,8 +287,9 @@ func (a *Agent) sweep(ctx context.Context) (map[string][]haproxy.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, ids := map[string][]haproxy.Row{}, map[string]int{}
+	rows, ids, queues := map[string][]haproxy.Row{}, map[string]int{}, map[string]int{}
 	for _, row := range all {
+		queues[row.Proxy] += row.Queue
 		switch row.Server {
 		case "FRONTEND":
 		case "BACKEND":
@@ -293,7 +301,7 @@ func (a *Agent) sweep(ctx context.Context) (map[string][]haproxy.Row, error) {
 	a.view.mu.Lock()
 	defer a.view.mu.Unlock()
 	if a.view.pid == pid {
-		a.view.rows, a.view.ids = rows, ids
+		a.view.rows, a.view.ids, a.view.queues = rows, ids, queues
 	}
 	return rows, nil
 }

@@ -31,9 +31,19 @@ type Namespace struct {
 	Registration string
 	Port         int
 	Service      haproxy.Service // with backends and no servers
+	Metrics      Metrics
 	views        []view
 	location     Location
 }
+
+// Metrics is what a namespace says about its metrics.
+type Metrics struct {
+	URI       string   // where its tasks show theirs; "" for nowhere
+	Templates []string // of paths
+}
+
+// MetricsOf returns what a namespace says about its metrics.
+func MetricsOf(ns soaconfig.Namespace) Metrics { return Metrics{ns.MetricsURI, ns.EndpointTemplates} }
 
 // NewNamespace makes a namespace with a proxy_port into a section. The error
 // says all that keeps it from becoming one.
@@ -75,7 +85,7 @@ func NewNamespace(ns soaconfig.Namespace, set Settings) (Namespace, error) {
 	for _, a := range set.Bind {
 		s.Bind = append(s.Bind, netip.AddrPortFrom(a, uint16(port)))
 	}
-	n := Namespace{Registration: name, Port: port, location: set.Location}
+	n := Namespace{Registration: name, Port: port, Metrics: MetricsOf(ns), location: set.Location}
 	n.views = set.Location.views(name, ns.Discover, ns.Advertise)
 	for _, v := range n.views {
 		s.Backends = append(s.Backends, haproxy.Backend{Name: v.backend})

@@ -88,7 +88,7 @@ func global(b *bytes.Buffer, g Global, hash string) {
 		line("server-state-file %s", quote(g.StateFile))
 	}
 	if g.LogSocket != "" {
-		line("log %s format raw local0 info", quote(g.LogSocket))
+		line("log %s len %d format raw local0 info", quote(g.LogSocket), logLength)
 	}
 	b.WriteString("\ndefaults\n")
 	line("mode http")
@@ -119,6 +119,13 @@ func global(b *bytes.Buffer, g Global, hash string) {
 }
 
 const describe = "paasta smartstack "
+
+// logLength is how long a line of the log gets at most.
+const logLength = 2048
+
+// LogStart is the variable that holds when a request had come, in microseconds,
+// where a LogFormat is set: it may say how long ago that was.
+const LogStart = "txn.paasta_at"
 
 // writer writes a section, and remembers where its server lines are.
 type writer struct {
@@ -180,6 +187,10 @@ func (w *writer) frontend(s Service) {
 	w.line("timeout client", ms(s.TimeoutClient))
 	if s.LogFormat != "" {
 		w.line("log-format", s.LogFormat)
+		if s.Mode == ModeHTTP {
+			// HAProxy's own timers know no less than a millisecond.
+			w.line("http-request set-var(" + LogStart + ") date(0,us)")
+		}
 	}
 	w.fault(s)
 	if s.Mode == ModeHTTP {
