@@ -27,7 +27,7 @@ var groups = []group{
 		newCookImage, newItest, newPushToRegistry, newGetDockerImage, newValidate,
 	}},
 	{"local", "Running locally", []func(*Env) *cobra.Command{
-		newLocalRun, newPlayground, newDemo,
+		newLocalRun, newTestDeps, newPlayground, newDemo,
 	}},
 	// The daemons of the other trees come into this group as well.
 	{operating, "Operating", []func(*Env) *cobra.Command{

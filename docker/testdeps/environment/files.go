@@ -1,0 +1,102 @@
+package environment
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/gopaasta/paasta/docker/testdeps/graph"
+	"github.com/gopaasta/paasta/paasta/command"
+)
+
+// files copies a node's fixtures into its container. They are copied and not
+// mounted, so that a test cannot change them and the engine may be elsewhere.
+func (u *up) files(ctx context.Context, n *graph.Node, id string) error {
+	if len(n.Dep.Files) == 0 {
+		return nil
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, file := range slices.Sorted(maps.Keys(n.Dep.Files)) {
+		from, err := u.fixture(n, file)
+		if err != nil {
+			return err
+		}
+		if err := pack(w, from, strings.TrimPrefix(path.Clean(n.Dep.Files[file]), "/")); err != nil {
+			return fmt.Errorf("fixture %s: %w", file, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return u.e.docker.CopyToContainer(ctx, id, "/", &b, container.CopyToContainerOptions{})
+}
+
+// fixture finds a file of a declaration: in the service's repository, which of
+// another service is not at hand unless it is built here, or beside its
+// soa-configs.
+func (u *up) fixture(n *graph.Node, file string) (string, error) {
+	if filepath.IsAbs(file) {
+		return file, nil
+	}
+	var dirs []string
+	if n.Owner.Name == u.o.Service {
+		dirs = append(dirs, u.o.Dir)
+	}
+	for _, other := range u.g.Nodes {
+		if other.Service != nil && other.Service.Name == n.Owner.Name && other.Dep.Build != "" {
+			dirs = append(dirs, filepath.Join(u.o.Dir, other.Dep.Build))
+		}
+	}
+	dirs = append(dirs, n.Owner.Dir)
+	for _, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+			return filepath.Join(dir, file), nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "", command.WithHint(fmt.Errorf("its fixture %s is not in %s", file, strings.Join(dirs, ", nor in ")),
+		fmt.Sprintf("run this in the repository of %s, or say build for it, or put the file beside %s", n.Owner.Name, n.Owner.TestDeps.File))
+}
+
+// pack adds a file, or a directory with all that is in it.
+func pack(w *tar.Writer, from, to string) error {
+	return filepath.WalkDir(from, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		inside, err := filepath.Rel(from, file)
+		if err != nil {
+			return err
+		}
+		name := path.Join(to, filepath.ToSlash(inside))
+		if entry.IsDir() {
+			return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			return err
+		}
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: int64(info.Mode().Perm()), Size: int64(len(text)), ModTime: info.ModTime()}); err != nil {
+			return err
+		}
+		_, err = w.Write(text)
+		return err
+	})
+}

@@ -1,0 +1,222 @@
+package environment
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"golang.org/x/sync/errgroup"
+)
+
+// The labels of all that an environment consists of.
+const (
+	nameLabel       = "paasta.test-deps" // its name
+	serviceLabel    = "paasta.test-deps.service"
+	dirLabel        = "paasta.test-deps.dir"   // where it was asked for
+	ownerLabel      = "paasta.test-deps.owner" // the process that made it
+	tiedLabel       = "paasta.test-deps.tied"  // "true": of no use without that process
+	untilLabel      = "paasta.test-deps.until" // Unix time
+	roleLabel       = "paasta.test-deps.role"  // gateway, dependency or command
+	dependencyLabel = "paasta.test-deps.dependency"
+	needsLabel      = "paasta.test-deps.needs"   // how the service calls it; "" when only others need it
+	schemeLabel     = "paasta.test-deps.scheme"  // http or tcp
+	portLabel       = "paasta.test-deps.port"    // inside
+	readyLabel      = "paasta.test-deps.timeout" // seconds until it has to be ready
+)
+
+// A Selection says which environments are meant; empty fields mean all.
+type Selection struct{ Name, Service, Dir string }
+
+func (s Selection) has(x *Environment) bool {
+	return (s.Name == "" || s.Name == x.Name) && (s.Service == "" || s.Service == x.Service) && (s.Dir == "" || s.Dir == x.Dir)
+}
+
+// List finds the environments of a selection, by name. What is half made or
+// half removed counts, too.
+func (e *Engine) List(ctx context.Context, s Selection) ([]*Environment, error) {
+	ctx, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	ours := filters.NewArgs(filters.Arg("label", nameLabel))
+	var containers []container.Summary
+	var networks []network.Summary
+	var asks errgroup.Group
+	asks.Go(func() error {
+		var err error
+		containers, err = e.docker.ContainerList(ctx, container.ListOptions{All: true, Filters: ours})
+		return err
+	})
+	asks.Go(func() error {
+		var err error
+		networks, err = e.docker.NetworkList(ctx, network.ListOptions{Filters: ours})
+		return err
+	})
+	if err := asks.Wait(); err != nil {
+		return nil, explain(fmt.Errorf("list environments: %w", err))
+	}
+	found := map[string]*Environment{}
+	of := func(labels map[string]string) *Environment {
+		name := labels[nameLabel]
+		if found[name] == nil {
+			until, err := strconv.ParseInt(labels[untilLabel], 10, 64)
+			if err != nil {
+				until = 0 // not made by us as it should be: the next up removes it
+			}
+			found[name] = &Environment{
+				engine: e, Name: name, Service: labels[serviceLabel], Dir: labels[dirLabel],
+				Until: time.Unix(until, 0), owner: labels[ownerLabel], tied: labels[tiedLabel] == "true",
+			}
+		}
+		return found[name]
+	}
+	for _, n := range networks {
+		x := of(n.Labels)
+		x.network, x.Created = n.ID, n.Created
+		if n.IPAM.Config != nil && len(n.IPAM.Config) > 0 {
+			x.Subnet = n.IPAM.Config[0].Subnet
+		}
+	}
+	for _, c := range containers {
+		x := of(c.Labels)
+		x.containers = append(x.containers, c.ID)
+		switch c.Labels[roleLabel] {
+		case "gateway":
+			x.gateway, x.gatewayRuns = c.ID, c.State == "running"
+			x.complete = slices.Contains(c.Names, "/"+containerName(x.Name, gatewayName))
+			x.control = published(c.Ports, 0)
+		case "dependency":
+			x.Dependencies = append(x.Dependencies, dependencyOf(c))
+		}
+	}
+	var list []*Environment
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if x := found[name]; s.has(x) {
+			slices.SortFunc(x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
+			list = append(list, x)
+		}
+	}
+	return list, nil
+}
+
+func dependencyOf(c container.Summary) Dependency {
+	d := Dependency{
+		Name: c.Labels[dependencyLabel], Image: c.Image, Container: c.ID, State: c.State, Status: c.Status,
+		scheme: c.Labels[schemeLabel],
+	}
+	if called := c.Labels[needsLabel]; called != "" {
+		d.Called = strings.Split(called, ",")
+	}
+	if n, err := strconv.Atoi(c.Labels[portLabel]); err == nil {
+		d.Port = n
+	}
+	d.HostPort = published(c.Ports, d.Port)
+	return d
+}
+
+// published is where a container's port is on the host, for 0 any of its ports.
+func published(ports []container.Port, inside int) int {
+	for _, p := range ports {
+		if p.PublicPort != 0 && (inside == 0 || int(p.PrivatePort) == inside) {
+			return int(p.PublicPort)
+		}
+	}
+	return 0
+}
+
+// stale says why an environment is of no use any more, "" if it is.
+func (x *Environment) stale(now time.Time) string {
+	process := aliveOwner(x.owner)
+	switch {
+	case now.After(x.Until):
+		return "its time is over"
+	case process == dead && x.tied:
+		return "the command that it was made for has ended"
+	case process == dead && !x.complete:
+		return "the command that was making it has ended"
+	case process != alive && x.complete && !x.gatewayRuns:
+		return "it has stopped"
+	}
+	return ""
+}
+
+// Sweep removes environments that are of no use any more, and returns a
+// sentence about each.
+func (e *Engine) Sweep(ctx context.Context) ([]string, error) {
+	all, err := e.List(ctx, Selection{})
+	if err != nil {
+		return nil, err
+	}
+	var did []string
+	var errs []error
+	for _, x := range all {
+		why := x.stale(time.Now())
+		if why == "" {
+			continue
+		}
+		if err := x.Down(ctx); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		did = append(did, fmt.Sprintf("removed %s: %s", x.Name, why))
+	}
+	return did, errors.Join(errs...)
+}
+
+// Down removes all of it: containers with their volumes, then the network. It
+// goes on where something is gone already or cannot be removed.
+func (x *Environment) Down(ctx context.Context) error {
+	ctx, cancel := within(ctx, time.Minute)
+	defer cancel()
+	// Not what we remember: a command that was killed may have made more.
+	var errs []error
+	for range 3 {
+		now, err := x.engine.List(ctx, Selection{Name: x.Name})
+		if err != nil {
+			return err
+		}
+		if len(now) == 0 {
+			return nil
+		}
+		if errs = now[0].remove(ctx); len(errs) == 0 {
+			return nil
+		}
+	}
+	return explain(fmt.Errorf("remove %s: %w", x.Name, errors.Join(errs...)))
+}
+
+func (x *Environment) remove(ctx context.Context) []error {
+	errs := make([]error, len(x.containers))
+	var group errgroup.Group
+	group.SetLimit(8)
+	for n, id := range x.containers {
+		group.Go(func() error {
+			err := x.engine.docker.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+			if err != nil && !gone(err) {
+				errs[n] = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if x.network != "" && len(errs) == 0 {
+		if err := x.engine.docker.NetworkRemove(ctx, x.network); err != nil && !gone(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// gone tells whether something is not there (any more), or soon will not be.
+func gone(err error) bool {
+	return errdefs.IsNotFound(err) || strings.Contains(err.Error(), "is already in progress")
+}

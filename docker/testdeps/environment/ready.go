@@ -1,0 +1,225 @@
+package environment
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"github.com/gopaasta/paasta/docker/testdeps/gateway"
+	"github.com/gopaasta/paasta/docker/testdeps/graph"
+	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+// readyOf says when a node is ready: what its declaration says, else the health
+// check of its soa-configs, else that its port accepts connections.
+func readyOf(n *graph.Node) (r soaconfig.Ready, tls bool) {
+	r = n.Dep.Ready
+	if r.HTTP != "" || r.TCP || r.Cmd != "" || r.Log != "" {
+		return r, false
+	}
+	if n.Service == nil {
+		r.TCP = n.Port() != 0
+		return r, false
+	}
+	h := marathon.HealthOf(n.Instance, primary(n))
+	switch h.Mode {
+	case "http", "https":
+		r.HTTP, tls = h.URI, h.Mode == "https"
+	case "tcp":
+		r.TCP = true
+	case "cmd":
+		r.Cmd = h.Cmd
+	}
+	return r, tls
+}
+
+// check is the part that the gateway does.
+func (u *up) check(n *graph.Node) (gateway.Check, bool) {
+	r, tls := readyOf(n)
+	if r.HTTP == "" && !r.TCP {
+		return gateway.Check{}, false
+	}
+	at := net.JoinHostPort(u.place.address(n).String(), strconv.Itoa(n.Port()))
+	return gateway.Check{Address: at, Path: r.HTTP, TLS: tls}, true
+}
+
+// waitReady waits until all that readyOf says is so, or the container ends.
+func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-chan error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- u.checks(ctx, n, id) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+		// A container that does nothing but end is not ready.
+		select {
+		case err := <-ended:
+			return err
+		default:
+			return nil
+		}
+	case err := <-ended:
+		cancel()
+		<-done
+		return err
+	}
+}
+
+func (u *up) checks(ctx context.Context, n *graph.Node, id string) error {
+	r, _ := readyOf(n)
+	if r.Log != "" {
+		if err := u.waitLog(ctx, id, r.Log); err != nil {
+			return err
+		}
+	}
+	if r.HTTP != "" || r.TCP {
+		if err := u.waitGateway(ctx, n.Name); err != nil {
+			return err
+		}
+	}
+	if r.Cmd != "" {
+		return u.waitCmd(ctx, id, r.Cmd)
+	}
+	return nil
+}
+
+// waitGateway lets the gateway look, which sees what clients inside will see.
+func (u *up) waitGateway(ctx context.Context, name string) error {
+	select {
+	case <-u.gatewayUp:
+	case <-ctx.Done():
+		return errors.New("the environment's gateway is not up yet")
+	}
+	last := errors.New("it was not asked")
+	for {
+		left := 10 * time.Second
+		if deadline, ok := ctx.Deadline(); ok {
+			left = min(left, time.Until(deadline)-50*time.Millisecond)
+		}
+		if left <= 0 || ctx.Err() != nil {
+			return last
+		}
+		answer, err := u.x.ask(ctx, "/ready?dependency="+url.QueryEscape(name)+"&within="+left.String())
+		if err != nil {
+			if ctx.Err() != nil {
+				return last
+			}
+			last = err
+			pause(ctx, 20*time.Millisecond)
+			continue
+		}
+		text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
+		answer.Body.Close()
+		if answer.StatusCode == http.StatusOK {
+			return nil
+		}
+		if err == nil && len(text) > 0 {
+			last = errors.New(strings.TrimSpace(string(text)))
+		}
+	}
+}
+
+// waitLog waits for a line of the container's log.
+func (u *up) waitLog(ctx context.Context, id, pattern string) error {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	never := fmt.Errorf("no line of its log matches %q", pattern)
+	r, err := u.e.docker.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: true})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	lines, w := io.Pipe()
+	defer lines.Close()
+	go func() {
+		_, err := stdcopy.StdCopy(w, w, r)
+		w.CloseWithError(err)
+	}()
+	in := bufio.NewReader(lines)
+	for {
+		line, err := in.ReadString('\n')
+		if re.MatchString(strings.TrimRight(line, "\r\n")) {
+			return nil
+		}
+		if err != nil {
+			<-ctx.Done() // the container has ended, or soon this wait has
+			return never
+		}
+	}
+}
+
+// waitCmd runs a command in the container until it succeeds.
+func (u *up) waitCmd(ctx context.Context, id, command string) error {
+	last := errors.New("it was not run")
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		code, output, err := u.e.exec(ctx, id, command)
+		switch {
+		case err == nil && code == 0:
+			return nil
+		case ctx.Err() != nil:
+			return last
+		case err != nil:
+			last = err
+		default:
+			last = fmt.Errorf("%q exits with %d: %s", command, code, output)
+		}
+		pause(ctx, wait)
+	}
+}
+
+// exec runs a shell command in a container, and returns the end of its output.
+func (e *Engine) exec(ctx context.Context, id, command string) (code int, output string, err error) {
+	made, err := e.docker.ContainerExecCreate(ctx, id, container.ExecOptions{
+		Cmd: []string{"sh", "-c", command}, AttachStdout: true, AttachStderr: true,
+	})
+	if err != nil {
+		return 0, "", err
+	}
+	attached, err := e.docker.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
+	if err != nil {
+		return 0, "", err
+	}
+	defer attached.Close()
+	stop := context.AfterFunc(ctx, attached.Close)
+	defer stop()
+	var b strings.Builder
+	if _, err := stdcopy.StdCopy(&b, &b, io.LimitReader(attached.Reader, 64<<10)); err != nil {
+		return 0, "", err
+	}
+	state, err := e.docker.ContainerExecInspect(ctx, made.ID)
+	if err != nil {
+		return 0, "", err
+	}
+	if state.Running {
+		return 0, "", fmt.Errorf("%q goes on and on", command)
+	}
+	text := strings.TrimSpace(b.String())
+	return state.ExitCode, text[max(0, len(text)-300):], nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,423 @@
+package environment
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/testdeps/gateway"
+	"github.com/gopaasta/paasta/docker/testdeps/graph"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+)
+
+// Options say what environment is wanted.
+type Options struct {
+	SoaDir  string // soa-configs
+	Service string // whose test dependencies
+	// Dir is the service's repository, from which fixtures and builds are taken;
+	// default: the current directory.
+	Dir    string
+	System sysconfig.Config
+	Name   string        // default: the service and something random
+	Tied   bool          // of no use when this process has ended
+	Keep   time.Duration // how long it may stay; default 12 h
+	// Report is told of every change, one at a time; nil for nobody.
+	Report func(Change)
+	Output io.Writer // of builds; nil for nobody
+	// Self says that this program is paasta, which can be the gateway itself.
+	Self bool
+}
+
+// defaultKeep is longer than a working day's afternoon.
+const defaultKeep = 12 * time.Hour
+
+// Up makes an environment and returns it once all of it is ready. It first
+// removes environments that are of no use any more. When something does not come
+// up, or ctx ends, it removes what it has made; the error is a *Failure when a
+// dependency is to blame.
+func (e *Engine) Up(ctx context.Context, o Options) (*Environment, error) {
+	u, err := e.plan(o)
+	if err != nil {
+		return nil, err
+	}
+	x, err := u.up(ctx)
+	if err != nil {
+		if down := u.x.Down(ctx); down != nil {
+			err = fmt.Errorf("%w\nand then: %w", err, down)
+		}
+		if cause := context.Cause(ctx); cause != nil && !isFailure(err) {
+			err = cause
+		}
+		return nil, err
+	}
+	return x, nil
+}
+
+func isFailure(err error) bool {
+	var f *Failure
+	return errors.As(err, &f)
+}
+
+// plan reads soa-configs.
+func (e *Engine) plan(o Options) (*up, error) {
+	if o.Dir == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, err
+		}
+		o.Dir = dir
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	o.Dir = dir
+	if o.Report == nil {
+		o.Report = func(Change) {}
+	}
+	if o.Output == nil {
+		o.Output = io.Discard
+	}
+	g, err := graph.Build(o.Service, loader(o.SoaDir))
+	if err != nil {
+		return nil, err
+	}
+	if len(g.Nodes) > most {
+		return nil, fmt.Errorf("%s has %d test dependencies, with theirs: an environment can hold %d", o.Service, len(g.Nodes), most)
+	}
+	if o.Name == "" {
+		o.Name = strings.ToLower(o.Service + "-" + rand.Text()[:6])
+	}
+	now := time.Now()
+	x := &Environment{
+		Name: o.Name, Service: o.Service, Dir: o.Dir, Created: now, Until: now.Add(cmp.Or(o.Keep, defaultKeep)), Notes: g.Notes,
+		engine: e, owner: owner(), tied: o.Tied, Dependencies: []Dependency{},
+	}
+	u := &up{e: e, o: o, g: g, x: x, began: now, ready: map[*graph.Node]chan struct{}{}, gatewayUp: make(chan struct{}), called: map[*graph.Node][]string{}, index: map[*graph.Node]int{}}
+	for n, node := range g.Nodes {
+		u.ready[node], u.index[node] = make(chan struct{}), n
+	}
+	for _, edge := range g.Needs {
+		u.called[edge.To] = append(u.called[edge.To], edge.Name)
+	}
+	return u, nil
+}
+
+// An up is the making of one environment.
+type up struct {
+	e     *Engine
+	o     Options
+	g     *graph.Graph
+	x     *Environment
+	began time.Time
+
+	layout    layout
+	place     place
+	index     map[*graph.Node]int
+	called    map[*graph.Node][]string // how the service itself calls it
+	ready     map[*graph.Node]chan struct{}
+	gatewayUp chan struct{}
+
+	reporting sync.Mutex
+	mu        sync.Mutex // of x
+}
+
+func (u *up) report(n *graph.Node, state, detail string) {
+	u.reporting.Lock()
+	defer u.reporting.Unlock()
+	u.o.Report(Change{n.Name, state, detail, time.Since(u.began)})
+}
+
+func (u *up) up(ctx context.Context) (*Environment, error) {
+	labels := map[string]string{
+		nameLabel: u.x.Name, serviceLabel: u.x.Service, dirLabel: u.x.Dir, ownerLabel: u.x.owner,
+		tiedLabel: strconv.FormatBool(u.x.tied), untilLabel: strconv.FormatInt(u.x.Until.Unix(), 10),
+	}
+	others, err := u.e.List(ctx, Selection{Name: u.x.Name})
+	if err != nil {
+		return nil, err
+	}
+	if len(others) > 0 {
+		name := u.x.Name
+		u.x.Name = "" // it is not ours to remove
+		return nil, fmt.Errorf("there is an environment called %s: paasta test-deps down --name %s removes it", name, name)
+	}
+	var swept errgroup.Group
+	swept.Go(func() error {
+		did, err := u.e.Sweep(ctx)
+		if err != nil {
+			did = append(did, "old environments stay for now: "+err.Error())
+		}
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.x.Notes = append(u.x.Notes, did...)
+		return nil
+	})
+	defer func() { _ = swept.Wait() }() // it never fails
+
+	trees := make(chan treeOrError, 1)
+	go func() {
+		t, err := soaconfig.Load(ctx, u.o.SoaDir, soaconfig.Options{})
+		trees <- treeOrError{t, err}
+	}()
+	id, l, err := u.e.makeNetwork(ctx, u.x.Name, labels)
+	if err != nil {
+		return nil, err
+	}
+	u.x.network, u.x.Subnet, u.layout = id, l.subnet.String(), l
+	bind := "127.0.0.1"
+	if dial.Host(u.e.docker) != bind {
+		bind = "" // elsewhere: any address of the engine's
+	}
+	u.place = place{
+		name: u.x.Name, network: id, labels: labels, bind: bind, local: dial.Local(u.e.docker),
+		address: func(n *graph.Node) netip.Addr { return l.dependency(u.index[n]) },
+	}
+	started, starting := errgroup.WithContext(ctx)
+	checks := map[string]gateway.Check{}
+	for _, n := range u.g.Nodes {
+		started.Go(func() error {
+			err := u.node(starting, n)
+			if err != nil {
+				err = u.failed(starting, n, err)
+			}
+			return err
+		})
+	}
+	for _, n := range u.g.Nodes {
+		if c, ok := u.check(n); ok {
+			checks[n.Name] = c
+		}
+	}
+	started.Go(func() error {
+		t := <-trees
+		if t.err != nil {
+			return t.err
+		}
+		if err := u.gateway(starting, gatewayConfig(u.g, t.tree, l, u.place, checks)); err != nil {
+			return fmt.Errorf("the gateway of %s: %w", u.x.Name, err)
+		}
+		return nil
+	})
+	if err := started.Wait(); err != nil {
+		return nil, err
+	}
+	// The name says that up got to its end; labels cannot be changed.
+	if err := u.e.docker.ContainerRename(ctx, u.x.gateway, containerName(u.x.Name, gatewayName)); err != nil {
+		return nil, explain(err)
+	}
+	u.x.complete = true
+	slices.SortFunc(u.x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
+	return u.x, nil
+}
+
+type treeOrError struct {
+	tree *soaconfig.Tree
+	err  error
+}
+
+// failed makes a Failure of what went wrong with a node.
+func (u *up) failed(ctx context.Context, n *graph.Node, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return err // something else has failed before
+	}
+	f := &Failure{Environment: u.x.Name, Dependency: n.Name, Err: explain(err)}
+	u.mu.Lock()
+	at := slices.IndexFunc(u.x.Dependencies, func(d Dependency) bool { return d.Name == n.Name })
+	var id string
+	if at >= 0 {
+		id = u.x.Dependencies[at].Container
+	}
+	u.mu.Unlock()
+	if id != "" {
+		f.Log = u.e.lastLines(ctx, id, 20)
+	}
+	u.report(n, "failed", "")
+	return f
+}
+
+// node brings one dependency up. All that does not need others is done before
+// they are waited for.
+func (u *up) node(ctx context.Context, n *graph.Node) error {
+	r := resolver{system: u.o.System, dir: u.o.Dir, output: u.o.Output, report: func(state, detail string) { u.report(n, state, detail) }}
+	t, err := r.target(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := u.e.fetch(ctx, t, r.report); err != nil {
+		return err
+	}
+	f, err := form(n, t, u.o.System, u.place, u.called[n])
+	if err != nil {
+		return err
+	}
+	id, err := u.create(ctx, containerName(u.x.Name, n.Name), f)
+	if err != nil {
+		return fmt.Errorf("make its container from %s: %w", t.ref, err)
+	}
+	d := Dependency{Name: n.Name, Called: u.called[n], Image: t.ref, Container: id, State: "created", Port: n.Port(), scheme: scheme(n)}
+	u.mu.Lock()
+	u.x.Dependencies = append(u.x.Dependencies, d)
+	u.mu.Unlock()
+	if err := u.files(ctx, n, id); err != nil {
+		return err
+	}
+	if err := u.needs(ctx, n); err != nil {
+		return err
+	}
+	u.report(n, "starting", "")
+	ended, err := u.start(ctx, id)
+	if err != nil {
+		return err
+	}
+	if d.HostPort, err = u.e.hostPort(ctx, id, d.Port, len(d.Called) > 0); err != nil {
+		return err
+	}
+	limit := n.Dep.Ready.Timeout
+	waiting, cancel := context.WithTimeoutCause(ctx, limit, errLate)
+	defer cancel()
+	if err := u.waitReady(waiting, n, id, ended); err != nil {
+		if errors.Is(context.Cause(waiting), errLate) && ctx.Err() == nil {
+			return fmt.Errorf("not ready within %s: %w", limit, err)
+		}
+		return err
+	}
+	d.State = "running"
+	u.mu.Lock()
+	for i := range u.x.Dependencies {
+		if u.x.Dependencies[i].Name == d.Name {
+			u.x.Dependencies[i] = d
+		}
+	}
+	u.mu.Unlock()
+	u.report(n, "ready", "")
+	close(u.ready[n])
+	return nil
+}
+
+var errLate = errors.New("its timeout is over")
+
+// needs waits for what a node needs.
+func (u *up) needs(ctx context.Context, n *graph.Node) error {
+	if len(n.Needs) == 0 {
+		return nil
+	}
+	var names []string
+	for _, e := range n.Needs {
+		names = append(names, e.To.Name)
+	}
+	u.report(n, "waiting", "for "+strings.Join(names, ", "))
+	for _, e := range n.Needs {
+		select {
+		case <-u.ready[e.To]:
+		case <-ctx.Done():
+			return context.Canceled
+		}
+	}
+	select {
+	case <-u.gatewayUp:
+		return nil
+	case <-ctx.Done():
+		return context.Canceled
+	}
+}
+
+// create makes a container, in ctx or not at all: one that is being made when
+// ctx ends would be nobody's.
+func (u *up) create(ctx context.Context, name string, f formed) (string, error) {
+	if ctx.Err() != nil {
+		return "", context.Canceled
+	}
+	limited, cancel := within(ctx, call)
+	defer cancel()
+	made, err := u.e.docker.ContainerCreate(limited, f.config, f.host, f.network, nil, name)
+	if err != nil {
+		return "", err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.x.containers = append(u.x.containers, made.ID)
+	return made.ID, nil
+}
+
+// start starts a container; ended gets one value when it ends.
+func (u *up) start(ctx context.Context, id string) (ended <-chan error, err error) {
+	if ctx.Err() != nil {
+		return nil, context.Canceled
+	}
+	limited, cancel := within(ctx, call)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		err = u.e.docker.ContainerStart(limited, id, container.StartOptions{})
+		// Docker picks a free port, and somebody else may be faster.
+		if err == nil || attempt == 3 || !strings.Contains(err.Error(), "port is already allocated") && !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start its container: %w", err)
+	}
+	over := make(chan error, 1)
+	exited, failed := u.e.docker.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	go func() {
+		select {
+		case s := <-exited:
+			over <- fmt.Errorf("it ended with exit code %d%s", s.StatusCode, u.e.killed(ctx, id))
+		case err := <-failed:
+			if ctx.Err() == nil {
+				over <- explain(err)
+			}
+		}
+	}()
+	return over, nil
+}
+
+// killed says so when a container was killed for memory.
+func (e *Engine) killed(ctx context.Context, id string) string {
+	ctx, cancel := within(ctx, 10*time.Second)
+	defer cancel()
+	if c, err := e.docker.ContainerInspect(ctx, id); err == nil && c.State != nil && c.State.OOMKilled {
+		return ": it was killed because it wanted more memory than its mem in soa-configs"
+	}
+	return ""
+}
+
+// hostPort asks where a port was published.
+func (e *Engine) hostPort(ctx context.Context, id string, inside int, wanted bool) (int, error) {
+	if inside == 0 || !wanted {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	c, err := e.docker.ContainerInspect(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	for port, bound := range c.NetworkSettings.Ports {
+		if port.Int() != inside {
+			continue
+		}
+		for _, b := range bound {
+			if n, err := strconv.Atoi(b.HostPort); err == nil {
+				return n, nil
+			}
+		}
+	}
+	return 0, nil // it has ended meanwhile, and that is what is said
+}

@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// One try of a check may take this long.
+const tryFor = 2 * time.Second
+
+// wait tries until the check passes; the error is that of the last whole try.
+func wait(ctx context.Context, c Check) error {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	asks := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	last := errors.New("not asked yet")
+	for pause := 5 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
+		err := try(ctx, asks, c)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil || last.Error() == "not asked yet" {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-time.After(pause):
+		}
+	}
+}
+
+func try(ctx context.Context, asks *http.Client, c Check) error {
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	if c.Path == "" {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp4", c.Address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	scheme := "http://"
+	if c.TLS {
+		scheme = "https://"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+c.Address+c.Path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := asks.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 399 {
+		return fmt.Errorf("GET %s answers %s", c.Path, resp.Status)
+	}
+	return nil
+}

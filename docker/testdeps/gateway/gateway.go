@@ -1,0 +1,252 @@
+// Package gateway is the one container of an environment of test dependencies
+// that is ours. It is where the others send what leaves their network, so it
+// answers as 169.254.255.254, each environment its own: it passes what goes to
+// the port of a declared dependency on to that, and refuses the rest by name.
+// It also looks from inside whether dependencies are ready.
+//
+// It is built from the standard library and x/sys alone, so that its program is
+// small; the paasta binary can be that program, too.
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Production is the address at which hosts reach every service.
+const Production = "169.254.255.254"
+
+// ConfigFile is where the container's config is.
+const ConfigFile = "/config.json"
+
+// A Config says what one gateway does. Addresses are IPv4, without a prefix.
+type Config struct {
+	Address   string            `json:"address"`   // of this container
+	Router    string            `json:"router"`    // what the others have as default gateway; this container takes it on
+	Next      string            `json:"next"`      // the real way out
+	Bits      int               `json:"bits"`      // of the network
+	Control   int               `json:"control"`   // port of the questions from outside
+	Clients   map[string]Client `json:"clients"`   // by address
+	Otherwise string            `json:"otherwise"` // the address of the client that strangers count as
+	Ports     map[int]Port      `json:"ports"`     // every proxy_port of soa-configs
+	Checks    map[string]Check  `json:"checks"`    // by dependency
+}
+
+// A Client is a container that calls others.
+type Client struct {
+	Name     string        `json:"name"`
+	Declares string        `json:"declares"` // the file with its test dependencies
+	Routes   map[int]Route `json:"routes"`   // by proxy port
+}
+
+// A Route is where a proxy port leads.
+type Route struct {
+	Dependency string   `json:"dependency"`
+	Targets    []string `json:"targets"` // host:port
+}
+
+// A Port is a namespace of soa-configs that has a proxy port.
+type Port struct {
+	Namespace string `json:"namespace"` // service.namespace
+	HTTP      bool   `json:"http"`
+}
+
+// A Check says when a dependency is ready.
+type Check struct {
+	Address string `json:"address"`        // host:port
+	Path    string `json:"path,omitempty"` // "" when a connection is enough
+	TLS     bool   `json:"tls,omitempty"`
+}
+
+// A Refused is a call to something that the caller has not declared.
+type Refused struct {
+	Client    string `json:"client"`
+	Port      int    `json:"port"`
+	Namespace string `json:"namespace"` // "" when no service has the port
+	Declares  string `json:"declares"`
+	Count     int    `json:"count"`
+}
+
+// String says it in a sentence.
+func (r Refused) String() string {
+	what := "the port of " + r.Namespace
+	if r.Namespace == "" {
+		what = "a port that no service in soa-configs has"
+	}
+	return fmt.Sprintf("%s called %s:%d, %s, which %s does not declare", r.Client, Production, r.Port, what, r.Declares)
+}
+
+//go:embed *.go program/*.go
+var sources embed.FS
+
+// Version changes with the source of this package.
+func Version() string {
+	sum := sha256.New()
+	err := fs.WalkDir(sources, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := sources.ReadFile(path)
+		fmt.Fprintf(sum, "%s %d\n%s", path, len(text), text)
+		return err
+	})
+	if err != nil {
+		panic(err) // it was embedded
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:12]
+}
+
+// Run does it until ctx ends, with the config of ConfigFile.
+func Run(ctx context.Context) error {
+	text, err := os.ReadFile(ConfigFile)
+	if err != nil {
+		return fmt.Errorf("read what to do: %w (this runs only in the container of an environment of test dependencies)", err)
+	}
+	var c Config
+	if err := json.Unmarshal(text, &c); err != nil {
+		return fmt.Errorf("%s: %w", ConfigFile, err)
+	}
+	g := &gateway{c: c, out: os.Stdout, refused: map[[2]string]*Refused{}, listening: map[int]bool{}}
+	listeners, err := g.listen()
+	if err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for port, l := range listeners {
+		context.AfterFunc(ctx, func() { l.Close() })
+		running.Go(func() { g.accept(ctx, l, port) })
+	}
+	running.Go(func() { g.sniff(ctx) })
+	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	context.AfterFunc(ctx, func() { srv.Close() })
+	l, err := net.Listen("tcp4", ":"+strconv.Itoa(c.Control))
+	if err != nil {
+		return fmt.Errorf("listen for questions: %w", err)
+	}
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// listen takes on the addresses, in this order: what comes to the router's
+// address before the production address is there would be passed on to the host.
+func (g *gateway) listen() (map[int]net.Listener, error) {
+	if err := addAddress("lo", Production, 32); err != nil {
+		return nil, err
+	}
+	ports := map[int]bool{}
+	for port, p := range g.c.Ports {
+		ports[port] = p.HTTP
+	}
+	for _, client := range g.c.Clients {
+		for port := range client.Routes {
+			ports[port] = true
+		}
+	}
+	listeners := map[int]net.Listener{}
+	for port, wanted := range ports {
+		if !wanted {
+			continue // refused by the kernel; sniff says so
+		}
+		l, err := net.Listen("tcp4", net.JoinHostPort(Production, strconv.Itoa(port)))
+		if err != nil {
+			return nil, err
+		}
+		listeners[port], g.listening[port] = l, true
+	}
+	device, err := deviceOf(g.c.Address)
+	if err != nil {
+		return nil, err
+	}
+	if err := replaceDefaultRoute(g.c.Router, g.c.Next); err != nil {
+		return nil, err
+	}
+	return listeners, addAddress(device, g.c.Router, g.c.Bits)
+}
+
+type gateway struct {
+	c         Config
+	listening map[int]bool
+	out       io.Writer
+
+	mu      sync.Mutex
+	refused map[[2]string]*Refused // by client and port
+	turn    map[string]int
+}
+
+// client returns who calls from an address.
+func (g *gateway) client(address net.Addr) Client {
+	if a, err := netip.ParseAddrPort(address.String()); err == nil {
+		if c, ok := g.c.Clients[a.Addr().Unmap().String()]; ok {
+			return c
+		}
+	}
+	return g.c.Clients[g.c.Otherwise]
+}
+
+// refuse notes a call that nobody answers, and returns what to say about it.
+func (g *gateway) refuse(client Client, port int) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := [2]string{client.Name, strconv.Itoa(port)}
+	r := g.refused[key]
+	if r == nil {
+		r = &Refused{Client: client.Name, Port: port, Namespace: g.c.Ports[port].Namespace, Declares: client.Declares}
+		g.refused[key] = r
+		fmt.Fprintln(g.out, r)
+	}
+	r.Count++
+	return r.String()
+}
+
+func (g *gateway) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /refused", func(w http.ResponseWriter, _ *http.Request) {
+		g.mu.Lock()
+		list := []Refused{}
+		for _, r := range g.refused {
+			list = append(list, *r)
+		}
+		g.mu.Unlock()
+		slices.SortFunc(list, func(a, b Refused) int {
+			if a.Client != b.Client && a.Client < b.Client || a.Client == b.Client && a.Port < b.Port {
+				return -1
+			}
+			return 1
+		})
+		_ = json.NewEncoder(w).Encode(list) // to whoever has gone
+	})
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		check, ok := g.c.Checks[r.FormValue("dependency")]
+		within, err := time.ParseDuration(r.FormValue("within"))
+		if !ok || err != nil {
+			http.Error(w, "want dependency and within", http.StatusBadRequest)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		defer cancel()
+		if err := wait(ctx, check); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	return mux
+}
