@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/paasta"
@@ -104,13 +103,15 @@ func Run(ctx context.Context, o Options) error {
 	if o.Session != nil {
 		connected = o.Session.Connected
 	}
+	requests := newRequestLog(o, dir) // before HAProxy, which must find its socket
+	logHTTP, logTCP := requests.formats()
 	a := agent.New(agent.Options{
 		Connected: connected,
 		Process:   haproxy.Process{Binary: c.HAProxy, Dir: dir},
-		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats},
+		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, LogSocket: requests.path},
 		Settings: discover.Settings{
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
-			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast,
+			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast, LogHTTP: logHTTP, LogTCP: logTCP,
 		},
 		Registry: o.Registry, Plug: hold, Hold: c.Reload.Hold, Log: o.Log, Metrics: agent.NewMetrics(o.Metrics),
 		Custom: customConfig(c.CustomConfig), SynapseDir: c.SynapseDir, MinInterval: c.Reload.MinInterval,
@@ -118,6 +119,7 @@ func Run(ctx context.Context, o Options) error {
 		Applied: announcer.Applied,
 	})
 	o.Metrics.MustRegister(a)
+	requests.agent.Store(a)
 
 	g, ctx := errgroup.WithContext(ctx)
 	run := func(name string, f func(context.Context) error) {
@@ -126,7 +128,11 @@ func Run(ctx context.Context, o Options) error {
 	run("agent", a.Run)
 	run("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
 	run("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
-	routes := map[string]http.Handler{"GET /metrics": promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})}
+	requests.parts(run)
+	routes := requests.routes(o.Metrics)
+	if g := graphite(o); g != nil {
+		run("graphite", g.Run)
+	}
 	if local := newNerve(o); local != nil {
 		run("nerve", local.Run)
 		routes["GET /v1/services"] = localServices(local)
