@@ -25,7 +25,7 @@ type Wiring struct {
 	Config func() (sysconfig.Config, error)
 	// LocalTasks makes the function that lists the tasks of this host, see
 	// Options; nil for none.
-	LocalTasks func(sysconfig.Config) (func(context.Context) ([]LocalTask, error), error)
+	LocalTasks func(sysconfig.Config) (func(context.Context) (LocalTasks, error), error)
 	Sub        []command.Command // more subcommands
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/paasta"
@@ -34,8 +35,11 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/status"
 )
 
-// A LocalTask is a task that runs on this host.
-type LocalTask = cleanup.Task
+// LocalTasks are the tasks that run on this host; a LocalTask is one of them.
+type (
+	LocalTasks = cleanup.Local
+	LocalTask  = cleanup.Task
+)
 
 // Options is what a smartstack agent is made of.
 type Options struct {
@@ -46,11 +50,15 @@ type Options struct {
 	// Keeper registers local services; nil for no nerve half.
 	Keeper nerve.Keeper
 	// LocalTasks lists the tasks that run on this host, whatever runs them; an
-	// error means unknown. Nil: entries of this host are left to deployd.
-	LocalTasks func(context.Context) ([]LocalTask, error)
-	Listener   net.Listener // serves /status, /healthz, /metrics, /v1
-	Metrics    *prometheus.Registry
-	Log        *slog.Logger
+	// error means unknown. Nil: entries of this host are left to deployd, and
+	// callers in containers of this host stay unnamed.
+	LocalTasks func(context.Context) (LocalTasks, error)
+	// Cleaning is how often entries of this host are compared with its tasks, and
+	// how old an entry is before it is touched; default 5s and 30s.
+	Cleaning struct{ Every, Grace time.Duration }
+	Listener net.Listener // serves /status, /healthz, /metrics, /v1
+	Metrics  *prometheus.Registry
+	Log      *slog.Logger
 }
 
 // A Session is what the agent needs of ZooKeeper besides the registry.
@@ -103,15 +111,13 @@ func Run(ctx context.Context, o Options) error {
 	if o.Session != nil {
 		connected = o.Session.Connected
 	}
-	requests := newRequestLog(o, dir) // before HAProxy, which must find its socket
-	logHTTP, logTCP := requests.formats()
 	a := agent.New(agent.Options{
 		Connected: connected,
 		Process:   haproxy.Process{Binary: c.HAProxy, Dir: dir},
-		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, LogSocket: requests.path},
+		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats},
 		Settings: discover.Settings{
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
-			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast, LogHTTP: logHTTP, LogTCP: logTCP,
+			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast,
 		},
 		Registry: o.Registry, Plug: hold, Hold: c.Reload.Hold, Log: o.Log, Metrics: agent.NewMetrics(o.Metrics),
 		Custom: customConfig(c.CustomConfig), SynapseDir: c.SynapseDir, MinInterval: c.Reload.MinInterval,
@@ -119,7 +125,6 @@ func Run(ctx context.Context, o Options) error {
 		Applied: announcer.Applied,
 	})
 	o.Metrics.MustRegister(a)
-	requests.agent.Store(a)
 
 	g, ctx := errgroup.WithContext(ctx)
 	run := func(name string, f func(context.Context) error) {
@@ -128,11 +133,7 @@ func Run(ctx context.Context, o Options) error {
 	run("agent", a.Run)
 	run("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
 	run("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
-	requests.parts(run)
-	routes := requests.routes(o.Metrics)
-	if g := graphite(o); g != nil {
-		run("graphite", g.Run)
-	}
+	routes := map[string]http.Handler{"GET /metrics": promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})}
 	if local := newNerve(o); local != nil {
 		run("nerve", local.Run)
 		routes["GET /v1/services"] = localServices(local)
@@ -142,8 +143,9 @@ func Run(ctx context.Context, o Options) error {
 		run("announce", announcer.Run)
 	}
 	if o.LocalTasks != nil {
-		cleaner := &cleanup.Cleaner{Registry: o.Registry, Cluster: o.Config.Cluster, Addrs: address.Ours, Nodes: a.Nodes, Tasks: o.LocalTasks, Log: o.Log}
+		cleaner := &cleanup.Cleaner{Registry: o.Registry, Cluster: o.Config.Cluster, Addrs: address.Ours, Nodes: a.Nodes, Tasks: o.LocalTasks, Every: o.Cleaning.Every, Grace: o.Cleaning.Grace, Log: o.Log}
 		run("cleanup", cleaner.Run)
+		run("callers", func(ctx context.Context) error { return callers(ctx, o, a) })
 	}
 	o.Log.Info("smartstack started", "addr", o.Listener.Addr().String())
 	err = g.Wait()

@@ -34,7 +34,8 @@
 //	GET /paasta/agents
 //	    {"agents":[{"id","hostname","address","attributes","cpus","mem","disk",
 //	    "port_low","port_high","tasks":[{"id","app_id","host","port","ports",
-//	    "state"}]}]}: the virtual agents, and what runs on them now.
+//	    "state","ip","service","instance"}]}]}: the virtual agents, and what runs
+//	    on them now.
 package marathon
 
 import (

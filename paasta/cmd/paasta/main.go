@@ -31,7 +31,7 @@ func main() {
 	env := environment()
 	os.Exit(cli.Main(ctx, env, os.Args[1:],
 		api.Command(),
-		smartstack.Command(smartstack.Wiring{Config: env.Config}),
+		smartstack.Command(smartstack.Wiring{Config: env.Config, LocalTasks: localTasks}),
 		deployd.Command(),
 		marathon.Command(),
 	))

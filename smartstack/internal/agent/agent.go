@@ -64,6 +64,7 @@ type Agent struct {
 	goodCustom    string
 	hap           hap
 	files         files
+	callers       callers
 	old           map[string][]cachedEntry // of the cache
 	oldSaved      time.Time
 
@@ -106,6 +107,7 @@ type inbox struct {
 	probed []probed
 	stats  map[string][]haproxy.Row // by backend; rows of members that are held
 	check  bool                     // compare HAProxy with what it should have
+	caller map[netip.Addr]string    // nil: nothing new
 }
 
 type read struct {
@@ -210,6 +212,9 @@ func (a *Agent) next() time.Time {
 	}
 	earlier(a.hap.due())
 	earlier(a.files.due())
+	if a.callers.known {
+		earlier(a.callers.again)
+	}
 	return due
 }
 
@@ -217,9 +222,12 @@ func (a *Agent) next() time.Time {
 func (a *Agent) read(ctx context.Context, now time.Time) {
 	in := &a.inbox
 	in.mu.Lock()
-	tree, reads, results, stats := in.tree, in.reads, in.probed, in.stats
-	in.tree, in.reads, in.probed, in.stats = nil, map[string]read{}, nil, nil
+	tree, reads, results, stats, names := in.tree, in.reads, in.probed, in.stats, in.caller
+	in.tree, in.reads, in.probed, in.stats, in.caller = nil, map[string]read{}, nil, nil, nil
 	in.mu.Unlock()
+	if names != nil {
+		a.callers.read(names)
+	}
 
 	if tree != nil {
 		a.namespaces(ctx, tree)

@@ -245,6 +245,7 @@ func (a *Agent) sections() []haproxy.Section {
 func (a *Agent) act(ctx context.Context) {
 	now := time.Now()
 	a.compare()
+	a.name(ctx, now)
 	if a.hap.doubt && a.hap.pid != 0 {
 		a.resync(ctx)
 	}

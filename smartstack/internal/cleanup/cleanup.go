@@ -5,22 +5,41 @@ package cleanup
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
 )
 
-// A Task is one that runs on this host.
+// A Task is one that runs, or may run, on this host.
 type Task struct {
-	ID string // Marathon's
-	// Host and Port are where it is registered; for entries without a task id.
-	Host string
-	Port int
+	ID    string // Marathon's
+	Host  string // the IP address where its ports are
+	Ports []int
+	// IP is the address that its connections come from, "" if that is the host's.
+	IP                string
+	Service, Instance string // "" if it is not PaaSTA's
+}
+
+// Local is what runs on this host.
+type Local struct {
+	// Addresses are those of this host for which Tasks is complete: entries at
+	// another one are left alone.
+	Addresses []string
+	Tasks     []Task
 }
 
 // A Cleaner compares the entries that name this host with what runs on it.
+//
+// An entry goes only on what is known: it names a task that was not there at two
+// reads in a row, it is not young, and its port refuses connections or belongs
+// to another task. A list of tasks that lacks one which still answers is not
+// believed.
 type Cleaner struct {
 	Registry registry.Registry
 	Cluster  string // only entries with this owner are touched
@@ -28,15 +47,17 @@ type Cleaner struct {
 	// Nodes are the entries of all registrations, as they were read last.
 	Nodes func() map[string][]registry.Node
 	// Tasks lists what runs here. An error means unknown, and deletes nothing.
-	Tasks func(context.Context) ([]Task, error)
+	Tasks func(context.Context) (Local, error)
 	Every time.Duration // default 5s
 	// Grace is how long an entry is left alone after it was first seen: tasks and
 	// entries are not read at one moment. Default 30s.
 	Grace time.Duration
 	Log   *slog.Logger
 
-	first   map[string]time.Time // by path: when the entry was first seen
-	missing map[string]bool      // by path: its task was not there at the last read
+	refuses func(context.Context, netip.AddrPort) bool // default: refuses
+	first   map[string]time.Time                       // by path: when the entry was first seen
+	missing map[string]bool                            // by path: its task was not there at the last read
+	odd     map[string]bool                            // by path: said that it answers without a task
 }
 
 // Run cleans until ctx ends.
@@ -47,7 +68,7 @@ func (c *Cleaner) Run(ctx context.Context) error {
 	if c.Grace == 0 {
 		c.Grace = 30 * time.Second
 	}
-	c.first, c.missing = map[string]time.Time{}, map[string]bool{}
+	c.init()
 	ticker := time.NewTicker(c.Every)
 	defer ticker.Stop()
 	said := ""
@@ -68,36 +89,55 @@ func (c *Cleaner) Run(ctx context.Context) error {
 	}
 }
 
-// round deletes the entries whose task was missing at two reads in a row.
+func (c *Cleaner) init() {
+	c.first, c.missing, c.odd = map[string]time.Time{}, map[string]bool{}, map[string]bool{}
+	if c.refuses == nil {
+		c.refuses = refuses
+	}
+}
+
+// round deletes the entries whose task is gone.
 func (c *Cleaner) round(ctx context.Context, now time.Time) error {
 	ours := c.ours()
-	c.forget(ours)
+	c.forget(ours, now)
 	if len(ours) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	tasks, err := c.Tasks(ctx)
+	// After the entries: a task that comes between the two reads is in the list.
+	local, err := c.Tasks(ctx)
 	if err != nil {
 		clear(c.missing)
 		return err
 	}
-	ids, addrs := map[string]bool{}, map[address]bool{}
-	for _, t := range tasks {
+	ids, holders, complete := map[string]bool{}, map[netip.AddrPort]bool{}, map[netip.Addr]bool{}
+	for _, text := range local.Addresses {
+		if ip, err := netip.ParseAddr(text); err == nil {
+			complete[ip] = true
+		}
+	}
+	for _, t := range local.Tasks {
 		ids[t.ID] = true
-		addrs[address{t.Host, t.Port}] = true
+		for _, port := range t.Ports {
+			if ip, err := netip.ParseAddr(t.Host); err == nil {
+				holders[netip.AddrPortFrom(ip, uint16(port))] = true
+			}
+		}
 	}
 	gone := map[string][]registry.Node{}
 	for path, o := range ours {
-		id := o.node.Labels[registry.LabelTaskID]
-		runs := id != "" && ids[id] || id == "" && addrs[address{o.node.Host, o.node.Port}]
 		switch {
-		case runs:
+		case ids[o.node.Labels[registry.LabelTaskID]] || !complete[o.addr.Addr()]:
 			delete(c.missing, path)
-		case c.missing[path] && now.Sub(c.first[path]) >= c.Grace:
-			gone[o.registration] = append(gone[o.registration], o.node)
-		default:
+		case !c.missing[path] || now.Sub(c.first[path]) < c.Grace:
 			c.missing[path] = true
+		case holders[o.addr] || c.refuses(ctx, o.addr):
+			gone[o.registration] = append(gone[o.registration], o.node)
+		case !c.odd[path]:
+			c.odd[path] = true
+			c.Log.Warn("kept an entry whose task is not known, because its port answers",
+				"registration", o.registration, "path", path, "task", o.node.Labels[registry.LabelTaskID])
 		}
 	}
 	for registration, nodes := range gone {
@@ -111,17 +151,25 @@ func (c *Cleaner) round(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-type address struct {
-	host string
-	port int
+// refuses tells whether nobody listens at addr: only a refusal says so.
+func refuses(ctx context.Context, addr netip.AddrPort) bool {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.Addr().String(), strconv.Itoa(int(addr.Port()))))
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 type own struct {
 	registration string
 	node         registry.Node
+	addr         netip.AddrPort
 }
 
-// ours returns the entries of our cluster that name this host, by path.
+// ours returns the entries of our cluster that name this host and a task, by
+// path.
 func (c *Cleaner) ours() map[string]own {
 	here := map[netip.Addr]bool{}
 	for _, a := range c.Addrs() {
@@ -133,8 +181,8 @@ func (c *Cleaner) ours() map[string]own {
 	for registration, nodes := range c.Nodes() {
 		for _, n := range nodes {
 			ip, err := netip.ParseAddr(n.Host)
-			if err == nil && here[ip] && n.Labels[registry.LabelCluster] == c.Cluster {
-				ours[n.Path] = own{registration, n}
+			if err == nil && here[ip] && n.Labels[registry.LabelCluster] == c.Cluster && n.Labels[registry.LabelTaskID] != "" {
+				ours[n.Path] = own{registration, n, netip.AddrPortFrom(ip, uint16(n.Port))}
 			}
 		}
 	}
@@ -142,16 +190,17 @@ func (c *Cleaner) ours() map[string]own {
 }
 
 // forget drops what is known of entries that are no more, and dates new ones.
-func (c *Cleaner) forget(ours map[string]own) {
+func (c *Cleaner) forget(ours map[string]own, now time.Time) {
 	for path := range c.first {
 		if _, ok := ours[path]; !ok {
 			delete(c.first, path)
 			delete(c.missing, path)
+			delete(c.odd, path)
 		}
 	}
 	for path := range ours {
 		if _, ok := c.first[path]; !ok {
-			c.first[path] = time.Now()
+			c.first[path] = now
 		}
 	}
 }

@@ -55,6 +55,10 @@ func isNameByte(c byte) bool {
 		c == '-' || c == '_' || c == '.' || c == ':'
 }
 
+// IsName tells whether s is letters, digits and -_.: only, so that it can stand
+// anywhere without a quote.
+func IsName(s string) bool { return isName(s) }
+
 // isName tells whether HAProxy takes s as the name of a proxy or server.
 func isName(s string) bool {
 	if s == "" || len(s) > 200 {

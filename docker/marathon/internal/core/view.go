@@ -358,6 +358,10 @@ type LocalTask struct {
 	Port  int    `json:"port"` // the first, 0 for none
 	Ports []int  `json:"ports"`
 	State string `json:"state"`
+	IP    string `json:"ip,omitempty"` // of its container; "" for none of its own
+	// Service and Instance are what its app's labels say, "" if it is not PaaSTA's.
+	Service  string `json:"service,omitempty"`
+	Instance string `json:"instance,omitempty"`
 }
 
 // Agents returns the virtual agents, and after them those that were configured
@@ -377,7 +381,10 @@ func (m *Machine) Agents() []AgentView {
 			views = append(views, AgentView{Agent{ID: t.AgentID, Hostname: t.Host, Address: t.Address, Attributes: map[string]string{}}, []LocalTask{}})
 			at[t.AgentID] = i
 		}
-		l := LocalTask{ID: t.ID, AppID: t.AppID, Host: t.Host, Ports: t.Ports, State: t.State}
+		l := LocalTask{ID: t.ID, AppID: t.AppID, Host: t.Host, Ports: t.Ports, State: t.State, IP: t.IP}
+		if t.App != nil {
+			l.Service, l.Instance = t.App.Labels["paasta_service"], t.App.Labels["paasta_instance"]
+		}
 		if len(t.Ports) > 0 {
 			l.Port = t.Ports[0]
 		}
