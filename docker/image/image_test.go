@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,12 +23,12 @@ import (
 const htpasswd = "team:$2y$05$cjjPmhkc008fWEOuBqt3P.Z5O48lLc/oEf2yzAy4u3D7FnO7LZ0LW\n"
 
 // startRegistry starts Debian's docker-registry and waits until it answers.
-func startRegistry(t *testing.T, address, more string) {
+func startRegistry(t *testing.T, address, more, tls string) {
 	t.Helper()
 	program := paastatest.Need(t, "docker-registry")
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yaml")
-	write(t, config, fmt.Sprintf("version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n%s", dir, address, more))
+	write(t, config, fmt.Sprintf("version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: %q}}\n%s\nhttp:\n  addr: %q\n%s", dir, more, address, tls))
 	cmd := exec.Command(program, "serve", config)
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -42,9 +43,9 @@ func startRegistry(t *testing.T, address, more string) {
 		}
 	})
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		resp, err := http.Get("http://" + address + "/v2/")
+		conn, err := net.Dial("tcp", address)
 		if err == nil {
-			resp.Body.Close()
+			conn.Close()
 			return
 		}
 		if time.Now().After(deadline) {
@@ -66,8 +67,8 @@ func TestPush(t *testing.T) {
 	}
 	passwords := filepath.Join(t.TempDir(), "htpasswd")
 	write(t, passwords, htpasswd)
-	startRegistry(t, "127.0.0.1:5000", "")
-	startRegistry(t, "127.0.0.1:5001", fmt.Sprintf("auth: {htpasswd: {realm: paasta, path: %q}}\n", passwords))
+	startRegistry(t, "127.0.0.1:5000", "", "")
+	startRegistry(t, "127.0.0.1:5001", fmt.Sprintf("auth: {htpasswd: {realm: paasta, path: %q}}\n", passwords), "")
 	docker := dockertest.Start(t)
 	t.Setenv("DOCKER_HOST", docker.Host)
 	engine, err := Dial()

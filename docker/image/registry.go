@@ -11,14 +11,15 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"time"
 )
 
 // A Registry is one that speaks Docker's registry API v2.
 type Registry struct {
 	Address     string // host[:port]
 	Credentials Credentials
-	HTTP        *http.Client // default: one with a timeout of 20 s
+	HTTP        *http.Client // default: one with a timeout of 20 s that trusts what Docker trusts
+
+	withheld bool // the credentials are not sent: the connection is not encrypted
 }
 
 // manifestTypes are the kinds of manifest that we take for an image.
@@ -29,22 +30,33 @@ var manifestTypes = []string{
 	"application/vnd.oci.image.index.v1+json",
 }
 
-// Has tells whether the registry has name ("repository:tag"). It asks over TLS;
-// a registry on loopback that does not speak TLS is asked in plain text, as
-// Docker does.
+// Has tells whether the registry has name ("repository:tag"). It asks over TLS.
+// A registry that does not speak it is asked in plain text, as Docker does with
+// those that it is told to: one on loopback as it is, another one without
+// credentials.
 func (r Registry) Has(ctx context.Context, name string) (bool, error) {
 	repository, tag, ok := strings.Cut(name, ":")
 	if !ok {
 		return false, fmt.Errorf("%q names no tag", name)
 	}
+	if r.HTTP == nil {
+		var err error
+		if r.HTTP, err = r.trusting(); err != nil {
+			return false, err
+		}
+	}
 	path := "/v2/" + repository + "/manifests/" + tag
 	has, err := r.head(ctx, "https://"+r.Address+path)
-	if err != nil && ctx.Err() == nil && r.loopback() {
+	var broken *url.Error // no answer at all, in whatever words
+	if errors.Is(err, http.ErrSchemeMismatch) || ctx.Err() == nil && r.loopback() && errors.As(err, &broken) {
+		if !r.loopback() && r.Credentials != (Credentials{}) {
+			r.Credentials, r.withheld = Credentials{}, true
+		}
 		var plain error
 		if has, plain = r.head(ctx, "http://"+r.Address+path); plain == nil {
 			return has, nil
 		}
-		err = plain // a registry on loopback speaks plain text, as a rule
+		err = plain
 	}
 	if err != nil {
 		return false, fmt.Errorf("ask the registry for %s: %w", name, err)
@@ -87,13 +99,6 @@ func (r Registry) head(ctx context.Context, url string) (bool, error) {
 	return false, fmt.Errorf("HEAD %s: %s", url, resp.Status)
 }
 
-func (r Registry) client() *http.Client {
-	if r.HTTP != nil {
-		return r.HTTP
-	}
-	return &http.Client{Timeout: 20 * time.Second}
-}
-
 func (r Registry) ask(ctx context.Context, url, authorization string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
 	if err != nil {
@@ -103,7 +108,7 @@ func (r Registry) ask(ctx context.Context, url, authorization string) (*http.Res
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	resp, err := r.client().Do(req)
+	resp, err := r.HTTP.Do(req)
 	if err != nil {
 		return nil, err // says the method and the URL
 	}
@@ -116,7 +121,10 @@ func (r Registry) authorize(ctx context.Context, challenge string) (string, erro
 	scheme, rest, _ := strings.Cut(challenge, " ")
 	switch strings.ToLower(scheme) {
 	case "basic":
-		if r.Credentials == (Credentials{}) {
+		switch {
+		case r.withheld:
+			return "", fmt.Errorf("the registry %s wants credentials and does not speak TLS: they are not sent in plain text", r.Address)
+		case r.Credentials == (Credentials{}):
 			return "", fmt.Errorf("the registry wants credentials, and Docker's configuration has none (docker login %s stores them)", r.Address)
 		}
 		req := http.Request{Header: http.Header{}}
@@ -145,9 +153,12 @@ func (r Registry) token(ctx context.Context, p map[string]string) (string, error
 		return "", err
 	}
 	if r.Credentials != (Credentials{}) {
+		if u.Scheme != "https" && !(Registry{Address: u.Host}).loopback() {
+			return "", fmt.Errorf("the registry's token server %s does not speak TLS: credentials are not sent in plain text", u.Redacted())
+		}
 		req.SetBasicAuth(r.Credentials.User, r.Credentials.Password)
 	}
-	resp, err := r.client().Do(req)
+	resp, err := r.HTTP.Do(req)
 	if err != nil {
 		return "", err
 	}
