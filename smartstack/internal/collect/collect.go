@@ -59,9 +59,12 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// Run asks until ctx ends.
+// look is how often the list of tasks is read.
+const look = time.Second
+
+// Run asks until ctx ends: every task once it is known, and then every Every.
 func (c *Collector) Run(ctx context.Context) error {
-	ticker := time.NewTicker(cmp.Or(c.Every, 10*time.Second))
+	ticker := time.NewTicker(min(look, cmp.Or(c.Every, look)))
 	defer ticker.Stop()
 	for {
 		c.round(ctx)
@@ -73,14 +76,24 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 }
 
-// round asks every task once, and forgets those that are gone.
+// round asks every task whose turn it is, and forgets those that are gone.
 func (c *Collector) round(ctx context.Context) {
 	tasks := c.Tasks()
 	seen := make(map[Task]answer, len(tasks))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	room := make(chan struct{}, atOnce)
+	c.mu.Lock()
+	old := c.seen
+	c.mu.Unlock()
+	every := cmp.Or(c.Every, 10*time.Second)
 	for _, t := range tasks {
+		if before, known := old[t]; known && time.Since(before.at) < every-look/2 {
+			mu.Lock()
+			seen[t] = before
+			mu.Unlock()
+			continue
+		}
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
@@ -95,7 +108,6 @@ func (c *Collector) round(ctx context.Context) {
 		return
 	}
 	c.mu.Lock()
-	old := c.seen
 	c.seen = seen
 	c.mu.Unlock()
 	for t, a := range seen {
