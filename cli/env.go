@@ -73,7 +73,6 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage command.UsageError
 	var exit command.ExitError
-	var hinted command.HintedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -89,7 +88,7 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 		return exitUsage
 	}
 	fmt.Fprintf(env.Err, "paasta: %v\n", err)
-	if errors.As(err, &hinted) {
+	if hinted, ok := errors.AsType[command.HintedError](err); ok {
 		fmt.Fprintf(env.Err, "Try: %s\n", hinted.Hint)
 	}
 	return exitFailed

@@ -182,9 +182,8 @@ func checkNames(kind string, names []string, where string, known []string) error
 	if len(errs) == 0 {
 		return nil
 	}
-	var h command.HintedError
 	err := errors.Join(errs...)
-	if errors.As(errs[0], &h) {
+	if h, ok := errors.AsType[command.HintedError](errs[0]); ok {
 		return command.WithHint(err, h.Hint)
 	}
 	return err

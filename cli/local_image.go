@@ -136,8 +136,7 @@ func (env *Env) pullImage(ctx context.Context, s *soaconfig.Service, registry, r
 func checkSecrets(r localrun.Request) error {
 	r.Image = "not known yet"
 	_, err := localrun.Form(r)
-	var missing *localrun.MissingSecretsError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[*localrun.MissingSecretsError](err); ok {
 		return command.WithHint(err, "--secret NAME=VALUE for each, --secrets-file FILE, or --skip-secrets to leave them out")
 	}
 	return err

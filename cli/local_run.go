@@ -96,7 +96,7 @@ func localRun(ctx context.Context, env *Env, f localRunFlags, cmd *string) error
 		return usagef("--port %d: want 1 to 65535", f.port)
 	}
 	shell := f.interactive || f.instance == ""
-	if shell && !f.dryRun && !(env.InTTY && env.TTY) {
+	if shell && !f.dryRun && (!env.InTTY || !env.TTY) {
 		return usagef("a shell needs a terminal; name an --instance to run that")
 	}
 	r, s, err := env.localRequest(ctx, f)
@@ -181,8 +181,7 @@ func (env *Env) runLocally(ctx context.Context, engine *localrun.Engine, r local
 
 // portHint says what helps when a port is taken.
 func portHint(err error) error {
-	var taken *localrun.PortTakenError
-	if errors.As(err, &taken) {
+	if _, ok := errors.AsType[*localrun.PortTakenError](err); ok {
 		return command.WithHint(err, "another --port, or none: then a free one is chosen")
 	}
 	return err

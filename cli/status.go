@@ -155,9 +155,8 @@ func joined(errs []error) error {
 		return first
 	}
 	err := errors.Join(rest...)
-	var h command.HintedError
 	for _, e := range rest {
-		if errors.As(e, &h) {
+		if h, ok := errors.AsType[command.HintedError](e); ok {
 			return command.WithHint(err, h.Hint)
 		}
 	}

@@ -148,10 +148,9 @@ func checkGroup(s *soaconfig.Service, group string, force bool) error {
 	if slices.Contains(known, group) || force {
 		return nil
 	}
-	var h command.HintedError
 	err := unknown("deploy group", group, s.Name, known)
 	hint := "or --force, if soa-configs will have it soon"
-	if errors.As(err, &h) {
+	if h, ok := errors.AsType[command.HintedError](err); ok {
 		hint = h.Hint + "; " + hint
 	}
 	return command.WithHint(err, hint)

@@ -110,10 +110,10 @@ func (t *term) run(ctx context.Context) error {
 		return err
 	}
 	changed := t.soaChanged
-	t.daemon.changed.Store(&changed)
-	t.daemon.term.Store(t)
-	defer t.daemon.term.Store(nil)
-	defer t.daemon.changed.Store(nil)
+	t.changed.Store(&changed)
+	t.term.Store(t)
+	defer t.term.Store(nil)
+	defer t.changed.Store(nil)
 
 	g, ctx := errgroup.WithContext(ctx)
 	run := func(name string, f func(context.Context) error) {

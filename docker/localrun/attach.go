@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 
 	"github.com/docker/docker/api/types/container"
-	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/terminal"
 )
 
 // attach starts a created container with our terminal as its own.
@@ -34,7 +31,7 @@ func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
 		}
 		o.Started(address)
 	}
-	restore, err := Raw(inner, o.In, func(width, height uint) {
+	restore, err := terminal.Raw(inner, o.In, func(width, height uint) {
 		// It may be gone already; its size is no reason to fail.
 		_ = e.docker.ContainerResize(inner, s.Name, container.ResizeOptions{Width: width, Height: height})
 	})
@@ -48,10 +45,10 @@ func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
 			_ = attached.CloseWrite() // the other end has gone first
 		}
 	}()
-	output := make(chan error, 1)
+	output := make(chan struct{})
 	go func() {
-		_, err := io.Copy(o.Out, attached.Reader)
-		output <- err
+		defer close(output)
+		_, _ = io.Copy(o.Out, attached.Reader) // it ends with the container, however that ends
 	}()
 	select {
 	case w := <-ended:
@@ -66,34 +63,4 @@ func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-}
-
-// Raw hands a terminal over: what is typed goes on as it is, and resize is
-// called with its size, now and when it changes, until ctx ends. restore gives
-// the terminal back and may be called twice. What is no terminal is left alone.
-func Raw(ctx context.Context, in io.Reader, resize func(width, height uint)) (restore func(), err error) {
-	f, ok := in.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return func() {}, nil
-	}
-	old, err := term.MakeRaw(int(f.Fd()))
-	if err != nil {
-		return nil, fmt.Errorf("set the terminal up: %w", err)
-	}
-	changed := make(chan os.Signal, 1)
-	signal.Notify(changed, unix.SIGWINCH)
-	go func() {
-		defer signal.Stop(changed)
-		for {
-			if width, height, err := term.GetSize(int(f.Fd())); err == nil {
-				resize(uint(width), uint(height))
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() { _ = term.Restore(int(f.Fd()), old) }, nil // it was set a moment ago
 }

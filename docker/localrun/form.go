@@ -138,10 +138,7 @@ func Form(r Request) (Spec, error) {
 	if r.Network != "" {
 		s.Network = r.Network
 	}
-	for _, p := range d.Container.Docker.Parameters {
-		// Docker wants a swap limit that is not below that of memory.
-		s.Options = append(s.Options, p)
-	}
+	s.Options = append(s.Options, d.Container.Docker.Parameters...)
 	switch {
 	case r.Cmd != nil:
 		s.Entrypoint, s.Cmd = []string{"/bin/sh"}, []string{"-c", *r.Cmd}

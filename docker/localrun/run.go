@@ -249,7 +249,10 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 		case w := <-ended:
 			if logged != nil {
 				select {
-				case <-logged:
+				case err := <-logged:
+					if err != nil {
+						o.Say("its log broke off: %v", err)
+					}
 				case <-time.After(5 * time.Second): // it has ended, and so will its log
 				}
 			} else {

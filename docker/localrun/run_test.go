@@ -209,7 +209,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%v", o)
 		}
 		r := serving() // ends while its health is checked
-		r.Image, r.Instance.Cmd = "box:1", ptr("echo broken; exit 9")
+		r.Image, r.Instance.Cmd = "box:1", new("echo broken; exit 9")
 		if o := s.run(t.Context(), r, Options{HealthcheckOnly: true}); o.status != 9 || !strings.Contains(o.out, "broken") {
 			t.Errorf("%v", o)
 		}
@@ -272,7 +272,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%v", o)
 		}
 		r = serving()
-		r.Instance.Cmd = ptr("env")
+		r.Instance.Cmd = new("env")
 		if o := s.run(t.Context(), r, Options{}); o.err == nil || !strings.Contains(o.err.Error(), "has no /bin/sh") {
 			t.Errorf("%v", o)
 		}
@@ -324,8 +324,6 @@ func TestRun(t *testing.T) {
 		docker.Restart()
 	})
 }
-
-func ptr(s string) *string { return &s }
 
 // eventually gets a URL once it answers.
 func eventually(t *testing.T, url string) string {

@@ -219,7 +219,7 @@ func fetch(t *testing.T, of task, path string) string {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 {
+	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s, %v", req.URL, resp.Status, err)
 	}
 	return string(text)

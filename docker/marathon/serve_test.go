@@ -92,14 +92,6 @@ func (d *daemon) stop() {
 	}
 }
 
-// restart stops it and starts it on the same state and address.
-func (d *daemon) restart() {
-	d.t.Helper()
-	address := strings.TrimPrefix(d.url, "http://")
-	d.stop()
-	d.run(address)
-}
-
 func (d *daemon) until(limit time.Duration, what string, ok func() bool) {
 	d.t.Helper()
 	for end := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {

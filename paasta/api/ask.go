@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -52,9 +53,7 @@ func (s *server) deployed(ctx context.Context, service string) (Deployments, err
 		return d, err
 	}
 	d.Known = true
-	for group, what := range file.V2.Deployments {
-		d.Groups[group] = what
-	}
+	maps.Copy(d.Groups, file.V2.Deployments)
 	for key, control := range file.V2.Controls {
 		if instance, ok := strings.CutPrefix(key, service+":"+s.Cluster+"."); ok {
 			d.Controls[instance] = control
@@ -143,9 +142,8 @@ func unique(errs []error) []error {
 		if err == nil {
 			return true
 		}
-		var op *net.OpError
 		text := err.Error()
-		if errors.As(err, &op) {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
 			text = op.Error()
 		}
 		again := seen[text]

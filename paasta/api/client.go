@@ -273,8 +273,7 @@ func (c *Client) do(ctx context.Context, method, path string) (io.ReadCloser, er
 
 // explain says what a request that got no answer may mean.
 func (c *Client) explain(method, path string, err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // it would say method and URL a second time, and in another way
 	}
 	err = fmt.Errorf("%s %s%s: %w", method, c.base, path, err)

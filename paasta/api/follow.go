@@ -104,8 +104,7 @@ func (s *server) followDeployLog(ctx context.Context, service string, q logQuery
 // after returns the lines behind last. When last is no longer among them, those
 // that are younger.
 func after(lines []paasta.LogLine, last paasta.LogLine) []paasta.LogLine {
-	for i := len(lines) - 1; i >= 0; i-- {
-		l := lines[i]
+	for i, l := range slices.Backward(lines) {
 		if l.Time.Equal(last.Time) && l.Message == last.Message && l.Instance == last.Instance && l.Component == last.Component {
 			return lines[i+1:]
 		}

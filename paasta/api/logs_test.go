@@ -222,7 +222,7 @@ func TestLogParameters(t *testing.T) {
 		"lines=5&components": "",
 		"components=app_output,deploy&instances=main&from=2026-01-02T03:04:05Z&follow=1": "",
 	} {
-		r, _ := http.NewRequest("GET", "/logs?"+query, nil)
+		r, _ := http.NewRequest(http.MethodGet, "/logs?"+query, nil)
 		_, err := parseLogQuery(r, []string{"main"})
 		if (want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", query, err, want)

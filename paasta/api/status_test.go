@@ -55,12 +55,21 @@ func TestInstance(t *testing.T) {
 		{"all is as asked for", func(*snapshot) {}, want{true, "Running", ""}, func(s InstanceStatus) bool {
 			return s.AppID == appID && s.GitSHA == sha && s.Running == 3 && s.Healthy == 3 && s.Versions[0].GitSHA == sha && s.Smartstack.Expected == 3
 		}},
-		{"an old version is still there", func(n *snapshot) { n.apps = append(n.apps, appOf(oldApp, 1, 1)) },
-			want{false, "Running", ""}, func(s InstanceStatus) bool { return s.AppCount == 2 && s.Running == 4 && s.Versions[0].Desired }},
-		{"only the old version is there", func(n *snapshot) { n.apps = []marathon.App{appOf(oldApp, 3, 3)} },
-			want{false, "NotRunning", ""}, func(s InstanceStatus) bool { return s.AppID == appID && !s.Versions[0].Desired }},
-		{"tags are ahead of deployd", func(n *snapshot) { n.deployed.Groups["prod.main"] = Deployed{GitSHA: strings.Repeat("f", 40)} },
-			want{false, "NotRunning", ""}, func(s InstanceStatus) bool { return s.AppID == "" }},
+		{
+			"an old version is still there", func(n *snapshot) { n.apps = append(n.apps, appOf(oldApp, 1, 1)) },
+			want{false, "Running", ""},
+			func(s InstanceStatus) bool { return s.AppCount == 2 && s.Running == 4 && s.Versions[0].Desired },
+		},
+		{
+			"only the old version is there", func(n *snapshot) { n.apps = []marathon.App{appOf(oldApp, 3, 3)} },
+			want{false, "NotRunning", ""},
+			func(s InstanceStatus) bool { return s.AppID == appID && !s.Versions[0].Desired },
+		},
+		{
+			"tags are ahead of deployd", func(n *snapshot) { n.deployed.Groups["prod.main"] = Deployed{GitSHA: strings.Repeat("f", 40)} },
+			want{false, "NotRunning", ""},
+			func(s InstanceStatus) bool { return s.AppID == "" },
+		},
 		{"tasks wait for room", func(n *snapshot) {
 			n.apps = []marathon.App{appOf(appID, 3, 1)}
 			n.queue = []marathon.QueueItem{{AppID: appID, Missing: 2, Overdue: true, Delay: time.Minute, Rejected: map[string]int{"InsufficientCpus": 3}}}
@@ -73,39 +82,72 @@ func TestInstance(t *testing.T) {
 			n.apps = []marathon.App{appOf(appID, 3, 2)}
 			n.apps[0].Deployments = []string{"d1"}
 		}, want{false, "Deploying", ""}, nil},
-		{"a task is unhealthy", func(n *snapshot) { n.apps[0].Tasks[1].Alive, n.apps[0].Tasks[1].Failing = 0, true },
-			want{false, "Running", ""}, func(s InstanceStatus) bool { return s.Healthy == 2 && s.Versions[0].Tasks[1].Health == "unhealthy" }},
-		{"no result yet is not unhealthy", func(n *snapshot) { n.apps[0].Tasks[1].Alive, n.apps[0].Tasks[1].Results = 0, 0 },
-			want{false, "Running", ""}, func(s InstanceStatus) bool { return s.Versions[0].Tasks[1].Health == "unknown" }},
-		{"no checks are defined", func(n *snapshot) { n.apps[0].HealthChecks = 0 },
-			want{true, "Running", ""}, func(s InstanceStatus) bool { return s.Healthy == 3 && s.Versions[0].Tasks[0].Health == "none" }},
-		{"stopped and gone", func(n *snapshot) {
-			n.deployed.Controls["main"] = Control{DesiredState: "stop"}
-			n.apps = nil
-			n.bounces = nil
+		{
+			"a task is unhealthy", func(n *snapshot) { n.apps[0].Tasks[1].Alive, n.apps[0].Tasks[1].Failing = 0, true },
+			want{false, "Running", ""},
+			func(s InstanceStatus) bool { return s.Healthy == 2 && s.Versions[0].Tasks[1].Health == "unhealthy" },
 		},
-			want{true, "Stopped", ""}, func(s InstanceStatus) bool { return s.DesiredState == "stop" && s.Expected == 0 }},
-		{"stopped and still running", func(n *snapshot) { n.deployed.Controls["main"] = Control{DesiredState: "stop"} },
-			want{false, "Running", ""}, nil},
-		{"never deployed", func(n *snapshot) { n.deployed.Groups = nil; n.apps = nil; n.bounces = nil },
-			want{false, "NotRunning", ""}, func(s InstanceStatus) bool { return s.GitSHA == "" }},
-		{"tags were never read", func(n *snapshot) { n.deployed = Deployments{}; n.apps = nil; n.bounces = nil },
-			want{false, "NotRunning", "has not read the tags"}, nil},
+		{
+			"no result yet is not unhealthy", func(n *snapshot) { n.apps[0].Tasks[1].Alive, n.apps[0].Tasks[1].Results = 0, 0 },
+			want{false, "Running", ""},
+			func(s InstanceStatus) bool { return s.Versions[0].Tasks[1].Health == "unknown" },
+		},
+		{
+			"no checks are defined", func(n *snapshot) { n.apps[0].HealthChecks = 0 },
+			want{true, "Running", ""},
+			func(s InstanceStatus) bool { return s.Healthy == 3 && s.Versions[0].Tasks[0].Health == "none" },
+		},
+		{
+			"stopped and gone", func(n *snapshot) {
+				n.deployed.Controls["main"] = Control{DesiredState: "stop"}
+				n.apps = nil
+				n.bounces = nil
+			},
+			want{true, "Stopped", ""},
+			func(s InstanceStatus) bool { return s.DesiredState == "stop" && s.Expected == 0 },
+		},
+		{
+			"stopped and still running", func(n *snapshot) { n.deployed.Controls["main"] = Control{DesiredState: "stop"} },
+			want{false, "Running", ""},
+			nil,
+		},
+		{
+			"never deployed", func(n *snapshot) { n.deployed.Groups = nil; n.apps = nil; n.bounces = nil },
+			want{false, "NotRunning", ""},
+			func(s InstanceStatus) bool { return s.GitSHA == "" },
+		},
+		{
+			"tags were never read", func(n *snapshot) { n.deployed = Deployments{}; n.apps = nil; n.bounces = nil },
+			want{false, "NotRunning", "has not read the tags"},
+			nil,
+		},
 		{"a bounce waits", func(n *snapshot) {
 			n.bounces["main"] = paasta.BounceStatus{Instance: "main", State: "waiting", App: appID, Why: "not yet up"}
 		}, want{false, "Running", ""}, func(s InstanceStatus) bool { return s.Bounce.Why == "not yet up" }},
-		{"nobody leads", func(n *snapshot) { n.leads, n.bounces = false, nil },
-			want{true, "Running", "no deployd leads"}, func(s InstanceStatus) bool { return s.Bounce == nil && s.AppID == appID }},
-		{"deployd does not answer", func(n *snapshot) { n.bounces, n.bouncesErr = nil, errors.New("GET x: refused") },
-			want{true, "Running", "GET x: refused"}, nil},
-		{"Marathon does not answer", func(n *snapshot) { n.apps, n.marathonErr = nil, errors.New("GET m: refused") },
-			want{false, "Unknown", "GET m: refused"}, nil},
+		{
+			"nobody leads", func(n *snapshot) { n.leads, n.bounces = false, nil },
+			want{true, "Running", "no deployd leads"},
+			func(s InstanceStatus) bool { return s.Bounce == nil && s.AppID == appID },
+		},
+		{
+			"deployd does not answer", func(n *snapshot) { n.bounces, n.bouncesErr = nil, errors.New("GET x: refused") },
+			want{true, "Running", "GET x: refused"},
+			nil,
+		},
+		{
+			"Marathon does not answer", func(n *snapshot) { n.apps, n.marathonErr = nil, errors.New("GET m: refused") },
+			want{false, "Unknown", "GET m: refused"},
+			nil,
+		},
 		{"ZooKeeper does not answer", func(n *snapshot) {
 			n.deployed, n.deployedErr, n.bounces, n.bouncesErr = Deployments{}, errors.New("zk"), nil, errors.New("zk")
 			n.agents, n.views, n.agentsErr = 0, nil, errors.New("zk")
 		}, want{false, "Running", "zk"}, func(s InstanceStatus) bool { return s.Running == 3 && s.AppID == appID }},
-		{"a backend is down on a host", func(n *snapshot) { n.views["web.main"][0].Backends[2].Up = false },
-			want{false, "Running", ""}, nil},
+		{
+			"a backend is down on a host", func(n *snapshot) { n.views["web.main"][0].Backends[2].Up = false },
+			want{false, "Running", ""},
+			nil,
+		},
 		{"one of two hosts is silent", func(n *snapshot) {
 			n.agents = 2
 			n.views["web.main"] = append(n.views["web.main"], AgentView{Host: "host2", Error: "no answer in time"})
@@ -113,8 +155,11 @@ func TestInstance(t *testing.T) {
 		{"all hosts are silent", func(n *snapshot) {
 			n.views["web.main"] = []AgentView{{Host: "host2", Error: "no answer in time"}}
 		}, want{false, "Running", "host2"}, nil},
-		{"no host announces an agent", func(n *snapshot) { n.agents, n.views = 0, nil },
-			want{true, "Running", "no host announces an agent"}, nil},
+		{
+			"no host announces an agent", func(n *snapshot) { n.agents, n.views = 0, nil },
+			want{true, "Running", "no host announces an agent"},
+			nil,
+		},
 		{"autoscaled to what was asked for, within its limits", func(n *snapshot) {
 			i, limit := n.svc.Instances[cluster].Sound["main"], 5
 			i.MinInstances, i.MaxInstances = 2, &limit

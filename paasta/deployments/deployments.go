@@ -14,7 +14,7 @@ import (
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
-// ErrNotDeployed: nobody has marked a commit for the instance's deploy group
+// ErrNotDeployed says that nobody has marked a commit for the instance's deploy group
 // yet, or its file is older than the instance.
 var ErrNotDeployed = errors.New("not deployed yet")
 

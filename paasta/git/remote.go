@@ -126,7 +126,7 @@ func (r *Remote) Refs(ctx context.Context, prefixes ...string) (map[string]strin
 	defer cancel()
 	l, err := r.list(ctx, prefixes)
 	if err != nil {
-		return nil, r.failed("list refs of", err, ctx)
+		return nil, r.failed(ctx, "list refs of", err)
 	}
 	return l.refs, nil
 }
@@ -176,12 +176,12 @@ func (r *Remote) Push(ctx context.Context, tags ...paasta.Tag) error {
 		err = r.pushGoGit(ctx, tags)
 	}
 	if err != nil {
-		return r.failed("tag", err, ctx)
+		return r.failed(ctx, "tag", err)
 	}
 	return nil
 }
 
-func (r *Remote) failed(doing string, err error, ctx context.Context) error {
+func (r *Remote) failed(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 		err = fmt.Errorf("%w (%w)", ctx.Err(), err)
 	}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,7 +197,7 @@ func serveHTTP(t *testing.T, root, password string) string {
 		}
 		if version := r.Header.Get("Git-Protocol"); version != "" {
 			handler := *backend
-			handler.Env = append(handler.Env[:len(handler.Env):len(handler.Env)], "GIT_PROTOCOL="+version)
+			handler.Env = append(slices.Clip(handler.Env), "GIT_PROTOCOL="+version)
 			handler.ServeHTTP(w, r)
 			return
 		}

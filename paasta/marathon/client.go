@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -117,9 +118,7 @@ func (c *Client) do(ctx context.Context, hc *http.Client, method, path string, h
 		if len(body) > 0 {
 			r.Header.Set("Content-Type", "application/json")
 		}
-		for key, values := range header {
-			r.Header[key] = values
-		}
+		maps.Copy(r.Header, header)
 		if c.user != "" {
 			r.SetBasicAuth(c.user, c.password)
 		}
@@ -214,7 +213,7 @@ func (l *lent) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		l.err = err
 		// Any 4xx: go-marathon gives up at once, and we return l.err instead.
-		return &http.Response{StatusCode: 418, Request: r, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+		return &http.Response{StatusCode: http.StatusTeapot, Request: r, Body: io.NopCloser(strings.NewReader("{}"))}, nil
 	}
 	return response, nil
 }

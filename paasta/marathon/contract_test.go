@@ -116,7 +116,7 @@ func contract(t *testing.T, url string) {
 	read := func() error {
 		apps, err := c.AppsOf(ctx, id.InstanceID)
 		if err != nil || len(apps) != 1 {
-			return fmt.Errorf("AppsOf = %+v, %v; want the one app", apps, err)
+			return errors.Join(err, fmt.Errorf("AppsOf = %+v; want the one app", apps))
 		}
 		app = apps[0]
 		return nil
@@ -196,7 +196,7 @@ func contract(t *testing.T, url string) {
 	}
 	eventually(t, "gone", func() error {
 		if apps, err := c.AppsOf(ctx, id.InstanceID); err != nil || len(apps) != 0 {
-			return fmt.Errorf("%+v, %v", apps, err)
+			return errors.Join(err, fmt.Errorf("%+v", apps))
 		}
 		return nil
 	})

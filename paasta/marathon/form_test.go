@@ -18,8 +18,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-func port(n int) *int { return &n }
-
 // example is an instance with what soaconfig fills in.
 func example() FormInput {
 	return FormInput{
@@ -32,7 +30,7 @@ func example() FormInput {
 			HealthCheck: soaconfig.HealthCheck{Grace: time.Minute, Interval: 10 * time.Second, Timeout: 10 * time.Second, MaxFailures: 30},
 			Written:     map[string]bool{"cpus": true, "mem": true, "instances": true, "env": true, "extra_volumes": true},
 		},
-		Namespace: &soaconfig.Namespace{Service: "example_service", Name: "main", ProxyPort: port(20028), Mode: "http", Discover: "region"},
+		Namespace: &soaconfig.Namespace{Service: "example_service", Name: "main", ProxyPort: new(20028), Mode: "http", Discover: "region"},
 		Deployment: Deployment{
 			Image:  "services-example_service:paasta-591ae8a7b3224e3b3322370b858377dd6ef335b6",
 			GitSHA: "591ae8a7b3224e3b3322370b858377dd6ef335b6",
@@ -97,7 +95,7 @@ func TestFormGolden(t *testing.T) {
 	golden("host", in)
 
 	in = example()
-	in.Instance.GPUs = port(1)
+	in.Instance.GPUs = new(1)
 	in.Namespace = nil
 	golden("gpus", in)
 }
@@ -138,7 +136,7 @@ func TestConfigHashHoldsWhatItShould(t *testing.T) {
 	was := form(t, example())
 	for name, change := range map[string]func(*FormInput){
 		"size":                     func(in *FormInput) { in.Size, in.Instance.Size = 9, 9 },
-		"autoscaling":              func(in *FormInput) { in.Instance.MaxInstances = port(9) },
+		"autoscaling":              func(in *FormInput) { in.Instance.MaxInstances = new(9) },
 		"registry":                 func(in *FormInput) { in.System.DockerRegistry = "other" },
 		"system volumes":           func(in *FormInput) { in.System.Volumes = nil },
 		"credentials":              func(in *FormInput) { in.System.DockercfgLocation = "" },

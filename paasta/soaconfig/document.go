@@ -80,8 +80,7 @@ func readFile(path string) ([]byte, error) {
 
 // reason is err without the path, which a Problem names anyway.
 func reason(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return "cannot be read: " + p.Err.Error()
 	}
 	return err.Error()
@@ -110,8 +109,7 @@ func parseDocument(file string, text []byte) document {
 		if strings.Contains(err.Error(), "no documents in stream") {
 			return d // nothing but comments
 		}
-		var load *yaml.LoadError
-		if errors.As(err, &load) {
+		if load, ok := errors.AsType[*yaml.LoadError](err); ok {
 			line, column := max(load.Mark.Line, 1), max(load.Mark.Column, 1)
 			what := load.Message
 			if load.ContextMsg != "" {

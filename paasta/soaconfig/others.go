@@ -2,6 +2,7 @@ package soaconfig
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -109,9 +110,7 @@ func (m Monitoring) with(v *value) Monitoring {
 		m.AlertAfter = f.someTime()
 	}
 	other := map[string]any{}
-	for k, o := range m.Other {
-		other[k] = o
-	}
+	maps.Copy(other, m.Other)
 	budget := maxSteps
 	for _, f := range v.fields {
 		switch f.key.text {

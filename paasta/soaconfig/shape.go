@@ -56,6 +56,7 @@ func listOf(elem *shape) *shape { return &shape{kind: list, elem: elem} }
 func tupleOf(items ...*shape) *shape {
 	return &shape{kind: list, tuple: items, least: len(items), most: len(items)}
 }
+
 func anObject(keys ...key) *shape {
 	s := &shape{kind: object, keys: keys, byName: make(map[string]*shape, len(keys))}
 	for _, k := range keys {

@@ -81,7 +81,7 @@ func (r *reload) wait(ctx context.Context, every time.Duration, events <-chan fs
 			return false
 		case <-timer.C:
 			return true
-		case <-errs: // an overflow, say: some event was lost, so look at everything
+		case _, _ = <-errs: // an overflow, say: some event was lost, so look at everything
 			r.dirty = nil
 			timer.Reset(quiet)
 		case e := <-events:

@@ -224,7 +224,7 @@ func (r *reader) line(path []string) int {
 func (r *reader) section(values map[string]any, t reflect.Type, path []string) {
 	fields := fieldsOf(t)
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		here := append(path[:len(path):len(path)], key)
+		here := append(slices.Clip(path), key)
 		value := values[key]
 		if target, ok := aliases[key]; ok && len(path) == 0 {
 			r.alias(values, key, target)
@@ -323,7 +323,7 @@ func (r *reader) value(value any, t reflect.Type, path []string) {
 			want = "an object with text keys"
 		}
 		for _, k := range slices.Sorted(maps.Keys(m)) {
-			r.value(m[k], t.Elem(), append(path[:len(path):len(path)], k))
+			r.value(m[k], t.Elem(), append(slices.Clip(path), k))
 		}
 	}
 	if want != "" {
@@ -350,7 +350,7 @@ func describe(value any) string {
 func (s settings) merge(r reader, values, into map[string]any, path []string) []error {
 	var mistakes []error
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		here := append(path[:len(path):len(path)], key)
+		here := append(slices.Clip(path), key)
 		id := strings.Join(here, delimiter)
 		value, at := values[key], origin{r.file, r.line(here)}
 		old, there := into[key]

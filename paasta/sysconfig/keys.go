@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +52,7 @@ func (l leaf) checkVariable() error {
 func leaves(t reflect.Type, path []string) []leaf {
 	var all []leaf
 	for f := range t.Fields() {
-		p := append(path[:len(path):len(path)], keyOf(f))
+		p := append(slices.Clip(path), keyOf(f))
 		if f.Type.Kind() == reflect.Struct {
 			all = append(all, leaves(f.Type, p)...)
 			continue

@@ -111,7 +111,10 @@ func TestVariablesGoOverFiles(t *testing.T) {
 	}
 	want := []any{
 		"/from/env", "127.0.0.1:2", 5 * time.Second, 50 * time.Millisecond, false,
-		42, []string{"10.0.0.1", "10.0.0.2"}, map[string]string{"Norcal.Prod": "http://m"}, []string{"a", "b"},
+		42,
+		[]string{"10.0.0.1", "10.0.0.2"},
+		map[string]string{"Norcal.Prod": "http://m"},
+		[]string{"a", "b"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -296,7 +296,7 @@ func (c *Conn) await(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if last := c.link.lastError(); last != nil {
-				return fmt.Errorf("no ZooKeeper session (%v): %w", last, ctx.Err())
+				return fmt.Errorf("no ZooKeeper session (%w): %w", last, ctx.Err())
 			}
 			return fmt.Errorf("no ZooKeeper session: %w", ctx.Err())
 		case <-changed:

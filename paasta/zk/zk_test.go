@@ -212,7 +212,7 @@ func TestExpiry(t *testing.T) {
 	p.Cut()
 	eventually(t, func() error {
 		if _, _, err := witness.Get(ctx, "/me/here"); !errors.Is(err, zk.ErrNoNode) {
-			return fmt.Errorf("the session still lives: %v", err)
+			return fmt.Errorf("the session still lives: %w", err)
 		}
 		return nil
 	})

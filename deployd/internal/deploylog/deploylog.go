@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,7 +110,7 @@ func (l *Log) write(ctx context.Context, service string, lines []paasta.LogLine)
 			stored = nil // not ours to read: begun anew
 		}
 	}
-	stored = tail(append(stored[:len(stored):len(stored)], lines...))
+	stored = tail(append(slices.Clip(stored), lines...))
 	text, err := json.Marshal(stored)
 	if err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 // Owner returns the app that a task id of Marathon's belongs to.
 func Owner(taskID string) (paasta.AppID, error) {
 	app := taskID
-	if n := strings.Index(taskID, ".instance-"); n >= 0 {
-		app = taskID[:n]
+	if before, _, ok := strings.Cut(taskID, ".instance-"); ok {
+		app = before
 	} else if n := strings.LastIndex(taskID, "."); n >= 0 {
 		app = taskID[:n]
 	}

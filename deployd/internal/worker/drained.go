@@ -44,12 +44,12 @@ func (r *round) drained(t marathon.Task) bool {
 		r.note.drains[t.ID] = d
 	}
 	limit := r.drainTimeout()
-	if left := limit - r.now.Sub(d.began); left <= 0 {
+	left := limit - r.now.Sub(d.began)
+	if left <= 0 {
 		r.why[t.ID] = fmt.Sprintf("drained for %s, which is as long as it may", limit)
 		return true
-	} else {
-		r.soon(left)
 	}
+	r.soon(left)
 	if why := r.traffic(t, d); why != "" {
 		r.why[t.ID] = why
 		return false

@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -211,7 +212,7 @@ const maxSteps = 50
 func (w *Worker) made(id paasta.InstanceID, n *note, s bounce.Step) {
 	step := paasta.BounceStep{Time: time.Now(), Op: s.Op.String(), Target: s.Target(), Why: s.Why}
 	n.update(func(st *paasta.BounceStatus) {
-		steps := append(st.Steps[:len(st.Steps):len(st.Steps)], step)
+		steps := append(slices.Clip(st.Steps), step)
 		st.Steps = steps[max(0, len(steps)-maxSteps):]
 	})
 	w.o.Log.Info("bounce step made", "service", id.Service, "instance", id.Instance, "op", step.Op, "app", s.App, "task", s.Task, "why", s.Why)

@@ -12,7 +12,7 @@ import (
 // mounted reads the value of --mount.
 func mounted(value string, _ *container.Config, h *container.HostConfig) error {
 	m := mount.Mount{Type: mount.TypeVolume}
-	for _, field := range strings.Split(value, ",") {
+	for field := range strings.SplitSeq(value, ",") {
 		k, v, _ := strings.Cut(field, "=")
 		switch k {
 		case "type":

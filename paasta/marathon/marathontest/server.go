@@ -6,6 +6,7 @@ package marathontest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -68,8 +69,8 @@ func Start(t testing.TB) *Server {
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(func() {
 		s.CloseStreams()
-		s.Server.CloseClientConnections()
-		s.Server.Close()
+		s.CloseClientConnections()
+		s.Close()
 	})
 	return s
 }
@@ -406,9 +407,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) info(a *app) map[string]any {
 	out := map[string]any{}
-	for k, v := range a.def {
-		out[k] = v
-	}
+	maps.Copy(out, a.def)
 	out["id"], out["instances"], out["version"] = a.id, a.size, stamp(a.version)
 	tasks := []any{}
 	for _, t := range a.tasks {

@@ -152,7 +152,7 @@ func TestServesTheDocument(t *testing.T) {
 	}
 
 	w := httptest.NewRecorder()
-	r.ServeHTTP(w, httptest.NewRequest("GET", "/status/metrics", nil))
+	r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/status/metrics", nil))
 	if got := w.Header().Get("Content-Type"); got != "application/json" {
 		t.Errorf("content type %q", got)
 	}
@@ -210,7 +210,7 @@ func TestMiddlewareCountsAPanic(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 	}()
 	if got := r.Counter("boom.5xx").Count(); got != 1 {
 		t.Errorf("%v answers of 5xx, want 1", got)

@@ -5,6 +5,7 @@ package registrytest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"sync"
@@ -97,9 +98,7 @@ func (f *Fake) List(ctx context.Context, registration string) (registry.Set, err
 	for _, n := range d.nodes {
 		set.Nodes = append(set.Nodes, n)
 	}
-	for p, err := range d.bad {
-		set.Bad[p] = err
-	}
+	maps.Copy(set.Bad, d.bad)
 	registry.Sort(set.Nodes)
 	return set, nil
 }

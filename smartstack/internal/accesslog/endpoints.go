@@ -69,7 +69,7 @@ func (e *endpoints) setTemplates(all []string) {
 	e.templates = &node{}
 	for _, t := range all[:min(len(all), maxTemplates)] {
 		n := e.templates
-		for _, word := range strings.Split(strings.TrimPrefix(t, "/"), "/") {
+		for word := range strings.SplitSeq(strings.TrimPrefix(t, "/"), "/") {
 			if strings.HasPrefix(word, "{") {
 				if n.any == nil {
 					n.any = &node{name: word}

@@ -81,8 +81,8 @@ func Parse(text []byte, l *Line) (ok bool) {
 
 // field cuts off what comes before the first space.
 func field(text []byte) (first, rest []byte) {
-	if i := bytes.IndexByte(text, ' '); i >= 0 {
-		return text[:i], text[i+1:]
+	if before, after, ok := bytes.Cut(text, []byte{' '}); ok {
+		return before, after
 	}
 	return text, nil
 }

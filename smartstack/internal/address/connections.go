@@ -106,7 +106,7 @@ func countTracked(in io.Reader, task netip.AddrPort) (int, error) {
 			continue
 		}
 		var host, port string
-		for _, f := range strings.Fields(lines.Text()) {
+		for f := range strings.FieldsSeq(lines.Text()) {
 			// The first of each is of the direction in which it was opened.
 			if v, ok := strings.CutPrefix(f, "dst="); ok && host == "" {
 				host = v

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -54,7 +55,7 @@ func newHost(t testing.TB, reg registry.Registry) *host {
 		}
 		os.RemoveAll(dir)
 	})
-	var log io.Writer = io.Discard
+	log := io.Discard
 	if testing.Verbose() {
 		log = os.Stderr
 	}
@@ -94,9 +95,7 @@ func (h *host) service(registration string, change func(*soaconfig.Namespace)) {
 		change(&ns)
 	}
 	tree := &soaconfig.Tree{Services: map[string]*soaconfig.Service{}}
-	for n, s := range h.tree.Services {
-		tree.Services[n] = s
-	}
+	maps.Copy(tree.Services, h.tree.Services)
 	sound := map[string]soaconfig.Namespace{name: ns}
 	if old := tree.Services[service]; old != nil {
 		for n, other := range old.Namespaces.Sound {

@@ -31,6 +31,7 @@ func (m *memory) Apply(_ context.Context, name string, add []registry.Entry, rem
 	m.put(name, add...)
 	return nil
 }
+
 func (m *memory) Watch(_ context.Context, name string, wake chan<- struct{}) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

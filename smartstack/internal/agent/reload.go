@@ -104,8 +104,7 @@ func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
 		return err
 	})
 	if pid == 0 {
-		var refused *haproxy.ConfigError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*haproxy.ConfigError](err); ok {
 			for name := range haproxy.Accused(refused.Output, sections) {
 				a.refuse(name, refused) // e.g. a port that something else has taken meanwhile
 			}

@@ -5,6 +5,7 @@ package discover
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -28,9 +29,7 @@ type Entry struct {
 func Entries(set registry.Set) (map[netip.AddrPort]Entry, map[string]error) {
 	entries := make(map[netip.AddrPort]Entry, len(set.Nodes))
 	bad := make(map[string]error, len(set.Bad))
-	for path, err := range set.Bad {
-		bad[path] = err
-	}
+	maps.Copy(bad, set.Bad)
 	for _, n := range set.Nodes {
 		e, err := entry(n)
 		if err != nil {

@@ -78,7 +78,7 @@ func (r Runtime) send(ctx context.Context, line string) ([]byte, error) {
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that is closed already
 	defer stop()
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -57,9 +58,7 @@ func (s Server) status(w http.ResponseWriter, _ *http.Request) {
 	st := s.Agent.Status()
 	all := map[string]any{"registrations": st.Registrations, "problems": st.Problems, "haproxy": st.HAProxy}
 	if s.Extra != nil {
-		for key, value := range s.Extra() {
-			all[key] = value
-		}
+		maps.Copy(all, s.Extra())
 	}
 	reply(w, all)
 }

@@ -56,7 +56,7 @@ const maxBody = 16 << 20
 // which http.ServeMux would answer with redirects.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var segments []string
-	for _, p := range strings.Split(r.URL.EscapedPath(), "/") {
+	for p := range strings.SplitSeq(r.URL.EscapedPath(), "/") {
 		if p == "" {
 			continue
 		}
@@ -271,7 +271,7 @@ func ping(w http.ResponseWriter, r *http.Request) {
 
 func accepts(r *http.Request, kind string) bool {
 	for _, header := range r.Header.Values("Accept") {
-		for _, part := range strings.Split(header, ",") {
+		for part := range strings.SplitSeq(header, ",") {
 			part, _, _ = strings.Cut(part, ";")
 			part = strings.TrimSpace(part)
 			if part == kind || kind != "text/event-stream" && part == "*/*" {

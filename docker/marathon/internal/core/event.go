@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // An Event is one of the event stream.
 type Event struct {
@@ -24,9 +27,7 @@ type EventPlan struct {
 // Document returns the event as it is sent.
 func (e Event) Document(light bool) map[string]any {
 	doc := map[string]any{"eventType": e.Type, "timestamp": Timestamp(e.Time)}
-	for k, v := range e.Fields {
-		doc[k] = v
-	}
+	maps.Copy(doc, e.Fields)
 	if e.Plan != nil {
 		steps := e.Plan.Steps
 		if steps == nil {

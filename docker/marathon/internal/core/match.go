@@ -277,7 +277,9 @@ func (x *Agent) describe(id string) map[string]any {
 	return map[string]any{
 		"id": id, "hostname": x.Hostname, "agentId": x.ID, "attributes": attributes,
 		"resources": []map[string]any{
-			{"name": "cpus", "role": "*", "scalar": x.CPUs}, {"name": "mem", "role": "*", "scalar": x.Mem}, {"name": "disk", "role": "*", "scalar": x.Disk},
+			{"name": "cpus", "role": "*", "scalar": x.CPUs},
+			{"name": "mem", "role": "*", "scalar": x.Mem},
+			{"name": "disk", "role": "*", "scalar": x.Disk},
 			{"name": "ports", "role": "*", "ranges": []map[string]any{{"begin": x.PortLow, "end": x.PortHigh}}},
 		},
 	}

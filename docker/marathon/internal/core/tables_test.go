@@ -85,7 +85,9 @@ func TestEnv(t *testing.T) {
 		absent []string
 	}{
 		"host mode": {
-			`{"id":"/prod/web","cmd":"sleep 1","portDefinitions":[{"port":10000,"name":"http"},{"port":8080}]}`, []int{31001, 31002}, "",
+			`{"id":"/prod/web","cmd":"sleep 1","portDefinitions":[{"port":10000,"name":"http"},{"port":8080}]}`,
+			[]int{31001, 31002},
+			"",
 			map[string]string{
 				"HOST": "10.0.0.7", "PORT": "31001", "PORTS": "31001,31002", "PORT0": "31001", "PORT1": "31002", "PORT_10000": "31001",
 				"PORT_8080": "31002", "PORT_HTTP": "31001", "MARATHON_APP_ID": "/prod/web", "MARATHON_APP_LABELS": "",
@@ -95,7 +97,8 @@ func TestEnv(t *testing.T) {
 		},
 		"bridge mode": {
 			`{"id":"/b","container":{"docker":{"image":"x"},"portMappings":[{"containerPort":80,"name":"http"}]},"networks":[{"mode":"container/bridge"}]}`,
-			[]int{31003}, "",
+			[]int{31003},
+			"",
 			map[string]string{"PORT": "31003", "PORTS": "31003", "PORT0": "31003", "PORT_80": "31003", "PORT_HTTP": "31003", "MARATHON_APP_DOCKER_IMAGE": "x"},
 			nil,
 		},
@@ -106,7 +109,9 @@ func TestEnv(t *testing.T) {
 			`{"id":"/p","cmd":"sleep 1","ports":[0]}`, []int{31004}, "MARATHON_", map[string]string{"PORT0": "31004", "MARATHON_PORT0": "31004", "MARATHON_HOST": "10.0.0.7"}, nil,
 		},
 		"and stands alone for PaaSTA's apps": {
-			`{"id":"/p","cmd":"sleep 1","ports":[0],"labels":{"paasta_service":"p"}}`, []int{31004}, "MARATHON_",
+			`{"id":"/p","cmd":"sleep 1","ports":[0],"labels":{"paasta_service":"p"}}`,
+			[]int{31004},
+			"MARATHON_",
 			map[string]string{"MARATHON_PORT0": "31004", "MARATHON_APP_LABELS": "PAASTA_SERVICE", "MARATHON_APP_LABEL_PAASTA_SERVICE": "p"},
 			[]string{"PORT0", "HOST"},
 		},
@@ -114,8 +119,11 @@ func TestEnv(t *testing.T) {
 			`{"id":"/p","cmd":"sleep 1","env":{"PORT0":"mine"}}`, []int{31004}, "", map[string]string{"PORT0": "mine", "PORT": "31004"}, nil,
 		},
 		"labels become names": {
-			`{"id":"/l","cmd":"sleep 1","labels":{"a-b.c":"1","Z":"2"}}`, []int{1}, "",
-			map[string]string{"MARATHON_APP_LABELS": "Z A_B_C", "MARATHON_APP_LABEL_A_B_C": "1", "MARATHON_APP_LABEL_Z": "2"}, nil,
+			`{"id":"/l","cmd":"sleep 1","labels":{"a-b.c":"1","Z":"2"}}`,
+			[]int{1},
+			"",
+			map[string]string{"MARATHON_APP_LABELS": "Z A_B_C", "MARATHON_APP_LABEL_A_B_C": "1", "MARATHON_APP_LABEL_Z": "2"},
+			nil,
 		},
 	}
 	for name, tt := range tests {

@@ -62,7 +62,7 @@ func TestLegacyInput(t *testing.T) {
 				t.Fatal(err)
 			}
 			var at any = definition.ToObject(a)
-			for _, key := range strings.Split(tt.key, ".") {
+			for key := range strings.SplitSeq(tt.key, ".") {
 				at = at.(definition.Object)[key]
 			}
 			got, err := json.Marshal(at)
@@ -168,8 +168,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(`{"id":"a","instances":1e99,"portDefinitions":[{"port":70000}],"unreachableStrategy":3}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		_, err := parse(text)
-		var invalid *definition.InvalidError
-		if errors.As(err, &invalid) {
+		if invalid, ok := errors.AsType[*definition.InvalidError](err); ok {
 			for _, p := range invalid.Problems {
 				if !strings.HasPrefix(p.Path, "/") || len(p.Errors) == 0 {
 					t.Errorf("a problem without a place: %+v", p)

@@ -273,7 +273,9 @@ func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
 		return fail(core.Failed, "Failed to run docker container", err)
 	}
 	if ctx.Err() != nil { // killed meanwhile
-		e.stop(within, id, 0)
+		if err := e.stop(within, id, 0); err != nil {
+			e.o.Log.Warn("stop container that was killed while it started", "container", id, "err", err)
+		}
 	}
 	now, ok := e.inspect(within, id)
 	if !ok {

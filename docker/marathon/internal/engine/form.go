@@ -93,7 +93,7 @@ func publish(mappings []definition.PortMapping, slots []int, address string) (na
 		if inside == 0 {
 			continue
 		}
-		for _, protocol := range strings.Split(m.Protocol, ",") {
+		for protocol := range strings.SplitSeq(m.Protocol, ",") {
 			port := nat.Port(strconv.Itoa(inside) + "/" + protocol)
 			exposed[port] = struct{}{}
 			if slots[i] != 0 {
