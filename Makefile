@@ -36,7 +36,7 @@ generate: ## write generated files anew
 	go generate ./...
 
 golden: ## write golden files anew; review the diff
-	go test $(PACKAGES) -update
+	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n 1 dirname | sort -u) -update
 
 bench: deps ## benchmarks, as a table (BENCH=regexp, PACKAGES=./...)
 	@.ci/bench '$(BENCH)' $(PACKAGES)
