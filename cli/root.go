@@ -22,9 +22,10 @@ var groups = []group{
 	}},
 	{"look", "Looking", []func(*Env) *cobra.Command{
 		newStatus, newLogs, newInfo, newList, newListClusters,
+		newDockerExec, newDockerInspect, newDockerStop,
 	}},
 	{"build", "Building and checking", []func(*Env) *cobra.Command{
-		newCookImage, newItest, newPushToRegistry, newGetDockerImage, newValidate,
+		newCookImage, newItest, newSecurityCheck, newPushToRegistry, newPerformanceCheck, newGetDockerImage, newValidate,
 	}},
 	{"local", "Running locally", []func(*Env) *cobra.Command{
 		newLocalRun, newTestDeps, newPlayground, newDemo,
