@@ -179,6 +179,19 @@ func (d *daemon) running(app string, n int) []task {
 	return list
 }
 
+// alive counts the running tasks of app whose health check has passed, which
+// comes a moment after they run.
+func (d *daemon) alive(app string) int {
+	d.t.Helper()
+	n := 0
+	for _, task := range d.tasks(app) {
+		if task.State == "TASK_RUNNING" && len(task.HealthCheckResults) == 1 && task.HealthCheckResults[0].Alive {
+			n++
+		}
+	}
+	return n
+}
+
 func (d *daemon) post(body string) {
 	d.t.Helper()
 	if r := d.call("POST", "/v2/apps", body); r.status != 201 {
