@@ -113,6 +113,7 @@ func (u *up) waitGateway(ctx context.Context, name string) error {
 			left = min(left, time.Until(deadline)-50*time.Millisecond)
 		}
 		if left <= 0 || ctx.Err() != nil {
+			<-ctx.Done() // so that whoever asks sees that it is late
 			return last
 		}
 		answer, err := u.x.ask(ctx, "/ready?dependency="+url.QueryEscape(name)+"&within="+left.String())

@@ -234,8 +234,8 @@ type treeOrError struct {
 
 // failed makes a Failure of what went wrong with a node.
 func (u *up) failed(ctx context.Context, n *graph.Node, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return err // something else has failed before
+	if ctx.Err() != nil {
+		return context.Canceled // something else has failed before, or nobody wants it any more
 	}
 	f := &Failure{Environment: u.x.Name, Dependency: n.Name, Err: explain(err)}
 	u.mu.Lock()

@@ -18,6 +18,7 @@ import (
 
 const (
 	sha      = "1234567890123456789012345678901234567890"
+	probe    = "services-probe:paasta-" + sha
 	registry = "127.0.0.1:1" // nobody listens there: all images are on the engine
 )
 
@@ -39,7 +40,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.engine.BuildFiles("example/tools:1", map[string][]byte{"busybox": busybox},
 		"FROM scratch", "COPY busybox /bin/busybox", `RUN ["/bin/busybox", "--install", "/bin"]`, "ENV PATH=/bin", `CMD ["sleep", "1000"]`)
-	w.engine.Build(registry+"/services-users:paasta-"+sha, dockertest.Probe)
+	w.engine.Build(registry+"/"+probe, dockertest.Probe)
 	t.Setenv("DOCKER_HOST", w.engine.Host)
 	w.e, err = environment.Dial(t.Context(), "")
 	if err != nil {
@@ -55,7 +56,7 @@ func (w *world) service(name string, port int, deps string, more ...string) {
 	w.write(name+"/deploy.yaml", "pipeline: [{step: test.main}]\nproduction_deploy_group: test.main\n")
 	w.write(name+"/marathon-test.yaml", "main:\n  deploy_group: test.main\n  cpus: .1\n  mem: 64\n"+strings.Join(more, ""))
 	w.write(name+"/smartstack.yaml", fmt.Sprintf("main:\n  proxy_port: %d\n  mode: http\n", port))
-	w.write(name+"/deployments.json", fmt.Sprintf(`{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "services-users:paasta-%s", "git_sha": "%s"}}, "controls": {}}}`, sha, sha))
+	w.write(name+"/deployments.json", fmt.Sprintf(`{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": %q, "git_sha": %q}}, "controls": {}}}`, probe, sha))
 	if deps != "" {
 		w.write(name+"/test-dependencies.yaml", deps)
 	}

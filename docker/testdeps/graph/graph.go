@@ -90,7 +90,7 @@ type builder struct {
 	load     func(string) (*soaconfig.Service, error)
 	services map[string]*soaconfig.Service
 	g        *Graph
-	nodes    map[string]*Node    // services, by service and instance
+	nodes    map[string]*Node    // services, by service, instance, and whether with dependencies
 	expands  map[string][]string // service → services that it needs
 	queue    []*Node             // whose own dependencies are still to be read
 	ordered  []*Node
@@ -154,7 +154,9 @@ func (b *builder) node(s *soaconfig.Service, parent *Node, dep soaconfig.TestDep
 	if n.Instance, n.Group, err = pick(of, dep); err != nil {
 		return nil, err
 	}
-	key := of.Name + "/" + n.Instance.Cluster + "." + n.Instance.Name
+	// One without its dependencies is another thing than one with them: sharing
+	// it could close the very circle that it is there to cut.
+	key := fmt.Sprint(of.Name, "/", n.Instance.Cluster, ".", n.Instance.Name, dep.WithDependencies)
 	if known := b.nodes[key]; known != nil {
 		if !same(known, n) {
 			b.g.Notes = append(b.g.Notes, fmt.Sprintf("%s and %s declare %s differently: what %s says counts", known.Owner.Name, s.Name, of.Name, known.Owner.Name))
@@ -172,7 +174,7 @@ func (b *builder) node(s *soaconfig.Service, parent *Node, dep soaconfig.TestDep
 func same(a, b *Node) bool {
 	x, y := a.Dep, b.Dep
 	sameCmd := x.Cmd == y.Cmd || x.Cmd != nil && y.Cmd != nil && *x.Cmd == *y.Cmd
-	return a.Group == b.Group && x.Commit == y.Commit && x.Build == y.Build && x.WithDependencies == y.WithDependencies &&
+	return a.Group == b.Group && x.Commit == y.Commit && x.Build == y.Build &&
 		x.Port == y.Port && sameCmd && slices.Equal(x.Args, y.Args) && maps.Equal(x.Env, y.Env) &&
 		slices.Equal(x.Tmpfs, y.Tmpfs) && maps.Equal(x.Files, y.Files) && x.Ready == y.Ready
 }

@@ -1,0 +1,169 @@
+package environment_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopaasta/paasta/docker/testdeps/environment"
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/paastatest"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+)
+
+// What goes wrong says which dependency, why, and what to do, and leaves nothing.
+func TestFailures(t *testing.T) {
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	w := newWorld(t)
+	w.service("users", 20011, "")
+	w.service("unmarked", 20012, "")
+	w.write("unmarked/deployments.json", `{"v1": {}, "v2": {"deployments": {"test.canary": {"docker_image": "a:b", "git_sha": "`+sha+`"}}, "controls": {}}}`)
+	w.service("unpushed", 20013, "")
+	w.write("unpushed/deployments.json", `{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "", "git_sha": "`+sha+`"}}, "controls": {}}}`)
+	w.service("sick", 20014, "", "  env: {DELAY: 1h}\n")
+	w.service("ahead", 20015, "sick: {service: sick, ready: {timeout_s: 0.5}}\n")
+	tests := map[string]struct {
+		deps string
+		is   []string
+		hint string
+	}{
+		"ends at once": {
+			"db: {image: 'example/tools:1', args: [sh, -c, 'echo no license >&2; exit 3'], ready: {log: started}}\n",
+			[]string{"db: it ended with exit code 3", "The last that db logged:", "| no license"}, "",
+		},
+		"never ready by HTTP": {
+			"db: {image: 'example/tools:1', port: 80, args: [sh, -c, 'echo waiting; httpd -f -h /; sleep 100'], ready: {http: /nothing, timeout_s: 1}}\n",
+			[]string{"db: not ready within 1s: GET /nothing answers 404", "| waiting"}, "",
+		},
+		"never ready by TCP": {
+			"db: {image: 'example/tools:1', port: 80, args: [sleep, '100'], ready: {tcp: true, timeout_s: 0.5}}\n",
+			[]string{"db: not ready within 500ms: ", "connection refused"}, "",
+		},
+		"never ready by command": {
+			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 1}}\n",
+			[]string{`db: not ready within 1s: "echo not yet; exit 4" exits with 4: not yet`}, "",
+		},
+		"never ready by log": {
+			"db: {image: 'example/tools:1', args: [sh, -c, 'echo almost; sleep 100'], ready: {log: '^ready$', timeout_s: 0.5}}\n",
+			[]string{`db: not ready within 500ms: no line of its log matches "^ready$"`, "| almost"}, "",
+		},
+		"killed for memory": {
+			"hog: {service: users, cmd: \"x=$(head -c 200000000 /dev/zero | tail -c 200000000)\"}\n",
+			[]string{"hog: "}, "",
+		},
+		"another's dependency is never ready": {
+			"ahead: {service: ahead}\n",
+			[]string{"ahead.sick: not ready within 500ms: ", "connection refused"}, "",
+		},
+		"no such image": {
+			"db: {image: '127.0.0.1:1/example/nothing:7'}\n",
+			[]string{"db: the engine has no image 127.0.0.1:1/example/nothing:7, and the registry 127.0.0.1:1 gives none of the tag 7: ", "connection refused"},
+			"docker pull 127.0.0.1:1/example/nothing:7",
+		},
+		"not pushed": {
+			"a: {service: unpushed}\n",
+			[]string{"a: the engine has no image 127.0.0.1:1/services-unpushed:paasta-" + sha, "(commit 12345678, marked for test.main)"},
+			"push it",
+		},
+		"not marked": {
+			"a: {service: unmarked}\n",
+			[]string{"a: nothing is marked for deployment to test.main of unmarked", "marked are only test.canary"},
+			"paasta mark-for-deployment -s unmarked -l test.main -c COMMIT",
+		},
+		"no fixture": {
+			"db: {image: 'example/tools:1', files: {schema.sql: /schema.sql}}\n",
+			[]string{"db: its fixture schema.sql is not in " + w.dir}, "run this in the repository of",
+		},
+		"no checkout": {
+			"a: {service: users, build: ../users}\n",
+			[]string{"a: build users in", "/users"}, "",
+		},
+		"no command": {
+			"db: {image: 'example/tools:1', args: [frobnicate]}\n",
+			[]string{"db: start its container: ", "frobnicate"}, "",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w.service("web", 20010, test.deps)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			x, err := w.e.Up(ctx, w.options("web"))
+			if err == nil {
+				w.down(t, x)
+				t.Fatal("it came up")
+			}
+			var failure *environment.Failure
+			if !errors.As(err, &failure) {
+				t.Errorf("%v is no Failure", err)
+			}
+			for _, want := range test.is {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error lacks %q:\n%v", want, err)
+				}
+			}
+			var hinted command.HintedError
+			if errors.As(err, &hinted); !strings.Contains(hinted.Hint, test.hint) {
+				t.Errorf("the hint is %q, want %q", hinted.Hint, test.hint)
+			}
+			if left := w.engine.Containers(); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+	t.Run("told to stop", func(t *testing.T) {
+		w.service("web", 20010, "db: {image: 'example/tools:1', args: [sleep, '100'], ready: {log: never}}\nusers: {service: users}\n")
+		ctx, cancel := context.WithCancel(t.Context())
+		o := w.options("web")
+		o.Report = func(c environment.Change) {
+			if c.Dependency == "users" && c.State == "ready" {
+				cancel()
+			}
+		}
+		if _, err := w.e.Up(ctx, o); !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v", err)
+		}
+		if left := w.engine.Containers(); len(left) != 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		if found, err := w.e.List(t.Context(), environment.Selection{}); err != nil || len(found) != 0 {
+			t.Errorf("found %v, %v", found, err)
+		}
+	})
+	t.Run("soa-configs are wrong", func(t *testing.T) {
+		w.write("web/test-dependencies.yaml", "db: {imgae: x}\n")
+		_, err := w.e.Up(t.Context(), w.options("web"))
+		var problems soaconfig.Problems
+		if !errors.As(err, &problems) || !strings.Contains(err.Error(), "test-dependencies.yaml:1:6: db.imgae") {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("no engine", func(t *testing.T) {
+		_, err := environment.Dial(t.Context(), "unix://"+filepath.Join(t.TempDir(), "none.sock"))
+		var hinted command.HintedError
+		if err == nil || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "DOCKER_HOST") {
+			t.Errorf("error is %v, its hint %q", err, hinted.Hint)
+		}
+	})
+}
+
+func TestFixturesAndMemory(t *testing.T) {
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	w := newWorld(t)
+	if err := os.WriteFile(filepath.Join(w.dir, "seed.txt"), []byte("seeded\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.service("web", 20010, "db: {image: 'example/tools:1', port: 80, volumes: [/data], files: {seed.txt: /www/seed.txt}, args: [sh, -c, 'touch /data/x && exec httpd -f -h /www'], ready: {http: /seed.txt, cmd: 'test -e /data/x'}}\n")
+	x := w.up(t, w.options("web"))
+	if _, out := w.inside(t, x, "wget -qO- $DB_URL/seed.txt"); out != "seeded\n" {
+		t.Errorf("the fixture is %q", out)
+	}
+}

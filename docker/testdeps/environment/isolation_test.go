@@ -1,0 +1,243 @@
+package environment_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gopaasta/paasta/docker/testdeps/environment"
+	"github.com/gopaasta/paasta/paasta/paastatest"
+)
+
+// On a host that runs a real HAProxy at 169.254.255.254, which containers of
+// other networks do reach, a test never does: not a declared dependency, not one
+// that is not declared, and not when the gateway is gone.
+func TestNeverReachesTheHost(t *testing.T) {
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	haproxy := paastatest.Need(t, "haproxy")
+	w := newWorld(t)
+	w.service("users", 20011, "")
+	w.service("quotes", 20013, "")
+	w.service("web", 20010, "users: {service: users}\n")
+	if out, err := exec.Command("ip", "addr", "add", "169.254.255.254/32", "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	dir := t.TempDir()
+	config := "defaults\n  mode http\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\n" +
+		"frontend all\n  bind 169.254.255.254:20011\n  bind 169.254.255.254:20013\n  bind 169.254.255.254:20099\n  http-request return status 200 content-type text/plain string \"the real one\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "cfg"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(haproxy, "-db", "-f", filepath.Join(dir, "cfg"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	until(t, "HAProxy answers", func() bool {
+		resp, err := http.Get("http://169.254.255.254:20013/")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err == nil
+	})
+	// That is what makes the rest worth something.
+	plain, err := exec.Command("docker", "run", "--rm", "example/tools:1", "wget", "-qO-", "http://169.254.255.254:20013/").CombinedOutput()
+	if !strings.Contains(string(plain), "the real one") {
+		t.Fatalf("a plain container does not reach the host's HAProxy: %v: %s", err, plain)
+	}
+
+	x := w.up(t, w.options("web"))
+	ask := "for p in 20011 20013 20099; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 169.254.255.254 $p || echo port $p is refused; done; "
+	_, out := w.inside(t, x, ask)
+	if strings.Contains(out, "the real one") {
+		t.Errorf("a test reached the host's HAProxy:\n%s", out)
+	}
+	for _, want := range []string{"PAASTA_SERVICE=users", "the port of quotes.main", "port 20099 is refused"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	if out, err := exec.Command("docker", "kill", "paasta-test-deps-"+x.Name+"-_gateway").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, out := w.inside(t, x, ask); strings.Contains(out, "the real one") || strings.Contains(out, "PAASTA_SERVICE") {
+		t.Errorf("without a gateway, something answers:\n%s", out)
+	}
+}
+
+// Environments of one service at once, on one engine: each sees its own.
+func TestTwoAtOnce(t *testing.T) {
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	w := newWorld(t)
+	w.service("users", 20011, "")
+	w.service("web", 20010, "users: {service: users, env: {VERSION: one}}\nstore: {image: 'example/tools:1', port: 80, args: [httpd, -f, -h, /data], volumes: [/data], ready: {tcp: true}}\n")
+	const many = 2
+	all := make([]*environment.Environment, many)
+	var coming sync.WaitGroup
+	for n := range many {
+		coming.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			defer cancel()
+			x, err := w.e.Up(ctx, w.options("web"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			all[n] = x
+		})
+	}
+	coming.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	for n, x := range all {
+		defer w.down(t, x)
+		for _, d := range x.Dependencies {
+			if d.Name == "store" {
+				if out, err := exec.Command("docker", "exec", d.Container, "sh", "-c", fmt.Sprintf("echo -n %d > /data/n", n)).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+		}
+	}
+	for n, x := range all {
+		if _, out := w.inside(t, x, "wget -qO- http://$STORE_HOST/n"); out != fmt.Sprint(n) {
+			t.Errorf("environment %d has the store of %s", n, out)
+		}
+		other := all[1-n]
+		address := strings.Replace(other.Subnet, ".0/24", ".10", 1)
+		if _, out := w.inside(t, x, "nc -w 1 "+address+" 8888 </dev/null && echo reached; true"); strings.Contains(out, "reached") {
+			t.Errorf("%s reaches %s at %s", x.Name, other.Name, address)
+		}
+	}
+	if all[0].Subnet == all[1].Subnet || slices.Equal(all[0].Variables(), all[1].Variables()) {
+		t.Errorf("they share something: %v and %v", all[0], all[1])
+	}
+}
+
+// Whatever is killed, a later command finds and removes what it left.
+func TestKilled(t *testing.T) {
+	if os.Getenv("TEST_DEPS_SOA") != "" {
+		beKilled(t)
+		return
+	}
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	w := newWorld(t)
+	w.service("users", 20011, "")
+	w.service("slow", 20012, "", "  env: {DELAY: 1h}\n")
+	w.service("web", 20010, "users: {service: users}\n")
+	w.service("half", 20014, "users: {service: users}\nslow: {service: slow}\n")
+	nothingLeft := func(t *testing.T) {
+		t.Helper()
+		if left := w.engine.Containers(); len(left) != 0 {
+			t.Errorf("containers left: %v", left)
+		}
+		out, err := exec.Command("docker", "network", "ls", "-q", "-f", "label=paasta.test-deps").Output()
+		if err != nil || len(out) != 0 {
+			t.Errorf("networks left: %s, %v", out, err)
+		}
+		out, err = exec.Command("docker", "volume", "ls", "-q").Output()
+		if err != nil || len(out) != 0 {
+			t.Errorf("volumes left: %s, %v", out, err)
+		}
+	}
+	for _, service := range []string{"web", "half"} {
+		t.Run("the command of "+service, func(t *testing.T) {
+			cmd := exec.Command(os.Args[0], "-test.run", "^TestKilled$")
+			cmd.Env = append(os.Environ(), "TEST_DEPS_SOA="+w.soa, "TEST_DEPS_SERVICE="+service)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			// web is whole when it is killed, half never is.
+			wanted := map[string]int{"web": 2, "half": 3}[service]
+			until(t, "its containers run", func() bool { return len(running(t)) == wanted })
+			if did, err := w.e.Sweep(t.Context()); err != nil || len(did) != 0 {
+				t.Errorf("while it lives, Sweep removes %v, %v", did, err)
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			// The next up removes what it left.
+			x := w.up(t, w.options("web"))
+			if len(x.Notes) != 1 || !strings.Contains(x.Notes[0], "has ended") {
+				t.Errorf("notes are %q", x.Notes)
+			}
+			w.down(t, x)
+			nothingLeft(t)
+		})
+	}
+	t.Run("the engine", func(t *testing.T) {
+		x := w.up(t, w.options("web"))
+		w.engine.Kill()
+		if err := x.Down(t.Context()); err == nil {
+			t.Error("Down without an engine is no error")
+		}
+		w.engine.Restart()
+		all, err := w.e.List(t.Context(), environment.Selection{})
+		if err != nil || len(all) != 1 {
+			t.Fatalf("found %v, %v", all, err)
+		}
+		if err := all[0].Down(t.Context()); err != nil {
+			t.Error(err)
+		}
+		nothingLeft(t)
+	})
+	t.Run("by age", func(t *testing.T) {
+		o := w.options("web")
+		o.Tied, o.Keep = false, time.Nanosecond
+		w.up(t, o)
+		if did, err := w.e.Sweep(t.Context()); err != nil || len(did) != 1 || !strings.Contains(did[0], "its time is over") {
+			t.Errorf("Sweep did %q, %v", did, err)
+		}
+		nothingLeft(t)
+	})
+}
+
+// beKilled is the command that is killed.
+func beKilled(t *testing.T) {
+	e, err := environment.Dial(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := world{t: t, soa: os.Getenv("TEST_DEPS_SOA"), dir: t.TempDir()}
+	if _, err := e.Up(t.Context(), w.options(os.Getenv("TEST_DEPS_SERVICE"))); err != nil {
+		t.Fatal(err)
+	}
+	<-t.Context().Done()
+}
+
+func running(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.Command("docker", "ps", "-q").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after a minute it is not so that %s", what)
+		}
+	}
+}
