@@ -134,7 +134,7 @@ func localRun(ctx context.Context, env *Env, f localRunFlags, cmd *string) error
 		return err
 	}
 	if f.withDeps {
-		down, err := env.startDependencies(ctx, s, &r)
+		down, err := env.startDependencies(ctx, s, f, &r)
 		if err != nil {
 			return err
 		}

@@ -56,7 +56,11 @@ main: {deploy_group: test.main, mem: 64, healthcheck_interval_seconds: 1, env: {
 greedy: {deploy_group: test.main, mem: 64, cmd: busybox tail /dev/zero, healthcheck_mode: cmd, healthcheck_cmd: "false"}
 secret: {deploy_group: test.main, mem: 64, cmd: 'echo "key is $KEY"', env: {KEY: SECRET(key)}}
 `,
-		"soa/web/adhoc-test.yaml": "batch: {deploy_group: test.main, mem: 64, cmd: exit 5}\n",
+		"soa/web/test-dependencies.yaml": "users: {service: users}\n",
+		"soa/users/deploy.yaml":          "pipeline: [{step: test.main}]\nproduction_deploy_group: test.main\n",
+		"soa/users/smartstack.yaml":      "main: {proxy_port: 20002}\n",
+		"soa/users/marathon-test.yaml":   "main: {deploy_group: test.main, mem: 64}\n",
+		"soa/web/adhoc-test.yaml":        "batch: {deploy_group: test.main, mem: 64, cmd: exit 5}\n",
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -138,7 +142,7 @@ func (s *shop) paastaTo(ctx context.Context, out, errs *lockedBuffer, args []str
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	env := &Env{
-		In: strings.NewReader(""), Out: out, Err: errs, Now: time.Now, Version: "test",
+		In: strings.NewReader(""), Out: out, Err: errs, Now: time.Now, // no Version: this program is not paasta
 		Getwd:  func() (string, error) { return s.dir + "/web", nil },
 		Config: func() (sysconfig.Config, error) { return s.config, nil },
 	}
@@ -266,6 +270,24 @@ func TestImagesAndLocalRuns(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-k", "--cmd", "echo $PAASTA_DOCKER_IMAGE"), 0, "services-web:paasta-"+sha+"\n", "Pull complete")
+
+	// With what it depends on, at the production address and by name.
+	users := fmt.Sprintf(`{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "services-users:paasta-%s", "git_sha": "%s"}}, "controls": {}}}`, sha, sha)
+	if err := os.WriteFile(s.dir+"/soa/users/deployments.json", []byte(users), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("docker", "tag", ref, registryAddress+"/services-users:paasta-"+sha).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	together := s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-k", "--with-deps", "--cmd",
+		"busybox wget -q -O - http://169.254.255.254:20002/; busybox wget -q -O - $USERS_URL/")
+	if together.code != 0 || strings.Count(together.out, `"PAASTA_SERVICE=users"`) != 2 {
+		t.Errorf("with its dependencies: %v", together)
+	}
+	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-t", "--with-deps"), 0, "Healthcheck succeeded!: 200 OK")
+	if left := s.docker.Containers(); len(left) > 0 {
+		t.Errorf("%d containers are left", len(left))
+	}
 
 	// An engine that is not there.
 	s.docker.Kill()

@@ -45,8 +45,8 @@ type Request struct {
 	// Env is added over everything else, Hosts as names that the container knows.
 	Env   map[string]string
 	Hosts []string // NAME:ADDRESS
-	// Network, when not "", is used instead of the instance's, e.g.
-	// "container:ID". Ports are then not published here.
+	// Network, when not "", is a network of the engine to be in instead of the
+	// instance's; the port is published all the same.
 	Network string
 }
 
@@ -60,6 +60,7 @@ type Spec struct {
 	Env        map[string]string     `json:"env"`
 	Labels     map[string]string     `json:"labels"`
 	Network    string                `json:"network"` // bridge, host, none, …
+	Publish    bool                  `json:"publish"` // the container's port becomes Port of this machine
 	Port       int                   `json:"port"`    // on this machine
 	Container  int                   `json:"container_port"`
 	Memory     string                `json:"memory"`
@@ -138,6 +139,7 @@ func Form(r Request) (Spec, error) {
 	if r.Network != "" {
 		s.Network = r.Network
 	}
+	s.Publish = s.Network == "bridge" || r.Network != ""
 	s.Options = append(s.Options, d.Container.Docker.Parameters...)
 	switch {
 	case r.Cmd != nil:
@@ -273,9 +275,10 @@ func (s Spec) Command() []string {
 	for _, key := range slices.Sorted(maps.Keys(s.Labels)) {
 		args = append(args, "--label="+key+"="+s.Labels[key])
 	}
-	if s.Publishes() {
+	if s.Publish {
 		args = append(args, fmt.Sprintf("--publish=%d:%d", s.Port, s.Container))
-	} else {
+	}
+	if s.Network != "bridge" {
 		args = append(args, "--net="+s.Network)
 	}
 	args = append(args, "--name="+s.Name)
@@ -295,10 +298,6 @@ func (s Spec) Command() []string {
 	}
 	return append(append(args, s.Image), s.Cmd...)
 }
-
-// Publishes tells whether the engine makes the container's port one of this
-// machine's.
-func (s Spec) Publishes() bool { return s.Network == "bridge" }
 
 // inside is where a volume is in the container: a relative path is below the
 // sandbox.

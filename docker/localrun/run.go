@@ -178,7 +178,7 @@ func (e *Engine) config(s Spec) (*container.Config, *container.HostConfig, error
 	if h.MemorySwap > 0 {
 		h.MemorySwap = max(h.MemorySwap, h.Memory)
 	}
-	if s.Publishes() {
+	if s.Publish {
 		port := nat.Port(strconv.Itoa(s.Container) + "/tcp")
 		if c.ExposedPorts == nil {
 			c.ExposedPorts = nat.PortSet{}
@@ -292,7 +292,7 @@ func (e *Engine) address(ctx context.Context, s Spec) (address, shown string, er
 		for _, n := range c.NetworkSettings.Networks {
 			if n.IPAddress != "" {
 				own := net.JoinHostPort(n.IPAddress, strconv.Itoa(s.Container))
-				if !s.Publishes() {
+				if !s.Publish {
 					shown = own
 				}
 				return own, shown, nil
