@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,6 +22,7 @@ import (
 	"github.com/gopaasta/paasta/deployd/internal/agents"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -110,48 +110,16 @@ func Run(ctx context.Context, o Options) error {
 		},
 	})
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return part(ctx, "http server", serve(o.Listener, d.handler())) })
-	g.Go(func() error { return part(ctx, "soa-configs", d.watchSoa) })
-	g.Go(func() error { return part(ctx, "agents", d.agents.Run) })
-	g.Go(func() error { return part(ctx, "leadership", d.lead) })
+	g.Go(func() error {
+		return parts.Run(ctx, "http server", parts.Serve(o.Listener, &http.Server{Handler: d.handler()}, time.Second))
+	})
+	g.Go(func() error { return parts.Run(ctx, "soa-configs", d.watchSoa) })
+	g.Go(func() error { return parts.Run(ctx, "agents", d.agents.Run) })
+	g.Go(func() error { return parts.Run(ctx, "leadership", d.lead) })
 	o.Log.Info("deployd started", "addr", o.Listener.Addr().String(), "cluster", o.Config.Cluster)
 	err := g.Wait()
 	o.Log.Info("deployd stopped")
 	return err
-}
-
-// part runs one part of the daemon. It returns nil only if the part stopped
-// because ctx ended: a part that gives up early is an error, whatever it says.
-func part(ctx context.Context, name string, run func(context.Context) error) error {
-	err := run(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err == nil:
-		err = errors.New("stopped by itself")
-	}
-	return fmt.Errorf("%s: %w", name, err)
-}
-
-// serve returns a part that serves h on l until its context ends, and then
-// gives open requests a second to finish.
-func serve(l net.Listener, h http.Handler) func(context.Context) error {
-	return func(ctx context.Context) error {
-		srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-		failed := make(chan error, 1)
-		go func() { failed <- srv.Serve(l) }()
-		select {
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			if err := srv.Shutdown(ctx); err != nil {
-				return srv.Close()
-			}
-			return nil
-		}
-	}
 }
 
 func (d *daemon) watchSoa(ctx context.Context) error {

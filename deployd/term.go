@@ -21,6 +21,7 @@ import (
 	"github.com/gopaasta/paasta/deployd/internal/worker"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -117,7 +118,7 @@ func (t *term) run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	run := func(name string, f func(context.Context) error) {
-		g.Go(func() error { return part(ctx, name, f) })
+		g.Go(func() error { return parts.Run(ctx, name, f) })
 	}
 	cluster := t.Config.Cluster
 	run("deploy log", t.log.Run)

@@ -40,7 +40,6 @@ package marathon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -57,6 +56,7 @@ import (
 	"github.com/gopaasta/paasta/docker/marathon/internal/probe"
 	"github.com/gopaasta/paasta/docker/marathon/internal/process"
 	"github.com/gopaasta/paasta/docker/marathon/internal/store"
+	"github.com/gopaasta/paasta/paasta/parts"
 )
 
 // Options is what a paasta marathon is made of.
@@ -98,29 +98,17 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { return part(ctx, "owner of the state", s.own) })
-	g.Go(func() error { return part(ctx, "docker engine", s.engine.Run) })
-	g.Go(func() error { return part(ctx, "processes", s.process.Run) })
-	g.Go(func() error { return part(ctx, "http server", s.serve(o.Listener)) })
+	g.Go(func() error { return parts.Run(ctx, "owner of the state", s.own) })
+	g.Go(func() error { return parts.Run(ctx, "docker engine", s.engine.Run) })
+	g.Go(func() error { return parts.Run(ctx, "processes", s.process.Run) })
+	srv := &http.Server{Handler: s.api, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	g.Go(func() error { return parts.Run(ctx, "http server", parts.Serve(o.Listener, srv, 3*time.Second)) })
 	o.Log.Info("marathon started", "addr", o.Listener.Addr().String(), "path", dir, "agents", len(o.Agents))
 	err = g.Wait()
 	s.probe.Wait()
 	addresses.remove(context.WithoutCancel(ctx), m.Tasks(""))
 	o.Log.Info("marathon stopped")
 	return err
-}
-
-// part runs one part of the daemon. It returns nil only if the part stopped
-// because ctx ended: a part that gives up early is an error, whatever it says.
-func part(ctx context.Context, name string, run func(context.Context) error) error {
-	err := run(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err == nil:
-		err = errors.New("stopped by itself")
-	}
-	return fmt.Errorf("%s: %w", name, err)
 }
 
 // A server brings the machine together with what acts for it.
@@ -182,28 +170,4 @@ func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *
 // report takes what a runner says of a task.
 func (s *server) report(status core.Status) {
 	s.tell(func(now time.Time) { s.machine.HandleStatus(now, status) })
-}
-
-// serve returns a part that serves the API until its context ends, and then
-// gives open requests a few seconds to finish.
-func (s *server) serve(l net.Listener) func(context.Context) error {
-	return func(ctx context.Context) error {
-		srv := &http.Server{
-			Handler: s.api, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-			BaseContext: func(net.Listener) context.Context { return ctx }, // who follows a log is let go
-		}
-		failed := make(chan error, 1)
-		go func() { failed <- srv.Serve(l) }()
-		select {
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-			defer cancel()
-			if err := srv.Shutdown(ctx); err != nil {
-				return srv.Close() // somebody follows a log
-			}
-			return nil
-		}
-	}
 }

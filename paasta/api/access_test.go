@@ -159,7 +159,9 @@ func TestAccessOverTLS(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- serve(tls.NewListener(l, tlsConfig), s.handler(), s.Log)(ctx) }()
+	go func() {
+		done <- parts.Serve(tls.NewListener(l, tlsConfig), httpServer(s.handler(), s.Log), time.Second)(ctx)
+	}()
 	t.Cleanup(func() { cancel(); <-done })
 	url := "https://" + l.Addr().String()
 

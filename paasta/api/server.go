@@ -18,6 +18,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -71,9 +72,11 @@ func Run(ctx context.Context, o Options) error {
 	watcher := soaconfig.Watcher{Dir: o.SoaDir, Options: soaconfig.Options{Clusters: o.Clusters}}
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return part(ctx, "http server", serve(l, s.handler(), o.Log)) })
 	g.Go(func() error {
-		return part(ctx, "soa-configs watcher", func(ctx context.Context) error {
+		return parts.Run(ctx, "http server", parts.Serve(l, httpServer(s.handler(), o.Log), 5*time.Second))
+	})
+	g.Go(func() error {
+		return parts.Run(ctx, "soa-configs watcher", func(ctx context.Context) error {
 			return watcher.Run(ctx, s.changed, func(err error) {
 				o.Log.Warn("soa-configs were not read, the last reading stands", "path", o.SoaDir, "err", err)
 			})
@@ -129,43 +132,14 @@ func (s *server) metricsHandler() http.Handler {
 	return promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
 }
 
-// part runs one part of the daemon. It returns nil only if the part stopped
-// because ctx ended: a part that gives up early is an error, whatever it says.
-func part(ctx context.Context, name string, run func(context.Context) error) error {
-	err := run(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err == nil:
-		err = errors.New("stopped by itself")
-	}
-	return fmt.Errorf("%s: %w", name, err)
-}
-
-// serve returns a part that serves h on l until its context ends, and then
-// gives open requests five seconds to finish. Requests see the end of ctx, so
-// followed logs do not keep it.
-func serve(l net.Listener, h http.Handler, log *slog.Logger) func(context.Context) error {
-	return func(ctx context.Context) error {
-		srv := &http.Server{
-			Handler:           h,
-			ReadHeaderTimeout: 10 * time.Second,
-			ReadTimeout:       30 * time.Second,
-			IdleTimeout:       2 * time.Minute,
-			MaxHeaderBytes:    64 << 10,
-			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-			BaseContext:       func(net.Listener) context.Context { return ctx },
-		}
-		failed := make(chan error, 1)
-		go func() { failed <- srv.Serve(l) }()
-		select {
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			return srv.Shutdown(ctx)
-		}
+// httpServer serves h with bounds on what a client may take.
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:        h,
+		ReadTimeout:    30 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 

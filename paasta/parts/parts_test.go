@@ -1,0 +1,78 @@
+package parts
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		{"fails", t.Context(), errors.New("no disk"), "writer: no disk"},
+		{"stops early without an error", t.Context(), nil, "writer: stopped by itself"},
+		{"was told to stop", ended, context.Canceled, ""},
+	}
+	for _, tt := range tests {
+		got := ""
+		if err := Run(tt.ctx, "writer", func(context.Context) error { return tt.err }); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A request that waits for something is let go when the daemon stops.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan struct{})
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(waiting)
+		<-r.Context().Done()
+		_, _ = io.WriteString(w, "let go")
+	})}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(l, srv, time.Minute)(ctx) }()
+	body := make(chan string, 1)
+	go func() {
+		resp, err := http.Get("http://" + l.Addr().String())
+		if err != nil {
+			body <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		body <- string(text)
+	}()
+	<-waiting
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := <-body; got != "let go" {
+		t.Errorf("the request that waited got %q", got)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
