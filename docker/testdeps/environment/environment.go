@@ -96,9 +96,9 @@ func (x *Environment) inside() []string {
 	return all
 }
 
-// variables tells a process where a dependency is.
-func variables(name, scheme, host string, port int) []string {
-	prefix := strings.Map(func(r rune) rune {
+// Prefix is what the variables of a dependency begin with.
+func Prefix(name string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z':
 			return r - 'a' + 'A'
@@ -107,6 +107,11 @@ func variables(name, scheme, host string, port int) []string {
 		}
 		return '_'
 	}, name)
+}
+
+// variables tells a process where a dependency is.
+func variables(name, scheme, host string, port int) []string {
+	prefix := Prefix(name)
 	at := net.JoinHostPort(host, strconv.Itoa(port))
 	return []string{prefix + "_HOST=" + host, prefix + "_PORT=" + strconv.Itoa(port), prefix + "_URL=" + scheme + "://" + at}
 }
