@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
