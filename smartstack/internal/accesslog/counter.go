@@ -241,8 +241,12 @@ func (s *service) look(lookup func(string) (Known, bool), now time.Time) {
 		_, there := k.Servers[name]
 		x.gone = !there
 	}
-	for _, v := range s.versions {
-		v.gone = !alive[v.name]
+	for name, v := range s.versions {
+		if v.gone && alive[name] && now.Sub(v.last) > 2*lookEvery {
+			delete(s.versions, name) // it is back, and begins anew
+			continue
+		}
+		v.gone = !alive[name]
 	}
 }
 
@@ -370,10 +374,10 @@ func (s *service) called(k key, bad bool, now time.Time) {
 // version finds or makes a version; the one that was quiet longest makes room.
 func (s *service) version(name string, now time.Time) *version {
 	v := s.versions[name]
-	if v != nil && (!v.gone || now.Sub(v.last) < lookEvery*2) {
+	if v != nil {
 		return v
 	}
-	if v == nil && len(s.versions) >= maxVersions {
+	if len(s.versions) >= maxVersions {
 		var oldest *version
 		for _, x := range s.versions {
 			if oldest == nil || x.last.Before(oldest.last) {
@@ -412,6 +416,7 @@ func (c *Counter) Sweep() {
 			continue
 		}
 		s.mu.Lock()
+		s.look(c.Lookup, now)
 		for k, x := range s.series {
 			quiet := now.Sub(x.last)
 			if quiet > seriesLife || quiet > goneLife && k.server.gone {
