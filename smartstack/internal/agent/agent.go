@@ -79,6 +79,9 @@ const readsAtOnce = 64
 
 // New returns an agent that has not started.
 func New(o Options) *Agent {
+	if o.Process.Kept == nil {
+		o.Process.Kept = &haproxy.Listeners{}
+	}
 	o.Global.Socket = o.Process.Socket()
 	o.Global.StateFile = o.Process.StateFile()
 	if o.Settings.CallerMap == "" {
@@ -162,7 +165,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ctx, cancel := context.WithCancel(ctx)
-	defer func() { cancel(); a.watchers.Wait(); a.probes.Wait() }()
+	defer func() { cancel(); a.watchers.Wait(); a.probes.Wait(); a.o.Process.Kept.Drop() }()
 	var last time.Time
 	for {
 		// What can happen: somebody put something into the inbox; it is time for

@@ -39,6 +39,10 @@ type hap struct {
 	reapAt  time.Time
 	retryAt time.Time // commands that did not work
 
+	keepAt time.Time // when to try again to hold its listeners
+	deaths int       // one soon after the other
+	diedAt time.Time
+
 	reloads  int
 	lastWhy  string
 	lastAt   time.Time
@@ -82,6 +86,7 @@ func (h *hap) due() time.Time {
 		earlier(h.reapAt)
 	}
 	earlier(h.retryAt)
+	earlier(h.keepAt)
 	return due
 }
 
@@ -161,6 +166,7 @@ func (a *Agent) adopt(ctx context.Context) {
 	}
 	a.hap.pid, a.hap.hash, a.hap.states, a.hap.adopted = in.PID, in.Structure, states, true
 	a.hap.gone = haproxy.Gone(ctx, in.PID)
+	a.keep(ctx)
 }
 
 // imported gives a registration that is new to this process the servers that
@@ -259,6 +265,9 @@ func (a *Agent) act(ctx context.Context) {
 	}
 	if len(a.hap.wanted) > 0 && !now.Before(latest(a.hap.since.Add(coalesce), a.hap.notBefore)) && !a.settling(now) {
 		a.reload(ctx)
+	}
+	if a.hap.pid != 0 && !a.hap.keepAt.IsZero() && now.After(a.hap.keepAt) {
+		a.keep(ctx)
 	}
 	a.files.write(a, time.Now())
 }
@@ -486,13 +495,38 @@ func byName(servers []haproxy.Server) []haproxy.Server {
 	return slices.SortedFunc(slices.Values(servers), func(a, b haproxy.Server) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// died starts HAProxy again, at once, from the file.
+// Deaths that follow each other within deathsApart count together; after so many
+// of them a start waits a little.
+const (
+	deathsApart  = 10 * time.Second
+	deathsAtOnce = 5
+)
+
+// died starts HAProxy again, at once, from the file. Connections that come
+// meanwhile wait in the listeners that were kept.
 func (a *Agent) died(ctx context.Context) {
 	a.log.Error("HAProxy died", "pid", a.hap.pid)
 	a.o.Metrics.deaths.Inc()
+	now := time.Now()
+	if now.Sub(a.hap.diedAt) > deathsApart {
+		a.hap.deaths = 0
+	}
+	a.hap.deaths++
+	a.hap.diedAt = now
 	a.hap.pid, a.hap.gone = 0, nil
 	a.hap.leaving, a.hap.retryAt = map[string]time.Time{}, time.Time{}
 	a.writeConfig()
+	if n := a.hap.deaths - deathsAtOnce; n > 0 {
+		a.hap.structural("HAProxy died")
+		a.hap.notBefore = latest(a.hap.notBefore, now.Add(min(time.Second<<min(n, 6), time.Minute)))
+		a.o.Process.Kept.Drop() // a client should rather hear that nobody is there
+		return
+	}
+	a.restart(ctx)
+}
+
+// restart starts HAProxy where none serves, from the file.
+func (a *Agent) restart(ctx context.Context) {
 	if err := a.o.Process.KeepHealth(ctx, 0); err != nil {
 		a.log.Warn("removed old server states", "err", err)
 	}
@@ -506,6 +540,21 @@ func (a *Agent) died(ctx context.Context) {
 	a.log.Info("started HAProxy again", "pid", pid)
 }
 
+// keep holds the listeners of the process that runs.
+func (a *Agent) keep(ctx context.Context) {
+	err := a.o.Process.Kept.Take(ctx, a.o.Process.Socket(), a.hap.pid)
+	if errors.Is(err, haproxy.ErrOtherProcess) { // the old one, for a moment yet
+		a.hap.keepAt = time.Now().Add(20 * time.Millisecond)
+		return
+	}
+	if err != nil {
+		a.hap.keepAt = time.Now().Add(time.Second)
+		a.log.Warn("kept the listeners of HAProxy", "err", err)
+		return
+	}
+	a.hap.keepAt = time.Time{}
+}
+
 // started notes a new process.
 func (a *Agent) started(ctx context.Context, pid int) {
 	a.hap.pid, a.hap.gone = pid, haproxy.Gone(ctx, pid)
@@ -517,13 +566,21 @@ func (a *Agent) started(ctx context.Context, pid int) {
 		}
 		a.hap.running[name] = run
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for time.Now().Before(deadline) && ctx.Err() == nil {
+	timeout := time.After(5 * time.Second)
+	for ctx.Err() == nil {
 		// Until the old process has let go of the socket either may answer.
 		if _, err := a.runtime.Do(ctx, pid, "show version"); err == nil {
+			a.keep(ctx)
 			return
 		}
-		time.Sleep(2 * time.Millisecond)
+		select {
+		case <-a.hap.gone:
+			return // Run sees that as well
+		case <-timeout:
+			a.log.Error("waited for the runtime api of the new HAProxy", "pid", pid, "err", fmt.Errorf("no answer at %s", a.o.Process.Socket()))
+			a.hap.keepAt = time.Now().Add(time.Second)
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
 	}
-	a.log.Error("waited for the runtime api of the new HAProxy", "pid", pid, "err", fmt.Errorf("no answer at %s", a.o.Process.Socket()))
 }

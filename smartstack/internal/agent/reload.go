@@ -27,7 +27,7 @@ func (a *Agent) reload(ctx context.Context) {
 	a.hap.notBefore = time.Now().Add(a.o.MinInterval)
 	if err != nil {
 		a.hap.failures++
-		a.hap.notBefore = latest(a.hap.notBefore, time.Now().Add(min(time.Second<<min(a.hap.failures, 6), time.Minute)))
+		a.hap.notBefore = latest(a.hap.notBefore, time.Now().Add(min(100*time.Millisecond<<min(a.hap.failures, 10), time.Minute)))
 		a.hap.lastErr = err.Error()
 		a.o.Metrics.reloads.WithLabelValues("failed").Inc()
 		a.log.Error("reload", "err", err, "why", why, "retry_in", time.Until(a.hap.notBefore))
@@ -85,6 +85,19 @@ func (a *Agent) refuse(name string, err error) {
 	a.log.Error("kept the last good section of a namespace", "registration", name, "err", err)
 }
 
+// answers tells whether the process pid has the runtime API, and so listens: one
+// that was told to finish lets go of all of its listeners together.
+func (a *Agent) answers(ctx context.Context, pid int) bool {
+	for range 5 {
+		in, ok, err := a.o.Process.Running(ctx)
+		if err == nil {
+			return ok && in.PID == pid
+		}
+		time.Sleep(10 * time.Millisecond) // it was asked just as it let go
+	}
+	return false
+}
+
 // swap starts a process with the sections, which takes over from the running
 // one.
 func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
@@ -111,6 +124,13 @@ func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
 		}
 		if len(last) > 0 {
 			err = errors.Join(err, a.o.Process.Write(last))
+		}
+		if old != 0 && !a.answers(ctx, old) {
+			// The new one ended after it had told the old one to finish: nobody
+			// accepts connections. They wait in the listeners that we keep.
+			a.log.Error("neither the old HAProxy nor the new one serves", "pid", old)
+			a.hap.pid, a.hap.gone = 0, nil
+			a.restart(ctx)
 		}
 		return err
 	}

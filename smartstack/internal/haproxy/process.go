@@ -13,8 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Process is the HAProxy on this host. It belongs to nobody: it is a daemon
@@ -22,6 +20,9 @@ import (
 type Process struct {
 	Binary string // path or name
 	Dir    string // holds haproxy.cfg, haproxy.pid, haproxy.sock and server-state
+	// Kept are the listeners of a process before, which a start without a running
+	// one takes over; nil for none.
+	Kept *Listeners
 }
 
 // Paths in Dir.
@@ -72,17 +73,29 @@ func (p Process) Written() ([]byte, error) { return os.ReadFile(p.config()) }
 
 // Start starts a process from the written config and returns its pid. With
 // old, a running process, the new one takes over its listeners and then tells it
-// to finish; without, it begins from nothing.
+// to finish; without, it takes those that were kept, or begins from nothing.
 func (p Process) Start(ctx context.Context, old int) (int, error) {
 	args := []string{"-D", "-f", p.config(), "-p", p.pidFile()}
 	if old != 0 {
 		args = append(args, "-x", p.Socket(), "-sf", strconv.Itoa(old))
-	} else if all := p.All(); len(all) > 0 {
+	} else {
+		if p.Kept != nil {
+			path, stop, err := p.Kept.pass(p.Dir)
+			if err != nil {
+				return 0, err
+			}
+			defer stop()
+			if path != "" {
+				args = append(args, "-x", path)
+			}
+		}
 		// Processes that do not answer on the socket: HAProxy shares its ports with
 		// them, so they would go on taking a part of the connections.
-		args = append(args, "-sf")
-		for _, pid := range all {
-			args = append(args, strconv.Itoa(pid))
+		if all := p.All(); len(all) > 0 {
+			args = append(args, "-sf")
+			for _, pid := range all {
+				args = append(args, strconv.Itoa(pid))
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
@@ -214,28 +227,6 @@ func (p Process) All() []int {
 		}
 	}
 	return pids
-}
-
-// Gone returns a channel that is closed once process pid has ended, whoever its
-// parent is, or ctx has.
-func Gone(ctx context.Context, pid int) <-chan struct{} {
-	gone := make(chan struct{})
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil { // ESRCH: it has ended already
-		close(gone)
-		return gone
-	}
-	go func() {
-		defer close(gone)
-		defer unix.Close(fd)
-		for ctx.Err() == nil {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 500)
-			if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
-				return
-			}
-		}
-	}()
-	return gone
 }
 
 // Stop ends every process of ours, at once. Only tests and "paasta smartstack

@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+)
+
+// accepted splits failures into those of connections that a process had accepted
+// before it was killed, which end with it, and all others.
+func accepted(failures []string) (had int, others []string) {
+	for _, f := range failures {
+		if strings.Contains(f, "EOF") || strings.Contains(f, "connection reset by peer") {
+			had++
+			continue
+		}
+		others = append(others, f)
+	}
+	return had, others
+}
+
+// rounds is how often something is killed.
+func rounds() int {
+	if testing.Short() {
+		return 4
+	}
+	return 10
+}
+
+// kill -9 of the HAProxy that serves: what comes while there is none waits in
+// its listeners, which the agent holds, and is answered by the next.
+func TestHAProxyIsKilledUnderLoad(t *testing.T) {
+	const clients = 4
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.service("web.main", nil)
+	h.service("empty.main", nil)
+	a, b := newBackend(t), newBackend(t)
+	reg.put("web.main", a.entry(), b.entry())
+	h.start()
+	h.up("web.main", a.port, b.port)
+	stop := load(t, h.url("web.main"), clients)
+	for range rounds() {
+		pid := h.agent.Status().HAProxy.PID
+		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() error {
+			if now := h.agent.Status().HAProxy.PID; now == pid || now == 0 {
+				return fmt.Errorf("pid %d", now)
+			}
+			return nil
+		})
+		h.up("web.main", a.port, b.port)
+		// Deaths at once after each other are held against a HAProxy; these are ours.
+		h.agent.inbox.put(func() { h.agent.hap.deaths = 0 })
+	}
+	sent, failures := stop()
+	had, others := accepted(failures)
+	t.Logf("%d requests; %d were in a HAProxy that was killed, %d more failed; %d kills", sent, had, len(others), rounds())
+	if len(others) > 0 || had > clients*rounds() {
+		t.Errorf("lost: %s", strings.Join(others[:min(5, len(others))], "\n"))
+	}
+}
+
+// kill -9 of the new HAProxy at any moment of a reload, before or after it has
+// told the old one to finish.
+func TestNewHAProxyIsKilledInReload(t *testing.T) {
+	const clients = 4
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.options.MinInterval = time.Millisecond
+	h.service("web.main", nil)
+	a, b := newBackend(t), newBackend(t)
+	reg.put("web.main", a.entry(), b.entry())
+	h.start()
+	h.up("web.main", a.port, b.port)
+	stop := load(t, h.url("web.main"), clients)
+	p := h.options.Process
+	killed := 0
+	for i := range rounds() {
+		old := p.All()
+		h.service("web.main", timeouts(time.Duration(6000+i)*time.Millisecond))
+		var fresh []int
+		eventually(t, func() error {
+			fresh = slices.DeleteFunc(p.All(), func(pid int) bool { return slices.Contains(old, pid) })
+			if len(fresh) == 0 {
+				return fmt.Errorf("no new process")
+			}
+			return nil
+		})
+		if pidFile := filepath.Join(p.Dir, "haproxy.pid"); i%2 == 0 {
+			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+		} else {
+			// The last moment: the old one has been told, and this was written.
+			eventually(t, func() error {
+				text, err := os.ReadFile(pidFile)
+				if err != nil || slices.Contains(old, atoi(text)) {
+					return fmt.Errorf("%s: %q, %v", pidFile, text, err)
+				}
+				return nil
+			})
+		}
+		for _, pid := range p.All() {
+			if !slices.Contains(old, pid) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+				killed++
+			}
+		}
+		want := fmt.Sprintf("timeout server %dms", 6000+i)
+		eventually(t, func() error {
+			s := h.agent.Status().HAProxy
+			if s.PID == 0 || len(s.ReloadWanted) > 0 || !strings.Contains(h.config(), want) {
+				return fmt.Errorf("%+v", s)
+			}
+			if in, ok, err := p.Running(t.Context()); !ok || in.PID != s.PID {
+				return fmt.Errorf("%+v, %v", in, err)
+			}
+			return nil
+		})
+		h.agent.inbox.put(func() { h.agent.hap.deaths, h.agent.hap.failures = 0, 0 })
+	}
+	h.up("web.main", a.port, b.port)
+	sent, failures := stop()
+	had, others := accepted(failures)
+	t.Logf("%d requests; %d were in a HAProxy that was killed, %d more failed; %d processes killed", sent, had, len(others), killed)
+	if len(others) > 0 || had > clients*killed {
+		t.Errorf("lost: %s", strings.Join(others[:min(5, len(others))], "\n"))
+	}
+}
+
+func atoi(text []byte) int {
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text))) // 0 for what is half written
+	return n
+}
+
+// A HAProxy that dies over and over is not started over and over.
+func TestHAProxyThatCannotLive(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.service("web.main", nil)
+	a := newBackend(t)
+	reg.put("web.main", a.entry())
+	h.start()
+	h.up("web.main", a.port)
+	deadline := time.Now().Add(2 * time.Second)
+	kills := 0
+	for time.Now().Before(deadline) {
+		for _, pid := range (haproxy.Process{Dir: h.options.Process.Dir}).All() {
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				kills++
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if kills > 20 {
+		t.Errorf("started it %d times in 2s", kills)
+	}
+	t.Logf("%d processes killed", kills)
+	h.up("web.main", a.port)
+}

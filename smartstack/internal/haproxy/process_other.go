@@ -1,0 +1,32 @@
+//go:build !linux
+
+package haproxy
+
+import (
+	"context"
+	"syscall"
+	"time"
+)
+
+// Listeners are nothing on a system without the means to pass them.
+type Listeners struct{}
+
+// Take does nothing.
+func (*Listeners) Take(context.Context, string, int) error { return nil }
+
+// Drop does nothing.
+func (*Listeners) Drop() {}
+
+func (*Listeners) pass(string) (path string, stop func(), err error) { return "", func() {}, nil }
+
+// Gone returns a channel that is closed once process pid has ended, or ctx has.
+func Gone(ctx context.Context, pid int) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for ctx.Err() == nil && syscall.Kill(pid, 0) == nil {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	return gone
+}
