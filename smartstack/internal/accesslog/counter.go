@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/metrics/dropwizard"
@@ -202,7 +203,7 @@ func (c *Counter) service(name []byte, now time.Time) *service {
 	if s := c.services[string(name)]; s != nil {
 		return s
 	}
-	if _, ok := c.Lookup(string(name)); !ok || len(c.services) >= maxServices {
+	if _, ok := c.Lookup(string(name)); !ok || len(c.services) >= maxServices || !utf8.Valid(name) {
 		return nil
 	}
 	s = &service{
@@ -281,8 +282,8 @@ func (s *service) server(c *Counter, l *Line, now time.Time) *server {
 		x = s.servers[string(name)]
 	}
 	if x == nil {
-		x = &server{name: string(name)}
-		s.servers[x.name] = x
+		x = &server{name: strings.ToValidUTF8(string(name), "?")}
+		s.servers[string(name)] = x
 	}
 	x.last = now
 	return x

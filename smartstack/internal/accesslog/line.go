@@ -136,9 +136,9 @@ func IsError(class string) bool { return class == "5xx" || class == ClassError }
 // String is the line as HAProxy would write it.
 func (l *Line) String() string {
 	if !l.HTTP {
-		return "P2 " + string(l.Frontend) + " " + string(l.Backend) + " " + string(l.Server) + " " + string(l.EndedBy) + "- " + strconv.FormatUint(l.Micros/1000, 10)
+		return "P2 " + string(l.Frontend) + " " + string(l.Backend) + " " + string(l.Server) + " " + string([]byte{l.EndedBy}) + "- " + strconv.FormatUint(l.Micros/1000, 10)
 	}
 	micros := strconv.FormatUint(l.Micros, 10)
-	return "P1 " + string(l.Frontend) + " " + string(l.Backend) + " " + string(l.Server) + " " + strconv.Itoa(l.Status) + " " + string(l.EndedBy) + "- 0 " +
+	return "P1 " + string(l.Frontend) + " " + string(l.Backend) + " " + string(l.Server) + " " + strconv.Itoa(l.Status) + " " + string([]byte{l.EndedBy}) + "- 0 " +
 		micros + " " + string(l.Caller) + " " + string(l.Method) + " " + string(l.Path)
 }
