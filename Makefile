@@ -10,7 +10,7 @@ PACKAGES ?= ./...
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test check fmt generate golden bench bench-reload fuzz demo demo-down clean
+.PHONY: help deps build images test check fmt generate golden bench bench-reload fuzz demo demo-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ deps: ## install what is missing with apt-get (as root or with sudo); starts no 
 
 build: ## build the one static binary, bin/paasta
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/paasta ./paasta/cmd/paasta
+
+images: build ## the platform's own images, paasta and paasta-agent, on the engine of DOCKER_HOST
+	docker/images/build '$(VERSION)'
 
 test: deps ## everything: unit, property, integration and end-to-end tests, as CI runs them
 	@.ci/test $(PACKAGES)
