@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +40,7 @@ type Environment struct {
 	containers  []string // all, by id
 	gateway     string
 	gatewayRuns bool
-	control     int // host port of the gateway's answers
+	asker       *asker // of who made it; nil for others
 }
 
 // A Dependency is one container of an environment.
@@ -120,28 +118,17 @@ func variables(name, scheme, host string, port int) []string {
 func (x *Environment) Refused(ctx context.Context) ([]gateway.Refused, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	resp, err := x.ask(ctx, "/refused")
-	if err != nil {
-		return nil, err
+	a := x.asker
+	if a == nil {
+		var err error
+		if a, err = x.engine.attach(ctx, x.gateway); err != nil {
+			return nil, explain(err)
+		}
+		defer a.close()
 	}
-	defer resp.Body.Close()
-	var list []gateway.Refused
-	err = json.NewDecoder(resp.Body).Decode(&list)
-	return list, err
+	answer, err := a.ask(ctx, gateway.Question{})
+	return answer.Refused, err
 }
-
-// ask asks the gateway something.
-func (x *Environment) ask(ctx context.Context, path string) (*http.Response, error) {
-	url := "http://" + net.JoinHostPort(dial.Host(x.engine.docker), strconv.Itoa(x.control)) + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	return asks.Do(req)
-}
-
-// asks uses no proxy: what it asks is on this machine.
-var asks = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Logs writes the last lines of a dependency's log to w (all for a negative
 // number), and with follow what comes after, until it or ctx ends.

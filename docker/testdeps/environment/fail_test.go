@@ -38,20 +38,20 @@ func TestFailures(t *testing.T) {
 			[]string{"db: it ended with exit code 3", "The last that db logged:", "| no license"}, "",
 		},
 		"never ready by HTTP": {
-			"db: {image: 'example/tools:1', port: 80, args: [sh, -c, 'echo waiting; httpd -f -h /; sleep 100'], ready: {http: /nothing, timeout_s: 1}}\n",
-			[]string{"db: not ready within 1s: GET /nothing answers 404", "| waiting"}, "",
+			"db: {image: 'example/tools:1', port: 80, args: [sh, -c, 'echo waiting; httpd -f -h /; sleep 100'], ready: {http: /nothing, timeout_s: 3}}\n",
+			[]string{"db: not ready within 3s: GET /nothing answers 404", "| waiting"}, "",
 		},
 		"never ready by TCP": {
 			"db: {image: 'example/tools:1', port: 80, args: [sleep, '100'], ready: {tcp: true, timeout_s: 0.5}}\n",
 			[]string{"db: not ready within 500ms: ", "connection refused"}, "",
 		},
 		"never ready by command": {
-			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 1}}\n",
-			[]string{`db: not ready within 1s: "echo not yet; exit 4" exits with 4: not yet`}, "",
+			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 3}}\n",
+			[]string{`db: not ready within 3s: "echo not yet; exit 4" exits with 4: not yet`}, "",
 		},
 		"never ready by log": {
-			"db: {image: 'example/tools:1', args: [sh, -c, 'echo almost; sleep 100'], ready: {log: '^ready$', timeout_s: 0.5}}\n",
-			[]string{`db: not ready within 500ms: no line of its log matches "^ready$"`, "| almost"}, "",
+			"db: {image: 'example/tools:1', args: [sh, -c, 'echo almost; sleep 100'], ready: {log: '^ready$', timeout_s: 3}}\n",
+			[]string{`db: not ready within 3s: no line of its log matches "^ready$"`, "| almost"}, "",
 		},
 		"killed for memory": {
 			"hog: {service: users, cmd: \"x=$(head -c 200000000 /dev/zero | tail -c 200000000)\"}\n",

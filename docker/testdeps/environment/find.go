@@ -92,7 +92,6 @@ func (e *Engine) List(ctx context.Context, s Selection) ([]*Environment, error) 
 		case "gateway":
 			x.gateway, x.gatewayRuns = c.ID, c.State == "running"
 			x.complete = slices.Contains(c.Names, "/"+containerName(x.Name, gatewayName))
-			x.control = published(c.Ports, 0)
 		case "dependency":
 			x.Dependencies = append(x.Dependencies, dependencyOf(c))
 		}
@@ -122,10 +121,10 @@ func dependencyOf(c container.Summary) Dependency {
 	return d
 }
 
-// published is where a container's port is on the host, for 0 any of its ports.
+// published is where a container's port is on the host.
 func published(ports []container.Port, inside int) int {
 	for _, p := range ports {
-		if p.PublicPort != 0 && (inside == 0 || int(p.PrivatePort) == inside) {
+		if p.PublicPort != 0 && int(p.PrivatePort) == inside {
 			return int(p.PublicPort)
 		}
 	}
@@ -176,6 +175,9 @@ func (e *Engine) Sweep(ctx context.Context) ([]string, error) {
 func (x *Environment) Down(ctx context.Context) error {
 	ctx, cancel := within(ctx, time.Minute)
 	defer cancel()
+	if x.asker != nil {
+		x.asker.close()
+	}
 	// Not what we remember: a command that was killed may have made more.
 	var errs []error
 	for range 3 {

@@ -12,14 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
-	"github.com/docker/go-connections/nat"
 
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 	"github.com/gopaasta/paasta/paasta/command"
@@ -41,18 +39,16 @@ func (u *up) gateway(ctx context.Context, c gateway.Config) error {
 	if err != nil {
 		return err
 	}
-	inside := nat.Port(strconv.Itoa(c.Control) + "/tcp")
 	f := formed{
 		config: &container.Config{
-			Image: gatewayImage(), Labels: maps.Clone(u.place.labels), Hostname: "gateway", ExposedPorts: nat.PortSet{inside: {}},
-			User: "0:0",
+			Image: gatewayImage(), Labels: maps.Clone(u.place.labels), Hostname: "gateway",
+			User: "0:0", OpenStdin: true,
 		},
 		host: &container.HostConfig{
 			CapDrop: []string{"ALL"}, CapAdd: []string{"NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"},
-			Sysctls:      map[string]string{"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.send_redirects": "0"},
-			PortBindings: nat.PortMap{inside: {{HostIP: u.place.bind}}},
-			LogConfig:    container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
-			Resources:    container.Resources{Memory: 256 << 20},
+			Sysctls:   map[string]string{"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.send_redirects": "0"},
+			LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "5m", "max-file": "2"}},
+			Resources: container.Resources{Memory: 256 << 20},
 		},
 	}
 	f.config.Labels[roleLabel] = "gateway"
@@ -65,35 +61,34 @@ func (u *up) gateway(ctx context.Context, c gateway.Config) error {
 	if err := u.e.copyIn(ctx, id, map[string][]byte{strings.TrimPrefix(gateway.ConfigFile, "/"): text}); err != nil {
 		return explain(err)
 	}
+	// Before it starts, so that no answer is missed.
+	asker, err := u.e.attach(ctx, id)
+	if err != nil {
+		return explain(err)
+	}
+	u.x.asker = asker
 	ended, err := u.start(ctx, id)
 	if err != nil {
 		return explain(err)
 	}
-	port, err := u.e.hostPort(ctx, id, c.Control, true)
-	if err != nil {
-		return explain(err)
-	}
-	u.x.control = port
-	// It listens for questions last, so an answer means that all is in place.
-	for n := 0; ; n++ {
-		resp, err := u.x.ask(ctx, "/refused")
-		if err == nil {
-			resp.Body.Close()
-			u.x.gatewayRuns = true
-			close(u.gatewayUp)
-			return nil
-		}
-		select {
-		case err := <-ended:
-			return fmt.Errorf("%w: %s", err, strings.Join(u.e.lastLines(ctx, id, 5), "; "))
-		case <-ctx.Done():
-			return context.Canceled
-		default:
-		}
-		if n == 1000 {
+	// It answers when all is in place.
+	answered := make(chan error, 1)
+	go func() {
+		limited, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		_, err := asker.ask(limited, gateway.Question{})
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		if err != nil {
 			return fmt.Errorf("it does not answer: %w", err)
 		}
-		pause(ctx, 10*time.Millisecond)
+		u.x.gatewayRuns = true
+		close(u.gatewayUp)
+		return nil
+	case err := <-ended:
+		return fmt.Errorf("%w: %s", err, strings.Join(u.e.lastLines(ctx, id, 5), "; "))
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -61,7 +59,7 @@ func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-ch
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- u.checks(ctx, n, id) }()
+	go func() { done <- u.inTime(ctx, n, id) }()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -80,6 +78,28 @@ func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-ch
 		return err
 	}
 }
+
+// inTime is checks within the time that the node has for it, which begins when
+// there is somebody to look.
+func (u *up) inTime(ctx context.Context, n *graph.Node, id string) error {
+	if _, looks := u.check(n); looks {
+		select {
+		case <-u.gatewayUp:
+		case <-ctx.Done():
+			return context.Canceled
+		}
+	}
+	limit := n.Dep.Ready.Timeout
+	waiting, cancel := context.WithTimeoutCause(ctx, limit, errLate)
+	defer cancel()
+	err := u.checks(waiting, n, id)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(waiting), errLate) {
+		return fmt.Errorf("not ready within %s: %w", limit, err)
+	}
+	return err
+}
+
+var errLate = errors.New("its timeout is over")
 
 func (u *up) checks(ctx context.Context, n *graph.Node, id string) error {
 	r, _ := readyOf(n)
@@ -101,39 +121,29 @@ func (u *up) checks(ctx context.Context, n *graph.Node, id string) error {
 
 // waitGateway lets the gateway look, which sees what clients inside will see.
 func (u *up) waitGateway(ctx context.Context, name string) error {
-	select {
-	case <-u.gatewayUp:
-	case <-ctx.Done():
-		return errors.New("the environment's gateway is not up yet")
+	limit := time.Hour
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = max(time.Until(deadline), time.Millisecond)
 	}
-	last := errors.New("it was not asked")
-	for {
-		left := 10 * time.Second
-		if deadline, ok := ctx.Deadline(); ok {
-			left = min(left, time.Until(deadline)-50*time.Millisecond)
+	// It says what it saw last when the time is over, so it is given a little
+	// longer for that.
+	asking, cancel := within(ctx, limit+5*time.Second)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if !errors.Is(context.Cause(ctx), errLate) {
+			cancel()
 		}
-		if left <= 0 || ctx.Err() != nil {
-			<-ctx.Done() // so that whoever asks sees that it is late
-			return last
-		}
-		answer, err := u.x.ask(ctx, "/ready?dependency="+url.QueryEscape(name)+"&within="+left.String())
-		if err != nil {
-			if ctx.Err() != nil {
-				return last
-			}
-			last = err
-			pause(ctx, 20*time.Millisecond)
-			continue
-		}
-		text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
-		answer.Body.Close()
-		if answer.StatusCode == http.StatusOK {
-			return nil
-		}
-		if err == nil && len(text) > 0 {
-			last = errors.New(strings.TrimSpace(string(text)))
-		}
+	})
+	defer stop()
+	answer, err := u.x.asker.ask(asking, gateway.Question{Ready: name, Within: limit})
+	if err != nil {
+		return err
 	}
+	if answer.Why != "" {
+		<-ctx.Done() // within a moment
+		return errors.New(answer.Why)
+	}
+	return nil
 }
 
 // waitLog waits for a line of the container's log.

@@ -93,12 +93,5 @@ func gatewayConfig(g *graph.Graph, tree *soaconfig.Tree, l layout, p place, chec
 		}
 		c.Clients[p.address(n).String()] = clientOf(n.Name, n.Service.TestDeps.File, n.Needs, tree, p)
 	}
-	// One that no service has: the gateway listens to it on the same address.
-	taken := map[int]bool{}
-	for port := range c.Ports {
-		taken[port] = true
-	}
-	for c.Control = 8080; taken[c.Control]; c.Control++ {
-	}
 	return c
 }

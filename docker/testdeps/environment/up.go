@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -223,8 +224,26 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		return nil, explain(err)
 	}
 	u.x.complete = true
+	u.reachable()
 	slices.SortFunc(u.x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
 	return u.x, nil
+}
+
+// reachable adds a note when the engine is in another network, as that of a
+// playground is: then the ports that it publishes are not on this loopback.
+func (u *up) reachable() {
+	for _, d := range u.x.Dependencies {
+		if d.HostPort == 0 {
+			continue
+		}
+		address := net.JoinHostPort(dial.Host(u.e.docker), strconv.Itoa(d.HostPort))
+		conn, err := net.DialTimeout("tcp", address, 2*time.Second)
+		if err != nil {
+			u.x.Notes = append(u.x.Notes, fmt.Sprintf("%s of %s cannot be reached from here (%v): use --in-container, or run this beside the engine (paasta playground exec -- paasta test-deps …)", address, d.Name, err))
+			return
+		}
+		conn.Close()
+	}
 }
 
 type treeOrError struct {
@@ -289,13 +308,7 @@ func (u *up) node(ctx context.Context, n *graph.Node) error {
 	if d.HostPort, err = u.e.hostPort(ctx, id, d.Port, len(d.Called) > 0); err != nil {
 		return err
 	}
-	limit := n.Dep.Ready.Timeout
-	waiting, cancel := context.WithTimeoutCause(ctx, limit, errLate)
-	defer cancel()
-	if err := u.waitReady(waiting, n, id, ended); err != nil {
-		if errors.Is(context.Cause(waiting), errLate) && ctx.Err() == nil {
-			return fmt.Errorf("not ready within %s: %w", limit, err)
-		}
+	if err := u.waitReady(ctx, n, id, ended); err != nil {
 		return err
 	}
 	d.State = "running"
@@ -310,8 +323,6 @@ func (u *up) node(ctx context.Context, n *graph.Node) error {
 	close(u.ready[n])
 	return nil
 }
-
-var errLate = errors.New("its timeout is over")
 
 // needs waits for what a node needs.
 func (u *up) needs(ctx context.Context, n *graph.Node) error {

@@ -9,21 +9,22 @@
 package gateway
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -40,7 +41,6 @@ type Config struct {
 	Router    string            `json:"router"`    // what the others have as default gateway; this container takes it on
 	Next      string            `json:"next"`      // the real way out
 	Bits      int               `json:"bits"`      // of the network
-	Control   int               `json:"control"`   // port of the questions from outside
 	Clients   map[string]Client `json:"clients"`   // by address
 	Otherwise string            `json:"otherwise"` // the address of the client that strangers count as
 	Ports     map[int]Port      `json:"ports"`     // every proxy_port of soa-configs
@@ -71,6 +71,21 @@ type Check struct {
 	Address string `json:"address"`        // host:port
 	Path    string `json:"path,omitempty"` // "" when a connection is enough
 	TLS     bool   `json:"tls,omitempty"`
+}
+
+// A Question is a line of the container's standard input, as JSON. Asking that
+// way works wherever the engine does, with no port of the gateway's own.
+type Question struct {
+	ID     int64         `json:"id"`               // comes back with the answer
+	Ready  string        `json:"ready,omitempty"`  // a dependency; "" only asks who was refused
+	Within time.Duration `json:"within,omitempty"` // how long to wait until it is ready
+}
+
+// An Answer is a line of its standard output.
+type Answer struct {
+	ID      int64     `json:"id"`
+	Why     string    `json:"why,omitempty"` // it is not ready; "" if it is
+	Refused []Refused `json:"refused"`       // up to now, sorted
 }
 
 // A Refused is a call to something that the caller has not declared.
@@ -121,7 +136,7 @@ func Run(ctx context.Context) error {
 	if err := json.Unmarshal(text, &c); err != nil {
 		return fmt.Errorf("%s: %w", ConfigFile, err)
 	}
-	g := &gateway{c: c, out: os.Stdout, refused: map[[2]string]*Refused{}, listening: map[int]bool{}}
+	g := &gateway{c: c, out: os.Stderr, refused: map[[2]string]*Refused{}, listening: map[int]bool{}}
 	listeners, err := g.listen()
 	if err != nil {
 		return err
@@ -135,16 +150,37 @@ func Run(ctx context.Context) error {
 		running.Go(func() { g.accept(ctx, l, port) })
 	}
 	running.Go(func() { g.sniff(ctx) })
-	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	context.AfterFunc(ctx, func() { srv.Close() })
-	l, err := net.Listen("tcp4", ":"+strconv.Itoa(c.Control))
-	if err != nil {
-		return fmt.Errorf("listen for questions: %w", err)
-	}
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
+	// Not waited for: nothing ends a read of standard input.
+	go g.answer(ctx, os.Stdin, os.Stdout)
+	<-ctx.Done()
 	return nil
+}
+
+// answer answers questions until there are no more.
+func (g *gateway) answer(ctx context.Context, questions io.Reader, answers io.Writer) {
+	var writing sync.Mutex
+	out := json.NewEncoder(answers)
+	for in := bufio.NewScanner(questions); in.Scan(); {
+		var q Question
+		if err := json.Unmarshal(in.Bytes(), &q); err != nil {
+			fmt.Fprintln(g.out, "a question that is none:", err)
+			continue
+		}
+		go func() {
+			a := Answer{ID: q.ID}
+			if q.Ready != "" {
+				ctx, cancel := context.WithTimeout(ctx, q.Within)
+				defer cancel()
+				if err := wait(ctx, g.c.Checks[q.Ready]); err != nil {
+					a.Why = err.Error()
+				}
+			}
+			a.Refused = g.list()
+			writing.Lock()
+			defer writing.Unlock()
+			_ = out.Encode(a) // whoever asked may be gone
+		}()
+	}
 }
 
 // listen takes on the addresses, in this order: what comes to the router's
@@ -218,35 +254,16 @@ func (g *gateway) refuse(client Client, port int) string {
 	return r.String()
 }
 
-func (g *gateway) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /refused", func(w http.ResponseWriter, _ *http.Request) {
-		g.mu.Lock()
-		list := []Refused{}
-		for _, r := range g.refused {
-			list = append(list, *r)
-		}
-		g.mu.Unlock()
-		slices.SortFunc(list, func(a, b Refused) int {
-			if a.Client != b.Client && a.Client < b.Client || a.Client == b.Client && a.Port < b.Port {
-				return -1
-			}
-			return 1
-		})
-		_ = json.NewEncoder(w).Encode(list) // to whoever has gone
+// list is who was refused.
+func (g *gateway) list() []Refused {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := make([]Refused, 0, len(g.refused))
+	for _, r := range g.refused {
+		list = append(list, *r)
+	}
+	slices.SortFunc(list, func(a, b Refused) int {
+		return cmp.Or(strings.Compare(a.Client, b.Client), cmp.Compare(a.Port, b.Port))
 	})
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
-		check, ok := g.c.Checks[r.FormValue("dependency")]
-		within, err := time.ParseDuration(r.FormValue("within"))
-		if !ok || err != nil {
-			http.Error(w, "want dependency and within", http.StatusBadRequest)
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), within)
-		defer cancel()
-		if err := wait(ctx, check); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		}
-	})
-	return mux
+	return list
 }
