@@ -104,7 +104,7 @@ func (h *host) service(registration string, change func(*soaconfig.Namespace)) {
 			}
 		}
 	}
-	tree.Services[service] = &soaconfig.Service{Name: service, Namespaces: soaconfig.Entries[soaconfig.Namespace]{Sound: sound}}
+	tree.Services[service] = &soaconfig.Service{Name: service, Namespaces: soaconfig.Entries[soaconfig.Namespace]{File: service + "/smartstack.yaml", Sound: sound}}
 	h.tree = tree
 	if h.agent != nil {
 		h.agent.Namespaces(tree)

@@ -153,3 +153,64 @@ func TestSoaConfigsThatVanishRemoveNothing(t *testing.T) {
 	})
 	h.up("web.main", a.port)
 }
+
+// A service whose files vanish while its tasks are registered is served on; one
+// that says itself that it has no such namespace is not.
+func TestAServiceThatVanishesIsServedOn(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	a, b := newBackend(t), newBackend(t)
+	h.service("web.main", nil)
+	h.service("api.main", nil)
+	reg.put("web.main", a.entry())
+	reg.put("api.main", b.entry())
+	h.start()
+	h.up("web.main", a.port)
+	h.up("api.main", b.port)
+	web := h.tree.Services["web"]
+	h.agent.Namespaces(&soaconfig.Tree{Services: map[string]*soaconfig.Service{
+		"web": {Name: "web"}, // without its smartstack.yaml
+	}})
+	eventually(t, func() error {
+		for _, name := range []string{"web.main", "api.main"} {
+			if p := h.agent.Status().Problems[name]; !strings.Contains(p, "smartstack.yaml is gone") {
+				return fmt.Errorf("%s: %q", name, p)
+			}
+		}
+		return nil
+	})
+	h.up("web.main", a.port)
+	h.up("api.main", b.port)
+
+	h.agent.Namespaces(&soaconfig.Tree{Services: map[string]*soaconfig.Service{
+		"web": {Name: "web", Namespaces: soaconfig.Entries[soaconfig.Namespace]{File: web.Namespaces.File}},
+	}})
+	eventually(t, func() error {
+		if strings.Contains(h.config(), "web.main") {
+			return errors.New("web.main is still there")
+		}
+		return nil
+	})
+	h.up("api.main", b.port)
+}
+
+// A namespace with a new name takes its port along in one reload.
+func TestARenamedNamespaceKeepsItsPort(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	a := newBackend(t)
+	h.service("web.main", nil)
+	reg.put("web.main", a.entry())
+	reg.put("web.site", a.entry())
+	h.start()
+	h.up("web.main", a.port)
+	before := h.reloads()
+	port := h.ports["web.main"]
+	h.ports["web.site"] = port
+	h.tree = &soaconfig.Tree{Services: map[string]*soaconfig.Service{}}
+	h.service("web.site", nil)
+	h.up("web.site", a.port)
+	if n := h.reloads() - before; n != 1 {
+		t.Errorf("%d reloads", n)
+	}
+}

@@ -47,6 +47,17 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 			}
 		}
 	}
+	for name, r := range a.registrations {
+		// A service whose directory or smartstack.yaml vanished, and whose tasks
+		// are registered all the same, looks like an accident to its files. deployd
+		// holds its apps in that case; here it is served until they are gone. A
+		// namespace that its own file does not have any more goes at once.
+		if _, ok := sound[name]; ok || kept[name] || len(r.members.All) == 0 || !vanished(t, name) {
+			continue
+		}
+		kept[name] = true
+		a.conflicts[name] = fmt.Errorf("its smartstack.yaml is gone, it is served as it was while %d servers are registered", len(r.members.All))
+	}
 	wanted := a.translate(sound, kept)
 	for name, r := range a.registrations {
 		if _, ok := wanted[name]; ok || kept[name] {
@@ -81,6 +92,14 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 	a.readCustom()
 }
 
+// vanished tells whether a registration is not in the tree because the file in
+// which it would be is not there.
+func vanished(t *soaconfig.Tree, registration string) bool {
+	service, _, _ := strings.Cut(registration, ".")
+	s := t.Services[service]
+	return s == nil || s.Namespaces.File == ""
+}
+
 type wanted struct {
 	namespace discover.Namespace
 	proxied   bool
@@ -91,6 +110,14 @@ type wanted struct {
 func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]bool) map[string]wanted {
 	all := map[string]wanted{}
 	owner := map[int]string{}
+	// Ports that HAProxy listens on for us, also for what goes in this pass: a
+	// namespace that is renamed takes its port along.
+	ours := map[int]bool{}
+	for _, r := range a.registrations {
+		if r.proxied {
+			ours[r.namespace.Port] = true
+		}
+	}
 	for name := range kept {
 		if r := a.registrations[name]; r != nil && r.proxied {
 			owner[r.namespace.Port] = name
@@ -123,7 +150,7 @@ func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]
 		if other, taken := owner[n.Port]; err == nil && taken {
 			err = fmt.Errorf("proxy_port %d belongs to %s", n.Port, other)
 		}
-		if r := a.registrations[name]; err == nil && (r == nil || r.namespace.Port != n.Port) && !a.hap.has(name) {
+		if r := a.registrations[name]; err == nil && (r == nil || r.namespace.Port != n.Port) && !ours[n.Port] && !a.hap.has(name) {
 			err = free(n.Service.Bind)
 		}
 		if err != nil {
