@@ -2,7 +2,7 @@ package cli
 
 import (
 	"errors"
-	"os/user"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +16,8 @@ func newCookImage(env *Env) *cobra.Command {
 		Use:   "cook-image [-s SERVICE]",
 		Short: "Build a service's image for trying it out",
 		Long: `Run "make cook-image" in the current directory, the service's repository, with
-DOCKER_TAG=paasta-cook-image-SERVICE-USER. The exit code is make's; 1 when there
-is no such target, 2 on Ctrl-C.`,
+DOCKER_TAG=paasta-cook-image-SERVICE-USER, or the DOCKER_TAG of your environment.
+The exit code is make's; 1 when there is no such target, 2 on Ctrl-C.`,
 		Example: `  paasta cook-image -s web
   cd web && paasta cook-image`,
 		Args: cobra.NoArgs,
@@ -30,11 +30,11 @@ is no such target, 2 on Ctrl-C.`,
 			if err != nil {
 				return err
 			}
-			who := "unknown"
-			if u, err := user.Current(); err == nil {
-				who = u.Username
+			tag := os.Getenv("DOCKER_TAG")
+			if tag == "" {
+				tag = "paasta-cook-image-" + name + "-" + userName()
 			}
-			err = env.runTarget(cmd.Context(), "cook-image", "paasta-cook-image-"+name+"-"+who)
+			err = env.runTarget(cmd.Context(), "cook-image", tag)
 			if err != nil && cmd.Context().Err() != nil && !errors.Is(err, image.ErrNoTarget) {
 				env.notef("paasta: interrupted")
 				return command.ExitError{Code: exitUsage} // 2, as in PaaSTA

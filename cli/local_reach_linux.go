@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/gopaasta/paasta/cli/internal/playground"
+	"github.com/gopaasta/paasta/paasta/command"
 )
 
 // A reach is how the containers of an engine are reached. The engine of a
@@ -41,7 +42,7 @@ func (env *Env) reach(engine string, port int) (reach, error) {
 	}
 	n, err := p.Enter()
 	if err != nil {
-		return direct, fmt.Errorf("reach the playground's containers: %w", err)
+		return direct, command.WithHint(fmt.Errorf("reach the playground's containers: %w", err), "as root, like the playground itself")
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {

@@ -213,6 +213,9 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 	if o.Started != nil {
 		o.Started(address)
 	}
+	if s.Publish && !o.HealthcheckOnly {
+		o.Say("Port %d of your service is %s here", s.Container, shown)
+	}
 	var logged chan error
 	if !o.HealthcheckOnly {
 		logged = make(chan error, 1)

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gopaasta/paasta/docker/dockertest"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/paastatest"
@@ -152,7 +154,6 @@ func TestRun(t *testing.T) {
 				defer cancel()
 				env = eventually(t, "http://127.0.0.1:39495/")
 				eventually(t, "http://"+address+"/status") // its own address
-				waitUntil(t, func() bool { return true })
 			}()
 		}})
 		if !errors.Is(o.err, context.Canceled) || !strings.Contains(o.out, "listening on") {
@@ -290,6 +291,43 @@ func TestRun(t *testing.T) {
 			t.Errorf("%v", o)
 		}
 	})
+	each("opens a shell on a terminal", func(t *testing.T, s *session) {
+		r := boxed("")
+		r.Instance.Cmd, r.Shell = nil, true
+		master, terminal := pseudoTerminal(t)
+		if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 77}); err != nil {
+			t.Fatal(err)
+		}
+		before, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown lockedText
+		go func() { _, _ = io.Copy(&shown, master) }() // until the terminal is closed
+		done := make(chan outcome, 1)
+		spec, err := Form(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			status, err := engine.Run(t.Context(), spec, Options{In: terminal, Out: terminal, Err: terminal, Say: func(string, ...any) {}})
+			done <- outcome{status: status, err: err}
+		}()
+		waitUntil(t, func() bool { return strings.Contains(shown.String(), "#") })
+		// The size comes a moment after the shell; it is asked until it is there.
+		fmt.Fprint(master, "until busybox stty size | busybox grep '33 77'; do :; done; echo a''nswer; exit 6\r")
+		o := <-done
+		if o.status != 6 || o.err != nil {
+			t.Errorf("%v", o)
+		}
+		waitUntil(t, func() bool {
+			return strings.Contains(shown.String(), "33 77") && strings.Contains(shown.String(), "answer")
+		})
+		after, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		if err != nil || *after != *before {
+			t.Errorf("the terminal is left as %+v, want %+v", after, before)
+		}
+	})
 	each("cleans up what a killed run has left", func(t *testing.T, s *session) {
 		killed := exec.Command(os.Args[0])
 		killed.Env = append(os.Environ(), asRunner+"=1")
@@ -323,6 +361,28 @@ func TestRun(t *testing.T) {
 		}
 		docker.Restart()
 	})
+}
+
+// pseudoTerminal returns both ends of a terminal.
+func pseudoTerminal(t *testing.T) (master, terminal *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { terminal.Close() })
+	return master, terminal
 }
 
 // eventually gets a URL once it answers.
