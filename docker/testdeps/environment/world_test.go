@@ -24,7 +24,7 @@ const (
 
 // A world is an engine with images, and soa-configs.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	engine *dockertest.Engine
 	e      *environment.Engine
 	soa    string

@@ -1,0 +1,122 @@
+package environment_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+	"github.com/docker/go-connections/nat"
+
+	"github.com/gopaasta/paasta/docker/dockertest"
+	"github.com/gopaasta/paasta/docker/testdeps/environment"
+)
+
+// run is what "docker run" does, until the probe says that it listens; it
+// returns how long that took.
+func (w *world) run(b *testing.B, docker *client.Client, delay string) time.Duration {
+	b.Helper()
+	began := time.Now()
+	port := nat.Port("8888/tcp")
+	c, err := docker.ContainerCreate(b.Context(), &container.Config{Image: registry + "/" + probe, Env: []string{"DELAY=" + delay}, ExposedPorts: nat.PortSet{port: {}}},
+		&container.HostConfig{PortBindings: nat.PortMap{port: {{HostIP: "127.0.0.1"}}}}, nil, nil, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := docker.ContainerRemove(context.Background(), c.ID, container.RemoveOptions{Force: true}); err != nil {
+			b.Error(err)
+		}
+	}()
+	if err := docker.ContainerStart(b.Context(), c.ID, container.StartOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	log, err := docker.ContainerLogs(b.Context(), c.ID, container.LogsOptions{ShowStdout: true, Follow: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer log.Close()
+	for s := bufio.NewScanner(log); s.Scan(); {
+		if strings.Contains(s.Text(), "listening on") {
+			return time.Since(began)
+		}
+	}
+	b.Fatal("it never listened")
+	return 0
+}
+
+func benchmarkWorld(b *testing.B) (*world, *client.Client) {
+	b.Helper()
+	w := &world{t: b, engine: dockertest.Start(b), soa: b.TempDir(), dir: b.TempDir()}
+	w.engine.Build(registry+"/"+probe, dockertest.Probe)
+	b.Setenv("DOCKER_HOST", w.engine.Host)
+	var err error
+	if w.e, err = environment.Dial(b.Context(), ""); err != nil {
+		b.Fatal(err)
+	}
+	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { docker.Close(); w.e.Close() })
+	return w, docker
+}
+
+// compare measures an environment of web against plain runs, of which plain is
+// what it cannot be faster than.
+func compare(b *testing.B, w *world, plain func() time.Duration) {
+	b.Helper()
+	up := func() time.Duration {
+		began := time.Now()
+		x, err := w.e.Up(b.Context(), w.options("web"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		took := time.Since(began)
+		if err := x.Down(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		return took
+	}
+	up() // makes the gateway's image
+	var ours, theirs time.Duration
+	for b.Loop() {
+		theirs += plain()
+		ours += up()
+	}
+	b.ReportMetric(float64(theirs.Milliseconds())/float64(b.N), "plain-ms")
+	b.ReportMetric(float64(ours.Milliseconds())/float64(b.N), "up-ms")
+	b.ReportMetric(float64((ours-theirs).Milliseconds())/float64(b.N), "overhead-ms")
+}
+
+// BenchmarkChain: three services in a row, against the sum of three plain runs.
+func BenchmarkChain(b *testing.B) {
+	w, docker := benchmarkWorld(b)
+	w.service("web", 20010, "users: {service: users}\n")
+	w.service("users", 20011, "orders: {service: orders}\n")
+	w.service("orders", 20012, "quotes: {service: quotes}\n")
+	w.service("quotes", 20013, "")
+	compare(b, w, func() (sum time.Duration) {
+		for range 3 {
+			sum += w.run(b, docker, "")
+		}
+		return sum
+	})
+}
+
+// BenchmarkFive: five independent services, against a plain run of the slowest.
+func BenchmarkFive(b *testing.B) {
+	w, docker := benchmarkWorld(b)
+	var deps strings.Builder
+	for n := range 5 {
+		name := fmt.Sprintf("s%d", n)
+		w.service(name, 20020+n, "", fmt.Sprintf("  env: {DELAY: %dms}\n", 400*(n+1)))
+		fmt.Fprintf(&deps, "%s: {service: %s}\n", name, name)
+	}
+	w.service("web", 20010, deps.String())
+	compare(b, w, func() time.Duration { return w.run(b, docker, "2s") })
+}
