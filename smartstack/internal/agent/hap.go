@@ -31,6 +31,7 @@ type hap struct {
 	wanted    []string  // why a reload is wanted
 	since     time.Time // since when
 	notBefore time.Time
+	cold      bool      // this host has never served: there was neither a HAProxy nor a config
 	settleBy  time.Time // a start waits until then for what is still coming
 	failures  int       // reloads in a row that did not work
 	lastErr   string
@@ -135,7 +136,8 @@ func (a *Agent) adopt(ctx context.Context) {
 	if !ok {
 		text, err := a.o.Process.Written()
 		if err != nil || len(text) == 0 {
-			return // the first start of all
+			a.hap.cold = true // the first start of all
+			return
 		}
 		if err := a.o.Process.KeepHealth(ctx, 0); err != nil {
 			a.log.Warn("removed old server states", "err", err)
@@ -257,6 +259,7 @@ func (a *Agent) act(ctx context.Context) {
 	}
 	if a.hap.pid != 0 && now.After(a.hap.retryAt) {
 		a.hap.retryAt = time.Time{}
+		a.tellHealth(ctx, now)
 		a.membership(ctx, now)
 		a.reap(ctx, now)
 	}
@@ -273,7 +276,9 @@ func (a *Agent) act(ctx context.Context) {
 }
 
 // settling tells whether this agent has just started, and the registry has not
-// answered for every registration, or servers have not been probed yet.
+// answered for every registration, or servers have not been probed yet. A host
+// that has never served does not wait for probes: all that it could do meanwhile
+// is to refuse its clients.
 func (a *Agent) settling(now time.Time) bool {
 	if a.hap.settleBy.IsZero() || now.After(a.hap.settleBy) {
 		return false
@@ -335,6 +340,37 @@ func (a *Agent) membership(ctx context.Context, now time.Time) {
 		r.changed = r.waiting > 0
 		r.touched = true
 		r.applied = r.set.Version
+	}
+}
+
+// tellHealth tells HAProxy what the probes of unproven servers found: it calls a
+// server up before it ever checked it, and its first check may be minutes away.
+// Its own checks go on, and have the last word.
+func (a *Agent) tellHealth(ctx context.Context, now time.Time) {
+	var lines []string
+	for _, r := range a.registrations {
+		for _, h := range r.health {
+			word := "down"
+			if h.up {
+				word = "up"
+			}
+			for _, b := range a.hap.running[r.name].Service.Backends {
+				if slices.ContainsFunc(b.Servers, func(s haproxy.Server) bool { return s.Name == h.server }) {
+					lines = append(lines, "set server "+b.Name+"/"+h.server+" health "+word)
+				}
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	if _, err := a.runtime.Do(ctx, a.hap.pid, lines...); err != nil {
+		a.hap.retryAt = now.Add(200 * time.Millisecond)
+		a.log.Warn("told HAProxy what probes found", "err", err)
+		return
+	}
+	for _, r := range a.registrations {
+		r.health = nil
 	}
 }
 

@@ -35,6 +35,7 @@ type registration struct {
 	section haproxy.Section    // as it should run
 	good    discover.Namespace // what HAProxy took last
 	left    bool               // left out: HAProxy refuses it, and there is no good one
+	health  []health           // what probes of unproven members found
 	waiting int                // servers that HAProxy must delete before they come again
 	applied int64              // version of the set that HAProxy has
 	dirty   bool
@@ -42,11 +43,18 @@ type registration struct {
 	changed bool // the section was made anew and has not been compared with HAProxy
 }
 
+// health is what HAProxy is to be told of a server that it has.
+type health struct {
+	server string
+	up     bool
+}
+
 // probing is a probe that is under way.
 type probing struct {
 	cancel context.CancelFunc
 	held   bool // looks whether a missing member is down, not whether a new one is up
 	err    string
+	down   bool // HAProxy was told that an unproven member is down
 }
 
 func (r *registration) read(rd read) {
@@ -69,7 +77,16 @@ func (r *registration) probed(p probed, now time.Time) {
 	switch {
 	case p.err != nil:
 		running.err = p.err.Error()
+		if ok && m.Unproven && !running.down {
+			running.down = true
+			r.health = append(r.health, health{m.Entry.Name, false})
+		}
 		return
+	case ok && p.passed && m.Unproven:
+		m.Unproven = false
+		if running.down {
+			r.health = append(r.health, health{m.Entry.Name, true})
+		}
 	case ok && p.passed && !m.Serving:
 		m.Serving, m.Since = true, now
 	case ok && p.down && !m.Missing.IsZero():
@@ -85,7 +102,10 @@ func (r *registration) probed(p probed, now time.Time) {
 
 // down marks those missing members that HAProxy's own checks call down.
 func (r *registration) down(stats map[string][]haproxy.Row) {
-	if n, _ := r.members.Held(); n == 0 || stats == nil {
+	if stats == nil {
+		return
+	}
+	if n, _ := r.members.Held(); n == 0 {
 		return
 	}
 	for _, b := range r.namespace.Service.Backends {
@@ -110,8 +130,13 @@ func (a *Agent) decideOne(r *registration, now time.Time) {
 	if r.confirmed {
 		for addr, e := range r.entries {
 			// What HAProxy already has was probed once, be it by the agent before us.
-			if _, known := r.members.All[addr]; !known && a.hap.serves(r.name, e.Name) {
+			_, known := r.members.All[addr]
+			switch {
+			case known:
+			case a.hap.serves(r.name, e.Name):
 				r.members.Adopt(discover.Member{Entry: e, Serving: true, Since: now})
+			case a.hap.cold && r.proxied && e.Weight > 0:
+				r.members.Adopt(discover.Member{Entry: e, Serving: true, Unproven: true, Since: now})
 			}
 		}
 		var why string
@@ -192,7 +217,7 @@ func (a *Agent) probe(r *registration) {
 	}
 	for addr, m := range r.members.All {
 		needs, held := needsProbe(m)
-		if _, under := r.probing[addr]; !needs || under {
+		if _, under := r.probing[addr]; !needs || under || m.Unproven && a.hap.cold {
 			continue
 		}
 		check := r.namespace.Service.Check
@@ -214,7 +239,7 @@ func needsProbe(m discover.Member) (needs, held bool) {
 	if m.Serving && !m.Missing.IsZero() {
 		return !m.Down, true
 	}
-	return !m.Serving, false
+	return !m.Serving || m.Unproven, false
 }
 
 func (a *Agent) tell(p probed) {

@@ -19,10 +19,7 @@ func (a *Agent) reload(ctx context.Context) {
 		why += fmt.Sprintf("; and %d more", n)
 	}
 	start := time.Now()
-	sections, err := a.sound(ctx)
-	if err == nil {
-		err = a.swap(ctx, sections)
-	}
+	err := a.reloadOnce(ctx)
 	took := time.Since(start)
 	a.hap.notBefore = time.Now().Add(a.o.MinInterval)
 	if err != nil {
@@ -40,6 +37,23 @@ func (a *Agent) reload(ctx context.Context) {
 	a.o.Metrics.reloads.WithLabelValues("done").Inc()
 	a.o.Metrics.reloadTook.Observe(took.Seconds())
 	a.log.Info("reloaded HAProxy", "why", why, "took", took, "pid", a.hap.pid)
+}
+
+func (a *Agent) reloadOnce(ctx context.Context) error {
+	if a.hap.cold {
+		// Nothing runs that a bad config could harm, and the start itself checks it:
+		// a check of its own would only double the time that clients are refused.
+		err := a.swap(ctx, a.sections())
+		var refused *haproxy.ConfigError
+		if !errors.As(err, &refused) {
+			return err
+		}
+	}
+	sections, err := a.sound(ctx)
+	if err != nil {
+		return err
+	}
+	return a.swap(ctx, sections)
 }
 
 // sound returns the sections that HAProxy accepts. A namespace whose section it
@@ -145,6 +159,12 @@ func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
 	a.hap.hash = haproxy.StructureHash(a.o.Global, a.custom, sections)
 	a.hap.custom, a.goodCustom = a.custom, a.custom
 	a.started(ctx, pid)
+	if a.hap.cold {
+		a.hap.cold = false
+		for _, r := range a.registrations {
+			a.probe(r) // those that serve unproven
+		}
+	}
 	for _, s := range sections {
 		r := a.registrations[s.Service.Name]
 		r.good, r.changed, r.waiting, r.applied, r.touched = r.namespace, false, 0, r.set.Version, true

@@ -191,7 +191,7 @@ func (r *registration) see() seen {
 		member := seenMember{
 			name: e.Name, host: e.Node.Host, addr: e.Addr, port: int(e.Addr.Port()), weight: e.Weight, task: e.Node.Labels[registry.LabelTaskID],
 			version: e.Node.Labels[registry.LabelGitSHA], instance: e.Node.Labels[registry.LabelInstance],
-			probing: !m.Serving, since: m.Since,
+			probing: !m.Serving || m.Unproven, since: m.Since,
 		}
 		if p := r.probing[e.Addr]; p != nil {
 			member.err = p.err

@@ -13,6 +13,9 @@ type Member struct {
 	Entry Entry
 	// Serving: it belongs into HAProxy. Otherwise it waits for its first probe.
 	Serving bool
+	// Unproven: it serves though no probe has passed yet, because the host had
+	// nothing to serve with when it started.
+	Unproven bool
 	// Missing since when the registry does not name it any more; zero if it does.
 	// A member that is missing is held: HAProxy keeps it.
 	Missing time.Time
@@ -88,12 +91,12 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 		member := Member{Entry: e, Since: now}
 		switch {
 		case known && old.Entry.Name == e.Name:
-			member.Serving, member.Since = old.Serving, old.Since
+			member.Serving, member.Since, member.Unproven = old.Serving, old.Since, old.Unproven
 			if member.Serving && member.draining() && !old.draining() {
 				drained++
 			}
 		case known:
-			member.Serving = old.Serving // the same address under another name needs no new probe
+			member.Serving, member.Unproven = old.Serving, old.Unproven // the same address under another name needs no new probe
 		}
 		if member.draining() && !member.Serving {
 			continue // never took traffic, and never will
