@@ -33,6 +33,9 @@ type RequestSeries struct {
 	Latency      Histogram `json:"latency"`
 }
 
+// IsErrorClass tells whether a class is the service's failure.
+func IsErrorClass(class string) bool { return class == "5xx" || class == "error" }
+
 // A Call says who has called which endpoint, for up to a week.
 type Call struct {
 	Registration string    `json:"registration"`

@@ -174,7 +174,7 @@ func (c *Counter) Count(l *Line, now time.Time) {
 		s.look(c.Lookup, now)
 	}
 	k := key{s.endpointOf(l, now), s.server(c, l, now), s.caller(l.Caller), l.class()}
-	bad := IsError(k.class)
+	bad := paasta.IsErrorClass(k.class)
 	s.add(c, k, l.Micros, now)
 	s.last = now
 	s.called(k, bad, now)

@@ -130,9 +130,6 @@ func (l *Line) class() string {
 	return ClassOK
 }
 
-// IsError tells whether a class is the service's failure.
-func IsError(class string) bool { return class == "5xx" || class == ClassError }
-
 // String is the line as HAProxy would write it.
 func (l *Line) String() string {
 	if !l.HTTP {

@@ -1,0 +1,101 @@
+package traffic
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/gopaasta/paasta/paasta"
+)
+
+type backendKey struct{ registration, server, version, instance, task string }
+
+// backendTally counts a backend's requests, also by endpoint: a backend that
+// gets other requests than its peers must not look slow for it.
+type backendTally struct {
+	all       tally
+	endpoints map[string]*tally
+}
+
+func (t *backendTally) add(s paasta.RequestSeries, seconds float64) {
+	t.all.add(s, seconds)
+	if t.endpoints == nil {
+		t.endpoints = map[string]*tally{}
+	}
+	find(t.endpoints, s.Endpoint).add(s, seconds)
+}
+
+// compareBackends says of each backend whether it is slower than the others of
+// its registration, or fails more, on any endpoint.
+func compareBackends(all map[backendKey]*backendTally) []Backend {
+	backends := []Backend{}
+	for k, t := range all {
+		b := Backend{Registration: k.registration, Server: k.server, Instance: k.instance, TaskID: k.task, Version: k.version, Counts: t.all.counts(), Verdict: Unknown}
+		if isBackend(k) {
+			b.Verdict, b.Why = stands(k, t, all)
+		} else {
+			b.Why = "no backend: HAProxy answered itself, or another service's did"
+		}
+		backends = append(backends, b)
+	}
+	slices.SortFunc(backends, func(a, b Backend) int {
+		return cmp.Or(strings.Compare(a.Registration, b.Registration), cmp.Compare(b.P50, a.P50), strings.Compare(a.Server, b.Server), strings.Compare(a.Version, b.Version), strings.Compare(a.TaskID, b.TaskID))
+	})
+	return backends
+}
+
+// isBackend tells servers of a registration from what else stands in their
+// place.
+func isBackend(k backendKey) bool {
+	return k.server != "none" && k.server != "other" && !strings.HasPrefix(k.server, "via ")
+}
+
+// stands compares one backend with the others.
+func stands(k backendKey, t *backendTally, all map[backendKey]*backendTally) (Verdict, string) {
+	peers := map[string]*tally{}
+	tests, others := 0, 0
+	for other, x := range all {
+		if other.registration != k.registration || !isBackend(other) {
+			continue
+		}
+		tests += 3 * len(x.endpoints)
+		if other == k {
+			continue
+		}
+		others++
+		for name, e := range x.endpoints {
+			p := find(peers, name)
+			p.latency.Add(e.latency)
+			p.errors += e.errors
+		}
+	}
+	if others == 0 {
+		return Unknown, "there is no other backend to compare with"
+	}
+	z := sureness(tests)
+	var verdicts []Verdict
+	var why []string
+	for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
+		mine, theirs := t.endpoints[name], find(peers, name)
+		for _, q := range []float64{.5, .95} {
+			c := compareQuantile(theirs.latency, mine.latency, q, z)
+			verdicts = append(verdicts, c.Verdict)
+			if c.Verdict == Worse || c.Verdict == Better {
+				why = append(why, fmt.Sprintf("%s: p%.0f %s, the others %s", name, q*100, milliseconds(c.After), milliseconds(c.Before)))
+				break
+			}
+		}
+		c := compareErrors(theirs.errors, theirs.latency.Count, mine.errors, mine.latency.Count, z)
+		verdicts = append(verdicts, c.Verdict)
+		if c.Verdict == Worse || c.Verdict == Better {
+			why = append(why, fmt.Sprintf("%s: %.2g %% errors, the others %.2g %%", name, c.After*100, c.Before*100))
+		}
+	}
+	verdict := worst(verdicts...)
+	if verdict == Unknown {
+		why = append(why, fmt.Sprintf("not enough data: %d requests", t.all.latency.Count))
+	}
+	return verdict, strings.Join(why, "; ")
+}
