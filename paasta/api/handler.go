@@ -41,6 +41,7 @@ var routes = []route{
 	{"GET", "/v1/services/{service}/status", (*server).serviceStatus},
 	{"GET", "/v1/services/{service}/{instance}/status", (*server).instanceStatus},
 	{"GET", "/v1/services/{service}/deployments", (*server).deployments},
+	{"GET", "/v1/services/{service}/metrics", (*server).serviceMetrics},
 	{"GET", "/v1/services/{service}/logs", (*server).logs},
 	{"POST", "/v1/services/{service}/kick", (*server).kick},
 	{"GET", "/{$}", (*server).overviewPage},
