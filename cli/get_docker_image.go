@@ -40,7 +40,7 @@ as the service's repository says now. Exits 1 if there is none.`,
 			}
 			latest, ok := log.Latest(group)
 			if !ok {
-				if err := checkGroup(s, group, false); err != nil {
+				if err := checkGroup(s, group); err != nil {
 					return err
 				}
 				return command.WithHint(fmt.Errorf("there is no %s docker_image for %s: has it been deployed yet?", s.Name, group),

@@ -40,7 +40,7 @@ as its repository says now. Exits 1 if there is none.`,
 			}
 			latest, ok := log.Latest(group)
 			if !ok {
-				if err := checkGroup(s, group, false); err != nil {
+				if err := checkGroup(s, group); err != nil {
 					return err
 				}
 				return command.WithHint(fmt.Errorf("a deployment could not be found for %s in %s", group, s.Name),

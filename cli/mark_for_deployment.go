@@ -95,8 +95,20 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := checkGroup(s, f.group, f.force); err != nil {
-		return err
+	if f.wait {
+		if err := errors.Join(checkTimeout(f.timeout), waitable(s, f.group)); err != nil {
+			return err
+		}
+	}
+	if err := checkGroup(s, f.group); err != nil && (!f.force || f.group == "") {
+		if f.group == "" {
+			return err
+		}
+		hint := "--force, if soa-configs will have it soon"
+		if h, ok := errors.AsType[command.HintedError](err); ok {
+			hint = h.Hint + "; or " + hint
+		}
+		return command.WithHint(err, hint)
 	}
 	if f.wait { // ask before anything changes whether the clusters can be asked
 		if err := env.reachable(s, f.group); err != nil {

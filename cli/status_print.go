@@ -206,6 +206,9 @@ func (p statusPrinter) health(t api.Task) string {
 	return p.env.paint(warn, "Unknown")
 }
 
+// latestSteps is how many steps one -v shows: about those of one bounce.
+const latestSteps = 15
+
 // bounce says what deployd does and what it waits for.
 func (p statusPrinter) bounce(s api.InstanceStatus) {
 	b := s.Bounce
@@ -245,11 +248,15 @@ func (p statusPrinter) bounce(s api.InstanceStatus) {
 		}
 		p.table(t)
 	}
-	if len(b.Steps) > 0 {
+	steps := b.Steps
+	if p.verbose == 1 {
+		steps = steps[max(0, len(steps)-latestSteps):]
+	}
+	if len(steps) > 0 {
 		p.line("      Latest steps:")
 		t := newTable(p.env, "When", "Step", "Why")
 		t.indent = "        "
-		for _, step := range b.Steps {
+		for _, step := range steps {
 			t.row(p.at(step.Time), step.Op+" "+step.Target, oneLine(step.Why))
 		}
 		p.table(t)

@@ -140,20 +140,14 @@ func clustersUsing(s *soaconfig.Service, groups ...string) []string {
 }
 
 // checkGroup is an error with suggestions when s does not use the group.
-func checkGroup(s *soaconfig.Service, group string, force bool) error {
+func checkGroup(s *soaconfig.Service, group string) error {
 	if group == "" {
 		return usagef("--deploy-group is required")
 	}
-	known := deployGroupsOf(s)
-	if slices.Contains(known, group) || force {
-		return nil
+	if known := deployGroupsOf(s); !slices.Contains(known, group) {
+		return unknown("deploy group", group, s.Name, known)
 	}
-	err := unknown("deploy group", group, s.Name, known)
-	hint := "or --force, if soa-configs will have it soon"
-	if h, ok := errors.AsType[command.HintedError](err); ok {
-		hint = h.Hint + "; " + hint
-	}
-	return command.WithHint(err, hint)
+	return nil
 }
 
 // serviceName strips what PaaSTA's pipelines put before a service's name.

@@ -34,7 +34,7 @@ func newWaitForDeployment(env *Env) *cobra.Command {
 		Short: "Wait until a marked commit runs",
 		Long: `Wait until every instance of the deploy group runs the commit, and nothing else.
 The commit must be the one that is marked for deployment. Exits 0 once it runs;
-1 if it does not in time; 2 if a cluster cannot be asked.`,
+1 if it does not in time; 2 if a cluster has no API that could be asked.`,
 		Example: `  paasta wait-for-deployment -s web -l prod.main -c 591ae8a7 -t 600
   paasta wait-for-deployment -s web -l prod.main -c "$(git rev-parse HEAD)"`,
 		Args: cobra.NoArgs,
@@ -42,6 +42,9 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 			ctx := cmd.Context()
 			if commit == "" || group == "" {
 				return usagef("--deploy-group and --commit are required")
+			}
+			if err := checkTimeout(timeout); err != nil {
+				return err
 			}
 			dir, err := env.soaDir(soaDir)
 			if err != nil {
@@ -51,7 +54,10 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 			if err != nil {
 				return err
 			}
-			if err := checkGroup(s, group, false); err != nil {
+			if err := waitable(s, group); err != nil {
+				return err
+			}
+			if err := checkGroup(s, group); err != nil {
 				return err
 			}
 			if err := env.reachable(s, group); err != nil {
@@ -115,6 +121,32 @@ func (env *Env) reachable(s *soaconfig.Service, group string) error {
 	return nil
 }
 
+// waitable is an error when soa-configs cannot be read well enough to say which
+// instances use the group: none would be waited for, and that would look like
+// success.
+func waitable(s *soaconfig.Service, group string) error {
+	broken := unreadable([]*soaconfig.Service{s})
+	if len(broken) == 0 && len(clustersUsing(s, group)) == 0 {
+		for _, entries := range s.Instances {
+			for _, p := range entries.Broken {
+				broken = append(broken, p...)
+			}
+		}
+	}
+	if len(broken) == 0 {
+		return nil
+	}
+	return command.WithHint(fmt.Errorf("which instances use %s is not known: %w", group, broken),
+		fmt.Sprintf("mend soa-configs (paasta validate -s %s), or mark without waiting", s.Name))
+}
+
+func checkTimeout(seconds int) error {
+	if seconds <= 0 {
+		return usagef("--timeout %d: want a number of seconds above 0", seconds)
+	}
+	return nil
+}
+
 // An answer is what one poll of one cluster said.
 type answer struct {
 	cluster  string
@@ -130,7 +162,7 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 		for name, i := range entries.Sound {
 			if i.DeployGroup == group {
 				instances[cluster] = append(instances[cluster], name)
-				waiting[place(s.Name, name, cluster)] = "not asked yet"
+				waiting[place(s.Name, name, cluster)] = "has not been heard of" + env.where(cluster)
 			}
 		}
 		for name := range entries.Broken {
@@ -176,6 +208,7 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 				p.set(at, fmt.Sprintf("Complete: %s looks 100%% deployed at %s on %s", at, why, sha))
 				continue
 			}
+			why += crashing(a, name)
 			waiting[at] = why
 			p.set(at, fmt.Sprintf("  %s %s", at, why))
 			if !isFailed(a, name, sha) {
@@ -190,6 +223,15 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 	}
 	env.notef("Deployment of %s for '%s' complete.", sha, group)
 	return nil
+}
+
+// where says which API a cluster's answers come from.
+func (env *Env) where(cluster string) string {
+	client, err := env.API(cluster)
+	if err != nil {
+		return ""
+	}
+	return ": " + client.URL() + " has not answered"
 }
 
 func place(service, instance, cluster string) string {
@@ -249,6 +291,32 @@ func isFailed(a answer, instance, sha string) bool {
 	return s != nil && sameCommit(s.GitSHA, sha) && s.Bounce != nil && s.Bounce.State == "failed"
 }
 
+// crashing says how tasks of the desired app fail, "" when they do not.
+func crashing(a answer, instance string) string {
+	s := a.of(instance)
+	if s == nil || s.DeployStatus != "Delayed" {
+		return ""
+	}
+	for _, v := range s.Versions {
+		if f := v.LastFailure; v.Desired && f != nil {
+			return fmt.Sprintf("; its tasks fail: %s: %s", f.State, printable(oneLine(f.Message)))
+		}
+	}
+	return ""
+}
+
+// noted returns the note of s that begins with one of the given words.
+func noted(s *api.InstanceStatus, otherwise string, beginnings ...string) string {
+	for _, n := range s.Notes {
+		for _, b := range beginnings {
+			if strings.HasPrefix(n, b) {
+				return oneLine(n)
+			}
+		}
+	}
+	return otherwise
+}
+
 // judge tells whether an instance runs sha and nothing else, at which size, or
 // what is missing.
 func judge(a answer, instance, sha string) (done bool, why string) {
@@ -258,10 +326,14 @@ func judge(a answer, instance, sha string) (done bool, why string) {
 		return false, "cannot be asked: " + a.err.Error()
 	case s == nil:
 		return false, "is not known there yet"
+	case s.GitUnknown:
+		return false, "cannot be judged: " + noted(s, "which commit should run is unknown", "which commit", "soa-configs")
 	// Before deployd has read the tag everything looks complete, with the old
 	// commit.
 	case !sameCommit(s.GitSHA, sha):
 		return false, "doesn't have the right sha yet: " + cmp.Or(s.GitSHA, "none")
+	case s.DeployStatus == "Unknown":
+		return false, "cannot be judged: " + noted(s, "what runs is unknown", "what runs")
 	case s.Expected == 0 || s.DesiredState == "stop":
 		return true, "0 instances"
 	case s.Bounce != nil && s.Bounce.State != "steady" && s.Bounce.Why != "":

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gopaasta/paasta/paasta/api"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
 func TestJudge(t *testing.T) {
@@ -28,8 +29,14 @@ func TestJudge(t *testing.T) {
 		"bouncing":                     {func(s *api.InstanceStatus) { s.Bounce.State = "bouncing" }, false, "is bouncing"},
 		"no deployd leads":             {func(s *api.InstanceStatus) { s.Bounce = nil }, true, ""},
 		"not running":                  {func(s *api.InstanceStatus) { s.DeployStatus = "Stopped" }, false, "isn't running yet: Stopped"},
-		"too few":                      {func(s *api.InstanceStatus) { s.Running = 1 }, false, "has 1 out of 2 required instances (out of a total of 2)"},
-		"as many as the margin wants":  {func(s *api.InstanceStatus) { s.Running, s.MarginFactor = 1, 0.5 }, true, "1 instance"},
+		"ZooKeeper is down": {func(s *api.InstanceStatus) {
+			s.GitSHA, s.GitUnknown, s.Notes = "", true, []string{"which commit should run is unknown: no session"}
+		}, false, "cannot be judged: which commit should run is unknown: no session"},
+		"Marathon is down": {func(s *api.InstanceStatus) {
+			s.DeployStatus, s.Notes = "Unknown", []string{"what runs is unknown: refused"}
+		}, false, "what runs is unknown: refused"},
+		"too few":                     {func(s *api.InstanceStatus) { s.Running = 1 }, false, "has 1 out of 2 required instances (out of a total of 2)"},
+		"as many as the margin wants": {func(s *api.InstanceStatus) { s.Running, s.MarginFactor = 1, 0.5 }, true, "1 instance"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -42,10 +49,41 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+	crashed := healthy()
+	crashed.DeployStatus = "Delayed"
+	crashed.Versions[0].LastFailure = &api.Failure{State: "TASK_FAILED", Message: "exited with\nstatus 3"}
+	if why, want := crashing(answer{"test", []api.InstanceStatus{crashed}, nil}, "main"), "; its tasks fail: TASK_FAILED: exited with status 3"; why != want {
+		t.Errorf("crashing says %q, want %q", why, want)
+	}
 	if done, why := judge(answer{cluster: "test"}, "main", testSHA); done || !strings.Contains(why, "not known") {
 		t.Errorf("not there: %v, %q", done, why)
 	}
 	if done, why := judge(answer{cluster: "test", err: errors.New("refused")}, "main", testSHA); done || !strings.Contains(why, "refused") {
 		t.Errorf("no answer: %v, %q", done, why)
+	}
+}
+
+func TestWaitable(t *testing.T) {
+	t.Parallel()
+	entries := func(e soaconfig.Entries[soaconfig.Instance]) *soaconfig.Service {
+		return &soaconfig.Service{Name: "web", Clusters: []string{"c"}, Instances: map[string]soaconfig.Entries[soaconfig.Instance]{"c": e}}
+	}
+	sound := map[string]soaconfig.Instance{"main": {DeployGroup: "c.main"}}
+	broken := map[string]soaconfig.Problems{"other": {{File: "f", Text: "want an integer"}}}
+	tests := map[string]struct {
+		service *soaconfig.Service
+		want    string // "" for none
+	}{
+		"sound":                      {entries(soaconfig.Entries[soaconfig.Instance]{Sound: sound}), ""},
+		"another one is broken":      {entries(soaconfig.Entries[soaconfig.Instance]{Sound: sound, Broken: broken}), ""},
+		"nobody uses it":             {entries(soaconfig.Entries[soaconfig.Instance]{}), ""},
+		"only a broken one is there": {entries(soaconfig.Entries[soaconfig.Instance]{Broken: broken}), "want an integer"},
+		"the file cannot be read":    {entries(soaconfig.Entries[soaconfig.Instance]{Unreadable: soaconfig.Problems{{File: "f", Text: "is no YAML"}}}), "is no YAML"},
+	}
+	for name, tt := range tests {
+		err := waitable(tt.service, "c.main")
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
 	}
 }

@@ -280,12 +280,16 @@ func (c *Client) explain(method, path string, err error) error {
 	var authority x509.UnknownAuthorityError
 	var dns *net.DNSError
 	var op *net.OpError
+	if errors.As(err, &op) && op.Op != "dial" {
+		// Our own port number would make each try's error another one.
+		err = fmt.Errorf("%s %s%s: %s: %w", method, c.base, path, op.Op, op.Err)
+	}
 	switch {
 	case errors.As(err, &authority):
 		return command.WithHint(err, "set api_ca in the system config to the CA that signed the API's certificate")
 	case errors.As(err, &dns):
 		return command.WithHint(err, "check api_endpoints in the system config: this host name does not resolve")
-	case errors.As(err, &op) && op.Op == "dial", errors.Is(err, context.DeadlineExceeded):
+	case op != nil, errors.Is(err, context.DeadlineExceeded):
 		return command.WithHint(err, "is 'paasta api' running there? Start it, or correct api_endpoints in the system config")
 	}
 	return err
