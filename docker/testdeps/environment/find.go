@@ -173,6 +173,9 @@ func (e *Engine) Sweep(ctx context.Context) ([]string, error) {
 // Down removes all of it: containers with their volumes, then the network. It
 // goes on where something is gone already or cannot be removed.
 func (x *Environment) Down(ctx context.Context) error {
+	if x.Name == "" {
+		return nil // nothing was made
+	}
 	ctx, cancel := within(ctx, time.Minute)
 	defer cancel()
 	if x.asker != nil {

@@ -34,6 +34,7 @@ type place struct {
 	address func(*graph.Node) netip.Addr
 	bind    string // host address of published ports
 	local   bool   // the engine has this machine's files
+	near    bool   // this machine is in the network
 	labels  map[string]string
 }
 

@@ -52,14 +52,21 @@ func (u *up) gateway(ctx context.Context, c gateway.Config) error {
 		},
 	}
 	f.config.Labels[roleLabel] = "gateway"
+	// A variable costs nothing, a file some 50 ms; but variables have a limit.
+	short := len(text) < 100_000
+	if short {
+		f.config.Env = []string{gateway.ConfigVariable + "=" + string(text)}
+	}
 	f.join(u.place, u.layout.gateway(), nil)
 	id, err := u.create(ctx, containerName(u.x.Name, "_starting"), f)
 	if err != nil {
 		return explain(err)
 	}
 	u.x.gateway = id
-	if err := u.e.copyIn(ctx, id, map[string][]byte{strings.TrimPrefix(gateway.ConfigFile, "/"): text}); err != nil {
-		return explain(err)
+	if !short {
+		if err := u.e.copyIn(ctx, id, map[string][]byte{strings.TrimPrefix(gateway.ConfigFile, "/"): text}); err != nil {
+			return explain(err)
+		}
 	}
 	// Before it starts, so that no answer is missed.
 	asker, err := u.e.attach(ctx, id)

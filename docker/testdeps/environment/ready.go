@@ -82,9 +82,19 @@ func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-ch
 // inTime is checks within the time that the node has for it, which begins when
 // there is somebody to look.
 func (u *up) inTime(ctx context.Context, n *graph.Node, id string) error {
-	if _, looks := u.check(n); looks {
+	passed := make(chan struct{})
+	if c, looks := u.check(n); looks {
+		// Where this machine reaches containers itself, nobody waits for the gateway.
+		if u.place.near {
+			go func() {
+				if gateway.Wait(ctx, c) == nil {
+					close(passed)
+				}
+			}()
+		}
 		select {
 		case <-u.gatewayUp:
+		case <-passed:
 		case <-ctx.Done():
 			return context.Canceled
 		}
@@ -92,7 +102,7 @@ func (u *up) inTime(ctx context.Context, n *graph.Node, id string) error {
 	limit := n.Dep.Ready.Timeout
 	waiting, cancel := context.WithTimeoutCause(ctx, limit, errLate)
 	defer cancel()
-	err := u.checks(waiting, n, id)
+	err := u.checks(waiting, n, id, passed)
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(waiting), errLate) {
 		return fmt.Errorf("not ready within %s: %w", limit, err)
 	}
@@ -101,7 +111,9 @@ func (u *up) inTime(ctx context.Context, n *graph.Node, id string) error {
 
 var errLate = errors.New("its timeout is over")
 
-func (u *up) checks(ctx context.Context, n *graph.Node, id string) error {
+// checks waits for one condition after the other; passed is closed when the
+// connection or the request is known to work.
+func (u *up) checks(ctx context.Context, n *graph.Node, id string, passed <-chan struct{}) error {
 	r, _ := readyOf(n)
 	if r.Log != "" {
 		if err := u.waitLog(ctx, id, r.Log); err != nil {
@@ -109,7 +121,7 @@ func (u *up) checks(ctx context.Context, n *graph.Node, id string) error {
 		}
 	}
 	if r.HTTP != "" || r.TCP {
-		if err := u.waitGateway(ctx, n.Name); err != nil {
+		if err := u.waitGateway(ctx, n.Name, passed); err != nil {
 			return err
 		}
 	}
@@ -119,8 +131,14 @@ func (u *up) checks(ctx context.Context, n *graph.Node, id string) error {
 	return nil
 }
 
-// waitGateway lets the gateway look, which sees what clients inside will see.
-func (u *up) waitGateway(ctx context.Context, name string) error {
+// waitGateway lets the gateway look, which sees what clients inside will see,
+// unless passed is closed.
+func (u *up) waitGateway(ctx context.Context, name string, passed <-chan struct{}) error {
+	select {
+	case <-passed:
+		return nil
+	default:
+	}
 	limit := time.Hour
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = max(time.Until(deadline), time.Millisecond)
@@ -129,6 +147,13 @@ func (u *up) waitGateway(ctx context.Context, name string) error {
 	// longer for that.
 	asking, cancel := within(ctx, limit+5*time.Second)
 	defer cancel()
+	go func() {
+		select {
+		case <-passed:
+			cancel()
+		case <-asking.Done():
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() {
 		if !errors.Is(context.Cause(ctx), errLate) {
 			cancel()
@@ -136,6 +161,11 @@ func (u *up) waitGateway(ctx context.Context, name string) error {
 	})
 	defer stop()
 	answer, err := u.x.asker.ask(asking, gateway.Question{Ready: name, Within: limit})
+	select {
+	case <-passed:
+		return nil
+	default:
+	}
 	if err != nil {
 		return err
 	}

@@ -102,12 +102,10 @@ func (e *Engine) plan(o Options) (*up, error) {
 	if len(g.Nodes) > most {
 		return nil, fmt.Errorf("%s has %d test dependencies, with theirs: an environment can hold %d", o.Service, len(g.Nodes), most)
 	}
-	if o.Name == "" {
-		o.Name = strings.ToLower(o.Service + "-" + rand.Text()[:6])
-	}
+	name := cmp.Or(o.Name, strings.ToLower(o.Service+"-"+rand.Text()[:6]))
 	now := time.Now()
 	x := &Environment{
-		Name: o.Name, Service: o.Service, Dir: o.Dir, Created: now, Until: now.Add(cmp.Or(o.Keep, defaultKeep)), Notes: g.Notes,
+		Name: name, Service: o.Service, Dir: o.Dir, Created: now, Until: now.Add(cmp.Or(o.Keep, defaultKeep)), Notes: g.Notes,
 		engine: e, owner: owner(), tied: o.Tied, Dependencies: []Dependency{},
 	}
 	u := &up{e: e, o: o, g: g, x: x, began: now, ready: map[*graph.Node]chan struct{}{}, gatewayUp: make(chan struct{}), called: map[*graph.Node][]string{}, index: map[*graph.Node]int{}}
@@ -150,14 +148,8 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		nameLabel: u.x.Name, serviceLabel: u.x.Service, dirLabel: u.x.Dir, ownerLabel: u.x.owner,
 		tiedLabel: strconv.FormatBool(u.x.tied), untilLabel: strconv.FormatInt(u.x.Until.Unix(), 10),
 	}
-	others, err := u.e.List(ctx, Selection{Name: u.x.Name})
-	if err != nil {
+	if err := u.free(ctx); err != nil {
 		return nil, err
-	}
-	if len(others) > 0 {
-		name := u.x.Name
-		u.x.Name = "" // it is not ours to remove
-		return nil, fmt.Errorf("there is an environment called %s: paasta test-deps down --name %s removes it", name, name)
 	}
 	var swept errgroup.Group
 	swept.Go(func() error {
@@ -187,7 +179,7 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		bind = "" // elsewhere: any address of the engine's
 	}
 	u.place = place{
-		name: u.x.Name, network: id, labels: labels, bind: bind, local: dial.Local(u.e.docker),
+		name: u.x.Name, network: id, labels: labels, bind: bind, local: dial.Local(u.e.docker), near: near(l),
 		address: func(n *graph.Node) netip.Addr { return l.dependency(u.index[n]) },
 	}
 	started, starting := errgroup.WithContext(ctx)
@@ -224,9 +216,32 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		return nil, explain(err)
 	}
 	u.x.complete = true
+	_ = swept.Wait() // it never fails, and it may have notes
 	u.reachable()
 	slices.SortFunc(u.x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
 	return u.x, nil
+}
+
+// free sees that a name that somebody chose is nobody's yet.
+func (u *up) free(ctx context.Context) error {
+	if u.o.Name == "" {
+		return nil
+	}
+	others, err := u.e.List(ctx, Selection{Name: u.x.Name})
+	if err == nil && len(others) > 0 {
+		u.x = &Environment{engine: u.e} // it is not ours to remove
+		err = fmt.Errorf("there is an environment called %s: paasta test-deps down --name %s removes it", u.o.Name, u.o.Name)
+	}
+	return err
+}
+
+// near tells whether this machine is in the network, as the engine's own is.
+func near(l layout) bool {
+	addresses, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr() == l.engine()
+	})
 }
 
 // reachable adds a note when the engine is in another network, as that of a

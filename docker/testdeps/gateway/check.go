@@ -13,8 +13,9 @@ import (
 // One try of a check may take this long.
 const tryFor = 2 * time.Second
 
-// wait tries until the check passes; the error is that of the last whole try.
-func wait(ctx context.Context, c Check) error {
+// Wait tries until the check passes or ctx ends; then the error is that of the
+// last whole try.
+func Wait(ctx context.Context, c Check) error {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	asks := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	last := errors.New("not asked yet")

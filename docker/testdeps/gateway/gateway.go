@@ -32,8 +32,12 @@ import (
 // Production is the address at which hosts reach every service.
 const Production = "169.254.255.254"
 
-// ConfigFile is where the container's config is.
-const ConfigFile = "/config.json"
+// The container's config is in this variable, or, where it is too long for that,
+// in this file.
+const (
+	ConfigVariable = "PAASTA_GATEWAY"
+	ConfigFile     = "/config.json"
+)
 
 // A Config says what one gateway does. Addresses are IPv4, without a prefix.
 type Config struct {
@@ -126,15 +130,18 @@ func Version() string {
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }
 
-// Run does it until ctx ends, with the config of ConfigFile.
+// Run does it until ctx ends.
 func Run(ctx context.Context) error {
-	text, err := os.ReadFile(ConfigFile)
-	if err != nil {
-		return fmt.Errorf("read what to do: %w (this runs only in the container of an environment of test dependencies)", err)
+	text := []byte(os.Getenv(ConfigVariable))
+	if len(text) == 0 {
+		var err error
+		if text, err = os.ReadFile(ConfigFile); err != nil {
+			return fmt.Errorf("read what to do: %w (this runs only in the container of an environment of test dependencies)", err)
+		}
 	}
 	var c Config
 	if err := json.Unmarshal(text, &c); err != nil {
-		return fmt.Errorf("%s: %w", ConfigFile, err)
+		return fmt.Errorf("read what to do: %w", err)
 	}
 	g := &gateway{c: c, out: os.Stderr, refused: map[[2]string]*Refused{}, listening: map[int]bool{}}
 	listeners, err := g.listen()
@@ -171,7 +178,7 @@ func (g *gateway) answer(ctx context.Context, questions io.Reader, answers io.Wr
 			if q.Ready != "" {
 				ctx, cancel := context.WithTimeout(ctx, q.Within)
 				defer cancel()
-				if err := wait(ctx, g.c.Checks[q.Ready]); err != nil {
+				if err := Wait(ctx, g.c.Checks[q.Ready]); err != nil {
 					a.Why = err.Error()
 				}
 			}
