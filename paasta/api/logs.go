@@ -191,7 +191,7 @@ func (s *server) tail(ctx context.Context, service string, q logQuery) []paasta.
 			add(slices.DeleteFunc(source, func(l paasta.LogLine) bool { return !q.wants(l) }))
 		})
 	}
-	if q.wantsOutput() {
+	if q.wantsOutput() || slices.Contains(q.components, "marathon") {
 		wg.Go(func() {
 			tasks, err := s.tasks(ctx, service, q.instances)
 			if err != nil {
@@ -205,6 +205,12 @@ func (s *server) tail(ctx context.Context, service string, q logQuery) []paasta.
 				wg.Go(func() {
 					defer func() { <-room }()
 					var source []paasta.LogLine
+					if l := s.failed(service, t); l != nil && q.wants(*l) {
+						add([]paasta.LogLine{*l})
+					}
+					if !q.wantsOutput() {
+						return
+					}
 					err := s.output(ctx, service, t, q, false, func(l paasta.LogLine) error {
 						source = append(source, l)
 						return nil
@@ -252,9 +258,22 @@ type logTask struct {
 	marathon.Task
 	from     Marathon
 	instance string
+	failure  *marathon.Failure // of a task that is no more; its output may be kept
 }
 
-// tasks lists the tasks of instances, of all versions.
+// failed is the line that says how a task failed; nil for one that did not.
+func (s *server) failed(service string, t logTask) *paasta.LogLine {
+	if t.failure == nil {
+		return nil
+	}
+	return &paasta.LogLine{
+		Time: t.failure.Time, Component: "marathon", Level: "event", Cluster: s.Cluster, Service: service,
+		Instance: t.instance, Task: t.ID, Message: fmt.Sprintf("%s on %s: %s", t.failure.State, t.failure.Host, t.failure.Message),
+	}
+}
+
+// tasks lists the tasks of instances, of all versions, and of each version the
+// one that failed last.
 func (s *server) tasks(ctx context.Context, service string, instances []string) ([]logTask, error) {
 	var tasks []logTask
 	var errs []error
@@ -271,6 +290,12 @@ func (s *server) tasks(ctx context.Context, service string, instances []string) 
 					for _, t := range app.Tasks {
 						tasks = append(tasks, logTask{Task: t, from: m, instance: name})
 					}
+					f := app.LastFailure
+					if f == nil || f.Task == "" || slices.ContainsFunc(app.Tasks, func(t marathon.Task) bool { return t.ID == f.Task }) {
+						continue
+					}
+					gone := marathon.Task{ID: f.Task, AppID: app.ID, Host: f.Host, State: f.State}
+					tasks = append(tasks, logTask{Task: gone, from: m, instance: name, failure: f})
 				}
 			})
 		}

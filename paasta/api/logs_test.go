@@ -229,3 +229,22 @@ func TestLogParameters(t *testing.T) {
 		}
 	}
 }
+
+// A task that crashes at once is never among those that run; what it said and
+// how it ended is shown all the same.
+func TestLogsOfATaskThatFailed(t *testing.T) {
+	m := newFakeMarathon("running")
+	m.write("running", "fine")
+	m.write("crashed", "starts")
+	m.write("crashed", "no database")
+	m.apps[0].LastFailure = &marathon.Failure{Task: "crashed", Host: "h", State: "TASK_FAILED", Message: "exited with status 3", Time: longAgo.Add(3 * time.Minute)}
+	w := newWorld(t)
+	w.server.Marathon = []Marathon{m}
+	want := []string{"no database", "TASK_FAILED on h: exited with status 3"}
+	if got := w.read(LogQuery{From: longAgo.Add(2 * time.Minute)}); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := w.read(LogQuery{Components: []string{"marathon"}}); !slices.Equal(got, want[1:]) {
+		t.Errorf("marathon only: got %q, want %q", got, want[1:])
+	}
+}
