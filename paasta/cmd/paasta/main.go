@@ -18,6 +18,7 @@ import (
 	"github.com/gopaasta/paasta/deployd"
 	"github.com/gopaasta/paasta/docker/marathon"
 	"github.com/gopaasta/paasta/paasta/api"
+	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/smartstack"
 )
@@ -29,12 +30,17 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	env := environment()
-	os.Exit(cli.Main(ctx, env, os.Args[1:],
+	os.Exit(cli.Main(ctx, env, os.Args[1:], commands(env)...))
+}
+
+// commands are those that do not come from cli: the daemons.
+func commands(env *cli.Env) []command.Command {
+	return []command.Command{
 		api.Command(),
 		smartstack.Command(smartstack.Wiring{Config: env.Config, LocalTasks: localTasks}),
 		deployd.Command(),
 		marathon.Command(),
-	))
+	}
 }
 
 func environment() *cli.Env {
