@@ -81,7 +81,11 @@ func (r *reload) wait(ctx context.Context, every time.Duration, events <-chan fs
 			return false
 		case <-timer.C:
 			return true
-		case _, _ = <-errs: // an overflow, say: some event was lost, so look at everything
+		case err := <-errs: // an overflow, say: some event was lost, so look at everything
+			if err == nil { // closed
+				errs = nil
+				continue
+			}
 			r.dirty = nil
 			timer.Reset(quiet)
 		case e := <-events:
