@@ -21,7 +21,7 @@ var groups = []group{
 		newGetLatestDeployment, newListDeployments,
 	}},
 	{"look", "Looking", []func(*Env) *cobra.Command{
-		newStatus, newLogs, newInfo, newList, newListClusters,
+		newStatus, newLogs, newMetrics, newInfo, newList, newListClusters,
 		newDockerExec, newDockerInspect, newDockerStop,
 	}},
 	{"build", "Building and checking", []func(*Env) *cobra.Command{

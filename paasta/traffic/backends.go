@@ -28,13 +28,25 @@ func (t *backendTally) add(s paasta.RequestSeries, seconds float64) {
 }
 
 // compareBackends says of each backend whether it is slower than the others of
-// its registration, or fails more, on any endpoint.
+// its registration, or fails more, on any endpoint. One that is makes the others
+// look good, so these are then compared without it.
 func compareBackends(all map[backendKey]*backendTally) []Backend {
+	sound := maps.Clone(all)
+	for k, t := range all {
+		if isBackend(k) {
+			if v, _ := stands(k, t, all); v == Worse {
+				delete(sound, k)
+			}
+		}
+	}
 	backends := []Backend{}
 	for k, t := range all {
 		b := Backend{Registration: k.registration, Server: k.server, Instance: k.instance, TaskID: k.task, Version: k.version, Counts: t.all.counts(), Verdict: Unknown}
 		if isBackend(k) {
 			b.Verdict, b.Why = stands(k, t, all)
+			if v, why := stands(k, t, sound); b.Verdict == Better && why != alone {
+				b.Verdict, b.Why = v, why
+			}
 		} else {
 			b.Why = "no backend: HAProxy answered itself, or another service's did"
 		}
@@ -51,6 +63,9 @@ func compareBackends(all map[backendKey]*backendTally) []Backend {
 func isBackend(k backendKey) bool {
 	return k.server != "none" && k.server != "other" && !strings.HasPrefix(k.server, "via ")
 }
+
+// alone is why a backend cannot be compared.
+const alone = "there is no other backend to compare with"
 
 // stands compares one backend with the others.
 func stands(k backendKey, t *backendTally, all map[backendKey]*backendTally) (Verdict, string) {
@@ -72,7 +87,7 @@ func stands(k backendKey, t *backendTally, all map[backendKey]*backendTally) (Ve
 		}
 	}
 	if others == 0 {
-		return Unknown, "there is no other backend to compare with"
+		return Unknown, alone
 	}
 	z := sureness(tests)
 	var verdicts []Verdict

@@ -142,7 +142,7 @@ func TestReport(t *testing.T) {
 		verdicts[b.Server] = b.Verdict
 		t.Log(b.Server, b.Verdict, b.Why)
 	}
-	if verdicts["slow"] != Worse || verdicts["a"] == Worse || verdicts["b"] == Worse || verdicts["none"] != Unknown {
+	if verdicts["slow"] != Worse || verdicts["a"] != Same || verdicts["b"] != Same || verdicts["none"] != Unknown {
 		t.Errorf("backends: %v", verdicts)
 	}
 	if len(r.Callers) != 3 || r.Callers[0].Endpoint != "GET /old" || r.Callers[0].Requests != 6 || !r.Callers[0].First.Equal(epoch) || r.Callers[0].QPS != 0 {
