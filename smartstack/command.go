@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -65,7 +66,10 @@ an agent that starts adopts it.`,
 func start(ctx context.Context, c sysconfig.Config, w Wiring, log *slog.Logger) error {
 	// What the agent holds changes slowly; memory on every host of a cluster is
 	// worth more than the collector's time.
-	debug.SetGCPercent(40)
+	debug.SetGCPercent(30)
+	// A start needs a multiple of what stays.
+	free := time.AfterFunc(20*time.Second, debug.FreeOSMemory)
+	defer free.Stop()
 	conn, err := zk.Dial(zk.Options{Servers: c.ZooKeeper, Auth: c.ZooKeeperAuth, Log: log})
 	if err != nil {
 		return err

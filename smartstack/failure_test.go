@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +34,10 @@ import (
 // in the file that it names, so that tests can kill it.
 const asAgent = "PAASTA_TEST_AGENT"
 
+// profileAgent in the environment names the file for a CPU profile of an
+// agent's second 20 to 40, and with ".heap" of its memory then.
+const profileAgent = "PAASTA_TEST_PROFILE"
+
 func TestMain(m *testing.M) {
 	file := os.Getenv(asAgent)
 	if file == "" {
@@ -41,6 +47,15 @@ func TestMain(m *testing.M) {
 	var c sysconfig.Config
 	if err == nil {
 		err = json.Unmarshal(text, &c)
+	}
+	if file := os.Getenv(profileAgent); file != "" && err == nil {
+		f, err := os.Create(file)
+		if err != nil {
+			panic(err)
+		}
+		time.AfterFunc(20*time.Second, func() { _ = pprof.StartCPUProfile(f) })
+		time.AfterFunc(40*time.Second, pprof.StopCPUProfile)
+		time.AfterFunc(40*time.Second, func() { h, _ := os.Create(file + ".heap"); runtime.GC(); _ = pprof.WriteHeapProfile(h); h.Close() })
 	}
 	if err == nil {
 		err = start(context.Background(), c, Wiring{}, slog.New(slog.NewTextHandler(os.Stderr, nil)))

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +23,9 @@ import (
 type files struct {
 	configAt time.Time // when haproxy.cfg is to be written; zero: it is up to date
 	cacheAt  time.Time
-	synapse  map[string]string // what each file for other tools holds
+	// The earliest times of the next ones: what takes long is done less often.
+	configNext, cacheNext time.Time
+	synapse               map[string]string // what each file for other tools holds
 }
 
 const (
@@ -31,13 +35,13 @@ const (
 
 func (f *files) configDirty(now time.Time) {
 	if f.configAt.IsZero() {
-		f.configAt = now.Add(configDelay)
+		f.configAt = latest(now.Add(configDelay), f.configNext)
 	}
 }
 
 func (f *files) cacheDirty(now time.Time) {
 	if f.cacheAt.IsZero() {
-		f.cacheAt = now.Add(cacheDelay)
+		f.cacheAt = latest(now.Add(cacheDelay), f.cacheNext)
 	}
 }
 
@@ -54,13 +58,25 @@ func (f *files) due() time.Time {
 func (f *files) write(a *Agent, now time.Time) {
 	if !f.configAt.IsZero() && !now.Before(f.configAt) {
 		f.configAt = time.Time{}
+		begin := time.Now()
 		a.writeConfig()
+		f.configNext = rest(begin)
 	}
 	if !f.cacheAt.IsZero() && !now.Before(f.cacheAt) {
 		f.cacheAt = time.Time{}
+		begin := time.Now()
 		a.saveCache(now)
 		a.writeSynapse()
+		f.cacheNext = rest(begin)
 	}
+}
+
+// rest is when to write a file again that was begun at begin and is written now:
+// in a storm of changes a file of megabytes must not cost more than what it
+// follows.
+func rest(begin time.Time) time.Time {
+	now := time.Now()
+	return now.Add(min(50*now.Sub(begin), 5*time.Second))
 }
 
 // flush writes what is due soon, before the agent ends.
@@ -75,7 +91,8 @@ func (a *Agent) writeConfig() {
 	for _, s := range a.hap.running {
 		sections = append(sections, s)
 	}
-	if err := a.o.Process.Write(haproxy.Assemble(a.o.Global, a.hap.custom, sections)); err != nil {
+	err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.AssembleTo(w, a.o.Global, a.hap.custom, sections) })
+	if err != nil {
 		a.log.Error("wrote haproxy.cfg", "err", err)
 		a.files.configDirty(time.Now().Add(time.Second))
 	}
@@ -102,28 +119,49 @@ type cachedEntry struct {
 func (a *Agent) cacheFile() string { return filepath.Join(a.dir, "cache.json") }
 
 func (a *Agent) saveCache(now time.Time) {
-	c := cache{Saved: now.UTC(), Registrations: make(map[string][]cachedEntry, len(a.registrations))}
+	err := haproxy.WriteFileBy(a.cacheFile(), 0o600, func(w *bufio.Writer) { a.writeCache(w, now) })
+	if err != nil {
+		a.log.Error("wrote the cache", "err", err)
+	}
+}
+
+// writeCache writes a cache as JSON, one registration at a time: as one value it
+// would be megabytes, twice.
+func (a *Agent) writeCache(w *bufio.Writer, now time.Time) {
+	text := func(v any) {
+		b, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // our own struct
+		}
+		w.Write(b)
+	}
+	comma := ""
+	member := func(name string, entries []cachedEntry) {
+		w.WriteString(comma)
+		comma = ",\n"
+		text(name)
+		w.WriteByte(':')
+		text(entries)
+	}
+	w.WriteString(`{"saved":`)
+	text(now.UTC())
+	w.WriteString(`,"registrations":{`)
+	var entries []cachedEntry
 	for name, r := range a.registrations {
-		entries := []cachedEntry{}
+		entries = slices.Grow(entries[:0], 1) // never null
 		for _, m := range r.members.Serving() {
 			n := m.Entry.Node
 			entries = append(entries, cachedEntry{n.Host, n.Port, n.Name, n.Weight, n.ServerOptions, n.Labels, n.Path, n.Czxid, m.Missing})
 		}
-		c.Registrations[name] = entries
+		member(name, entries)
 	}
 	// What soa-configs did not tell yet is not forgotten.
-	for name, entries := range a.old {
-		if _, ok := c.Registrations[name]; !ok && len(a.registrations) == 0 {
-			c.Registrations[name] = entries
+	if len(a.registrations) == 0 {
+		for name, entries := range a.old {
+			member(name, entries)
 		}
 	}
-	text, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // our own struct
-	}
-	if err := haproxy.WriteFile(a.cacheFile(), text, 0o600); err != nil {
-		a.log.Error("wrote the cache", "err", err)
-	}
+	w.WriteString("}}\n")
 }
 
 // loadCache reads what was there before. Without it, or with a broken one, the

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
@@ -24,7 +26,6 @@ type registration struct {
 	confirmed bool      // the registry has answered this process
 	readAt    time.Time // last answer
 	readErr   string    // why there is none since; "" if there is
-	entries   map[netip.AddrPort]discover.Entry
 	bad       map[string]error
 
 	members discover.Members
@@ -58,13 +59,28 @@ type probing struct {
 }
 
 func (r *registration) read(rd read) {
-	r.dirty, r.touched = true, true
+	r.touched = true
 	if rd.err != nil {
 		r.readErr = rd.err.Error()
 		return
 	}
+	if r.confirmed && sameSet(r.set, rd.set) { // a resync, most likely
+		r.readErr, r.readAt = "", rd.at
+		return
+	}
+	r.dirty = true
 	r.readErr, r.readAt, r.confirmed, r.set = "", rd.at, true, rd.set
-	r.entries, r.bad = discover.Entries(rd.set)
+	_, r.bad = discover.Entries(rd.set)
+}
+
+// sameSet tells whether two reads saw the same.
+func sameSet(a, b registry.Set) bool {
+	return a.Version == b.Version &&
+		slices.EqualFunc(a.Nodes, b.Nodes, func(x, y registry.Node) bool {
+			return x.Path == y.Path && x.Czxid == y.Czxid && x.Host == y.Host && x.Port == y.Port && x.Name == y.Name && x.Weight == y.Weight &&
+				x.ServerOptions == y.ServerOptions && maps.Equal(x.Labels, y.Labels)
+		}) &&
+		maps.EqualFunc(a.Bad, b.Bad, func(x, y error) bool { return x.Error() == y.Error() })
 }
 
 func (r *registration) probed(p probed, now time.Time) {
@@ -128,7 +144,8 @@ func (r *registration) down(stats map[string][]haproxy.Row) {
 func (a *Agent) decideOne(r *registration, now time.Time) {
 	r.touched = true
 	if r.confirmed {
-		for addr, e := range r.entries {
+		entries, _ := discover.Entries(r.set) // made anew, not kept: there are thousands
+		for addr, e := range entries {
 			// What HAProxy already has was probed once, be it by the agent before us.
 			_, known := r.members.All[addr]
 			switch {
@@ -140,7 +157,7 @@ func (a *Agent) decideOne(r *registration, now time.Time) {
 			}
 		}
 		var why string
-		r.members, why, r.again = r.members.Next(r.entries, a.o.Floor, now)
+		r.members, why, r.again = r.members.Next(entries, a.o.Floor, now)
 		if why != r.why {
 			if why != "" {
 				a.log.Warn("kept servers that the registry does not name", "registration", r.name, "why", why)

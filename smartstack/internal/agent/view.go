@@ -262,16 +262,18 @@ func index(s seen, rows map[string][]haproxy.Row) map[string]haproxy.Row {
 // Sweep reads the state of all servers every few seconds until ctx ends, for
 // Status, and for members that only HAProxy's checks can call down.
 func (a *Agent) Sweep(ctx context.Context, every time.Duration) error {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	for {
+		begin := time.Now()
 		if rows, err := a.sweep(ctx); err == nil {
 			a.inbox.put(func() { a.inbox.stats = rows })
 		}
+		// With thousands of servers an answer is megabytes: it may cost HAProxy and
+		// us no more than a small share of the time.
+		pause := max(every, min(250*time.Since(begin), time.Minute))
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
 	}
 }

@@ -85,7 +85,11 @@ func (a *Announcer) Run(ctx context.Context) error {
 		} else {
 			retry, said = first, ""
 		}
-		if !sleep(ctx, quiet, nil, nil) || !sleep(ctx, pause, a.news, lost) {
+		a.mu.Lock()
+		// The whole node is written each time, and every master reads it.
+		large := time.Duration(len(a.applied)) * 100 * time.Microsecond
+		a.mu.Unlock()
+		if !sleep(ctx, max(quiet, min(large, 200*time.Millisecond)), nil, nil) || !sleep(ctx, pause, a.news, lost) {
 			return nil
 		}
 	}

@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -67,6 +68,11 @@ func (p Process) Check(ctx context.Context, config []byte) error {
 
 // Write puts config where the next start reads it, all or nothing.
 func (p Process) Write(config []byte) error { return WriteFile(p.config(), config, 0o600) }
+
+// WriteBy is Write with what write writes.
+func (p Process) WriteBy(write func(*bufio.Writer)) error {
+	return WriteFileBy(p.config(), 0o600, write)
+}
 
 // Written reads what Write wrote last.
 func (p Process) Written() ([]byte, error) { return os.ReadFile(p.config()) }
@@ -249,12 +255,19 @@ func (p Process) Stop(ctx context.Context) error {
 
 // WriteFile replaces the file at path in one step.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	return WriteFileBy(path, mode, func(w *bufio.Writer) { w.Write(data) })
+}
+
+// WriteFileBy replaces the file at path in one step by what write writes.
+func WriteFileBy(path string, mode fs.FileMode, write func(*bufio.Writer)) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	_, err = f.Write(data)
+	w := bufio.NewWriterSize(f, 1<<16)
+	write(w)
+	err = w.Flush() // and what went wrong before
 	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

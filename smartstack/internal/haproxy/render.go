@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,13 +39,22 @@ func RenderService(s Service) Section {
 
 // Assemble puts rendered services together to a whole config.
 func Assemble(g Global, custom string, sections []Section) []byte {
-	sections = slices.Clone(sections)
-	slices.SortFunc(sections, func(a, b Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
 	size := 4096 + len(custom)
 	for _, s := range sections {
 		size += len(s.Text)
 	}
 	b := bytes.NewBuffer(make([]byte, 0, size))
+	w := bufio.NewWriter(b)
+	AssembleTo(w, g, custom, sections)
+	w.Flush()
+	return b.Bytes()
+}
+
+// AssembleTo writes what Assemble returns. A large config is some megabytes, and
+// its file follows every change.
+func AssembleTo(b *bufio.Writer, g Global, custom string, sections []Section) {
+	sections = slices.Clone(sections)
+	slices.SortFunc(sections, func(a, b Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
 	b.WriteString("# Written by paasta smartstack. What is changed here is lost; an operator's own sections go into custom_config.\n")
 	global(b, g, StructureHash(g, custom, sections))
 	for _, s := range sections {
@@ -57,7 +67,6 @@ func Assemble(g Global, custom string, sections []Section) []byte {
 			b.WriteByte('\n')
 		}
 	}
-	return b.Bytes()
 }
 
 // StructureHash names all that only a reload changes. A running HAProxy tells
@@ -74,7 +83,7 @@ func StructureHash(g Global, custom string, sections []Section) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-func global(b *bytes.Buffer, g Global, hash string) {
+func global(b *bufio.Writer, g Global, hash string) {
 	line := func(format string, args ...any) { fmt.Fprintf(b, "\t"+format+"\n", args...) }
 	b.WriteString("\nglobal\n")
 	line("description %s", quote(describe+hash))
