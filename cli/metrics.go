@@ -48,7 +48,7 @@ downstream, version, task.`,
 	serviceFlag(cmd, env, &f.service)
 	clustersFlag(cmd, env, &f.clusters)
 	soaDirFlag(cmd, &f.soaDir)
-	cmd.Flags().DurationVar(&f.window, "window", 5*time.Minute, "how far back to look, up to 15m")
+	cmd.Flags().DurationVar(&f.window, "window", 5*time.Minute, "how far back to look, a `DURATION` of up to 15m")
 	cmd.Flags().StringVar(&f.endpoint, "endpoint", "", "only endpoints that contain this `TEXT`, e.g. /old/path")
 	jsonFlag(cmd, &f.json)
 	return cmd

@@ -1,6 +1,7 @@
 // Command hello is the example service: the smallest that keeps the contract
 // of a PaaSTA service. It listens on 8888, answers GET /status while it is
-// well, logs to stdout, and on SIGTERM finishes what it has begun.
+// well, shows what it measures under /status/metrics, logs to stdout, and on
+// SIGTERM finishes what it has begun.
 package main
 
 import (
@@ -14,6 +15,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/metrics/dropwizard"
 )
 
 // version is the commit, set by the linker.
@@ -48,10 +51,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 func handler() http.Handler {
 	mux := http.NewServeMux()
+	metrics := dropwizard.NewRegistry()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("GET /status/metrics", metrics) // which the namespace's metrics_uri names
+	mux.Handle("GET /{$}", metrics.Middleware("hello", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "hello from %s on %s\n", version, task())
-	})
+	})))
 	return mux
 }
 

@@ -26,6 +26,10 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("GET %s = %q, want %q", path, out.String(), want)
 		}
 	}
+	var metrics strings.Builder
+	if err := get(t.Context(), srv.URL+"/status/metrics", &metrics); err != nil || !strings.Contains(metrics.String(), `"hello.2xx":{"count":1}`) {
+		t.Errorf("GET /status/metrics = %q, %v", metrics.String(), err)
+	}
 	if err := get(t.Context(), srv.URL+"/nothing", io.Discard); err == nil {
 		t.Error("GET /nothing: no error")
 	}
