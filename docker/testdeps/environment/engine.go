@@ -33,10 +33,13 @@ func Dial(ctx context.Context, host string) (*Engine, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	if _, err := c.Ping(ctx); err != nil {
+	ping, err := c.Ping(ctx)
+	if err != nil {
 		c.Close()
 		return nil, dial.Explain(fmt.Errorf("the Docker engine does not answer: %w", err))
 	}
+	// Left to the first call, several at once race for it.
+	c.NegotiateAPIVersionPing(ping)
 	return &Engine{c}, nil
 }
 
