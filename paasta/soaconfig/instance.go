@@ -123,7 +123,7 @@ func (in *Instance) bouncing(v *value) {
 	params := v.get("drain_method_params")
 	read(params, "delay", &in.DrainParams.Delay)
 	read(params, "hacheck_port", &in.DrainParams.HacheckPort)
-	in.DrainParams.Expiration = 10 * in.DrainParams.Delay
+	in.DrainParams.Expiration = max(10*in.DrainParams.Delay, time.Minute) // a mark that has expired drains nobody
 	read(params, "expiration", &in.DrainParams.Expiration)
 	read(params, "timeout", &in.DrainParams.Timeout)
 	for _, name := range drainRequests {

@@ -81,7 +81,7 @@ var marathonKeys = []key{
 	{"drain_method_params", anObject(
 		key{"delay", someSeconds(), "60", "Seconds that a drained task lives on (hacheck)."},
 		key{"hacheck_port", aPort(), "6666", "Port of hacheck."},
-		key{"expiration", someSeconds(), "10 times `delay`", "Seconds after which hacheck forgets a drain."},
+		key{"expiration", someSeconds(), "10 times `delay`, at least 60", "Seconds after which hacheck forgets a drain."},
 		key{"timeout", someSeconds(), "the system's `drain_timeout`", "Longest time that a drain may take, in seconds."},
 		key{"drain", drainURL, "", "Request that begins a drain (http)."},
 		key{"stop_draining", drainURL, "", "Request that ends one (http)."},

@@ -124,7 +124,7 @@ main:
 		BounceMethod: "downthenup", BounceHealth: BounceHealth{CheckHAProxy: new(false), MinTaskUptime: 1500 * time.Millisecond, MinFractionUp: 1},
 		BounceMarginFactor: .5, BounceStartDeadline: 10 * time.Second,
 		DrainMethod: "http",
-		DrainParams: DrainParams{Delay: 5 * time.Second, HacheckPort: 6666, Expiration: 50 * time.Second, Timeout: 30 * time.Second, HTTP: map[string]DrainURL{
+		DrainParams: DrainParams{Delay: 5 * time.Second, HacheckPort: 6666, Expiration: time.Minute, Timeout: 30 * time.Second, HTTP: map[string]DrainURL{
 			"drain":           {"http://{host}:{port}/d", "POST", "200-399,500"},
 			"stop_draining":   {"http://{host}/s", "GET", "200"},
 			"is_draining":     {"http://{host}/i", "GET", "200"},

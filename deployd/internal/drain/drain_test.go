@@ -46,7 +46,7 @@ func TestHacheck(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	host, port := address(t, server)
-	h := Hacheck{Port: port, Delay: 10 * time.Second}
+	h := Hacheck{Port: port, Delay: 10 * time.Second, Expiration: time.Minute}
 	target := Target{Host: host, Port: 31000, Registrations: []string{"web.main", "web.all"}}
 	state := func(wantDraining, wantSafe bool) {
 		t.Helper()
@@ -63,6 +63,9 @@ func TestHacheck(t *testing.T) {
 		t.Errorf("down: %v", down)
 	}
 	state(true, false)
+	h.Delay = 0 // means none
+	state(true, true)
+	h.Delay = 10 * time.Second
 	for name := range down {
 		down[name] = time.Now().Add(-11 * time.Second)
 	}

@@ -15,25 +15,12 @@ import (
 // Hacheck drains through hacheck's spool: the service is marked down there, so
 // its health checks fail, until the mark expires.
 type Hacheck struct {
-	Port       int           // default 6666
-	Delay      time.Duration // how long a task is down before it is safe; default 240s
-	Expiration time.Duration // default 10 delays; heals what a bounce left behind
+	Port       int
+	Delay      time.Duration // how long a task is down before it is safe
+	Expiration time.Duration // of the mark; heals what a bounce left behind
 }
 
 var _ Drainer = Hacheck{}
-
-func (h Hacheck) withDefaults() Hacheck {
-	if h.Port == 0 {
-		h.Port = 6666
-	}
-	if h.Delay == 0 {
-		h.Delay = 240 * time.Second
-	}
-	if h.Expiration == 0 {
-		h.Expiration = 10 * h.Delay
-	}
-	return h
-}
 
 func (h Hacheck) url(t Target, registration string) string {
 	return fmt.Sprintf("http://%s:%d/spool/%s/%d/status", t.Host, h.Port, registration, t.Port)
@@ -41,7 +28,6 @@ func (h Hacheck) url(t Target, registration string) string {
 
 // Start marks the task down.
 func (h Hacheck) Start(ctx context.Context, t Target) error {
-	h = h.withDefaults()
 	return h.post(ctx, t, url.Values{
 		"status": {"down"}, "reason": {"Drained by Paasta"},
 		"expiration": {strconv.FormatInt(time.Now().Add(h.Expiration).Unix(), 10)},
@@ -50,7 +36,7 @@ func (h Hacheck) Start(ctx context.Context, t Target) error {
 
 // Stop marks it up again.
 func (h Hacheck) Stop(ctx context.Context, t Target) error {
-	return h.withDefaults().post(ctx, t, url.Values{"status": {"up"}})
+	return h.post(ctx, t, url.Values{"status": {"up"}})
 }
 
 func (h Hacheck) post(ctx context.Context, t Target, form url.Values) error {
@@ -75,7 +61,6 @@ func (h Hacheck) post(ctx context.Context, t Target, form url.Values) error {
 // State asks hacheck. A task is safe once it has been down everywhere for the
 // delay.
 func (h Hacheck) State(ctx context.Context, t Target) (draining, safe bool, err error) {
-	h = h.withDefaults()
 	safe = len(t.Registrations) > 0
 	for _, name := range t.Registrations {
 		down, since, err := h.ask(ctx, h.url(t, name))
