@@ -118,11 +118,11 @@ func (h *hostPlug) Close() error {
 }
 
 var (
-	plugHolds  = prometheus.NewDesc("paasta_smartstack_plug_holds_total", "Reloads during which new connections were held.", []string{"protect"}, nil)
-	plugLapsed = prometheus.NewDesc("paasta_smartstack_plug_holds_lapsed_total", "Holds that ended before the reload did.", []string{"protect"}, nil)
-	plugWaited = prometheus.NewDesc("paasta_smartstack_plug_connections_total", "Connections that waited in a hold.", []string{"protect"}, nil)
-	plugTotal  = prometheus.NewDesc("paasta_smartstack_plug_held_seconds_total", "For how long new connections were held, together.", []string{"protect"}, nil)
-	plugMax    = prometheus.NewDesc("paasta_smartstack_plug_held_longest_seconds", "The longest hold since the agent started.", []string{"protect"}, nil)
+	plugHolds  = prometheus.NewDesc("smartstack_plug_holds_total", "Reloads during which new connections were held.", []string{"protect"}, nil)
+	plugLapsed = prometheus.NewDesc("smartstack_plug_holds_lapsed_total", "Holds that ended before the reload did.", []string{"protect"}, nil)
+	plugWaited = prometheus.NewDesc("smartstack_plug_connections_total", "Connections that waited in a hold.", []string{"protect"}, nil)
+	plugTotal  = prometheus.NewDesc("smartstack_plug_held_seconds_total", "For how long new connections were held, together.", []string{"protect"}, nil)
+	plugMax    = prometheus.NewDesc("smartstack_plug_held_longest_seconds", "The longest hold since the agent started.", []string{"protect"}, nil)
 )
 
 // Describe and Collect make it a collector of its own counts.
