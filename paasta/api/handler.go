@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -259,7 +260,7 @@ func (s *server) instanceStatus(w http.ResponseWriter, r *http.Request) error {
 	names := s.instances(svc)
 	if !slices.Contains(names, name) {
 		return failf(http.StatusNotFound, fmt.Sprintf("paasta status -s %s", svc.Name),
-			"service %s has no instance %q in cluster %s (it has: %s)", svc.Name, name, s.Cluster, cmpOr(strings.Join(names, ", "), "none"))
+			"service %s has no instance %q in cluster %s (it has: %s)", svc.Name, name, s.Cluster, cmp.Or(strings.Join(names, ", "), "none"))
 	}
 	s.write(w, http.StatusOK, s.status(r.Context(), tree, svc, []string{name})[0])
 	return nil
@@ -306,13 +307,6 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {
 		Status: "ok", Cluster: s.Cluster, ZooKeeper: s.ZK.Connected(), Services: len(tree.Services),
 	})
 	return nil
-}
-
-func cmpOr(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // ignoreGone drops the error of a write: whoever asked has gone.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
@@ -90,13 +91,7 @@ func (g *Guard) Look(now time.Time, instances map[paasta.InstanceID]Absence) (re
 			held, len(instances), again.UTC().Format(time.TimeOnly))
 	}
 	slices.SortFunc(remove, func(a, b paasta.InstanceID) int {
-		switch {
-		case a.String() < b.String():
-			return -1
-		case a.String() > b.String():
-			return 1
-		}
-		return 0
+		return strings.Compare(a.String(), b.String())
 	})
 	return remove, again
 }
