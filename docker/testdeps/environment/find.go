@@ -81,7 +81,7 @@ func (e *Engine) List(ctx context.Context, s Selection) ([]*Environment, error) 
 	for _, n := range networks {
 		x := of(n.Labels)
 		x.network, x.Created = n.ID, n.Created
-		if n.IPAM.Config != nil && len(n.IPAM.Config) > 0 {
+		if len(n.IPAM.Config) > 0 {
 			x.Subnet = n.IPAM.Config[0].Subnet
 		}
 	}

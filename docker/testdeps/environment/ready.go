@@ -74,7 +74,7 @@ func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-ch
 		}
 	case err := <-ended:
 		cancel()
-		<-done
+		_ = <-done // that it ended is the better reason
 		return err
 	}
 }

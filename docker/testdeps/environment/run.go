@@ -60,9 +60,7 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		f.host.Binds = append(f.host.Binds, from+":"+to)
 	}
 	f.config.Labels = maps.Clone(f.config.Labels)
-	for _, name := range x.hosts(ctx) {
-		f.host.ExtraHosts = append(f.host.ExtraHosts, name)
-	}
+	f.host.ExtraHosts = append(f.host.ExtraHosts, x.hosts(ctx)...)
 	f.join(place{network: x.network}, netip.Addr{}, nil)
 	if err := e.fetch(ctx, target{ref: c.Image}, func(string, string) {}); err != nil {
 		return 0, err
@@ -84,10 +82,10 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		return 0, explain(err)
 	}
 	defer attached.Close()
-	copied := make(chan error, 1)
+	copied := make(chan struct{})
 	go func() {
-		_, err := stdcopy.StdCopy(c.Out, c.Err, attached.Reader)
-		copied <- err
+		defer close(copied)
+		_, _ = stdcopy.StdCopy(c.Out, c.Err, attached.Reader) // it ends with the container, however that ends
 	}()
 	waiting, stopWaiting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWaiting()

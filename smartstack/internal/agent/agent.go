@@ -109,7 +109,6 @@ type inbox struct {
 	reads  map[string]read
 	probed []probed
 	stats  map[string][]haproxy.Row // by backend; rows of members that are held
-	check  bool                     // compare HAProxy with what it should have
 	caller map[netip.Addr]string    // nil: nothing new
 }
 

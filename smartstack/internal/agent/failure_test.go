@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -106,7 +107,7 @@ func TestNewHAProxyIsKilledInReload(t *testing.T) {
 			eventually(t, func() error {
 				text, err := os.ReadFile(pidFile)
 				if err != nil || slices.Contains(old, atoi(text)) {
-					return fmt.Errorf("%s: %q, %v", pidFile, text, err)
+					return errors.Join(err, fmt.Errorf("%s: %q", pidFile, text))
 				}
 				return nil
 			})
@@ -123,7 +124,7 @@ func TestNewHAProxyIsKilledInReload(t *testing.T) {
 				return fmt.Errorf("%+v", s)
 			}
 			if in, ok, err := p.Running(t.Context()); !ok || in.PID != s.PID {
-				return fmt.Errorf("%+v, %v", in, err)
+				return errors.Join(err, fmt.Errorf("%+v", in))
 			}
 			return nil
 		})
