@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
@@ -23,8 +25,13 @@ import (
 type files struct {
 	configAt time.Time // when haproxy.cfg is to be written; zero: it is up to date
 	cacheAt  time.Time
-	// The earliest times of the next ones: what takes long is done less often.
-	configNext, cacheNext time.Time
+	// One writer at a time works beside Run, which only takes the snapshots.
+	work   sync.WaitGroup
+	busy   atomic.Bool
+	failed atomic.Bool // haproxy.cfg could not be written
+	// The earliest times of the next ones, in Unix nanoseconds: what takes long is
+	// done less often.
+	configNext, cacheNext atomic.Int64
 	synapse               map[string]string // what each file for other tools holds
 }
 
@@ -35,13 +42,13 @@ const (
 
 func (f *files) configDirty(now time.Time) {
 	if f.configAt.IsZero() {
-		f.configAt = latest(now.Add(configDelay), f.configNext)
+		f.configAt = latest(now.Add(configDelay), time.Unix(0, f.configNext.Load()))
 	}
 }
 
 func (f *files) cacheDirty(now time.Time) {
 	if f.cacheAt.IsZero() {
-		f.cacheAt = latest(now.Add(cacheDelay), f.cacheNext)
+		f.cacheAt = latest(now.Add(cacheDelay), time.Unix(0, f.cacheNext.Load()))
 	}
 }
 
@@ -56,19 +63,39 @@ func (f *files) due() time.Time {
 }
 
 func (f *files) write(a *Agent, now time.Time) {
+	if f.failed.Swap(false) {
+		f.configDirty(now.Add(time.Second))
+	}
+	if f.busy.Load() {
+		// What is due waits for the writer, and wakes us again.
+		for _, at := range []*time.Time{&f.configAt, &f.cacheAt} {
+			if !at.IsZero() && !now.Before(*at) {
+				*at = now.Add(20 * time.Millisecond)
+			}
+		}
+		return
+	}
 	if !f.configAt.IsZero() && !now.Before(f.configAt) {
 		f.configAt = time.Time{}
-		begin := time.Now()
-		a.writeConfig()
-		f.configNext = rest(begin)
+		f.beside(&f.configNext, a.configWriter())
+		return // one at a time
 	}
 	if !f.cacheAt.IsZero() && !now.Before(f.cacheAt) {
 		f.cacheAt = time.Time{}
-		begin := time.Now()
-		a.saveCache(now)
 		a.writeSynapse()
-		f.cacheNext = rest(begin)
+		f.beside(&f.cacheNext, a.cacheWriter(now))
 	}
+}
+
+// beside runs write in a goroutine of its own, and notes when to do so again.
+func (f *files) beside(next *atomic.Int64, write func()) {
+	f.busy.Store(true)
+	f.work.Go(func() {
+		defer f.busy.Store(false)
+		begin := time.Now()
+		write()
+		next.Store(rest(begin).UnixNano())
+	})
 }
 
 // rest is when to write a file again that was begun at begin and is written now:
@@ -80,21 +107,36 @@ func rest(begin time.Time) time.Time {
 }
 
 // flush writes what is due soon, before the agent ends.
-func (a *Agent) flush() { a.files.write(a, time.Now().Add(time.Hour)) }
+func (a *Agent) flush() {
+	for range 2 { // one at a time
+		a.files.work.Wait()
+		a.files.write(a, time.Now().Add(time.Hour))
+	}
+	a.files.work.Wait()
+}
 
 // writeConfig writes what HAProxy has, so that its next start begins from there.
 func (a *Agent) writeConfig() {
+	a.files.work.Wait() // else an older one may come after this
+	a.configWriter()()
+}
+
+// configWriter returns what writes haproxy.cfg as HAProxy is now.
+func (a *Agent) configWriter() func() {
 	if len(a.hap.running) == 0 {
-		return
+		return func() {}
 	}
 	sections := make([]haproxy.Section, 0, len(a.hap.running))
 	for _, s := range a.hap.running {
 		sections = append(sections, s)
 	}
-	err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.AssembleTo(w, a.o.Global, a.hap.custom, sections) })
-	if err != nil {
-		a.log.Error("wrote haproxy.cfg", "err", err)
-		a.files.configDirty(time.Now().Add(time.Second))
+	custom := a.hap.custom
+	return func() {
+		err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.AssembleTo(w, a.o.Global, custom, sections) })
+		if err != nil {
+			a.log.Error("wrote haproxy.cfg", "err", err)
+			a.files.failed.Store(true)
+		}
 	}
 }
 
@@ -118,16 +160,33 @@ type cachedEntry struct {
 
 func (a *Agent) cacheFile() string { return filepath.Join(a.dir, "cache.json") }
 
-func (a *Agent) saveCache(now time.Time) {
-	err := haproxy.WriteFileBy(a.cacheFile(), 0o600, func(w *bufio.Writer) { a.writeCache(w, now) })
-	if err != nil {
-		a.log.Error("wrote the cache", "err", err)
+// cacheWriter returns what writes the cache as the members are now.
+func (a *Agent) cacheWriter(now time.Time) func() {
+	all := make(map[string][]cachedEntry, len(a.registrations))
+	for name, r := range a.registrations {
+		serving := r.members.Serving()
+		entries := make([]cachedEntry, 0, len(serving))
+		for _, m := range serving {
+			n := m.Entry.Node
+			entries = append(entries, cachedEntry{n.Host, n.Port, n.Name, n.Weight, n.ServerOptions, n.Labels, n.Path, n.Czxid, m.Missing})
+		}
+		all[name] = entries
+	}
+	// What soa-configs did not tell yet is not forgotten.
+	if len(a.registrations) == 0 {
+		maps.Copy(all, a.old)
+	}
+	return func() {
+		err := haproxy.WriteFileBy(a.cacheFile(), 0o600, func(w *bufio.Writer) { writeCache(w, now, all) })
+		if err != nil {
+			a.log.Error("wrote the cache", "err", err)
+		}
 	}
 }
 
 // writeCache writes a cache as JSON, one registration at a time: as one value it
 // would be megabytes, twice.
-func (a *Agent) writeCache(w *bufio.Writer, now time.Time) {
+func writeCache(w *bufio.Writer, now time.Time, all map[string][]cachedEntry) {
 	text := func(v any) {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -135,31 +194,16 @@ func (a *Agent) writeCache(w *bufio.Writer, now time.Time) {
 		}
 		w.Write(b)
 	}
+	w.WriteString(`{"saved":`)
+	text(now.UTC())
+	w.WriteString(`,"registrations":{`)
 	comma := ""
-	member := func(name string, entries []cachedEntry) {
+	for name, entries := range all {
 		w.WriteString(comma)
 		comma = ",\n"
 		text(name)
 		w.WriteByte(':')
 		text(entries)
-	}
-	w.WriteString(`{"saved":`)
-	text(now.UTC())
-	w.WriteString(`,"registrations":{`)
-	var entries []cachedEntry
-	for name, r := range a.registrations {
-		entries = slices.Grow(entries[:0], 1) // never null
-		for _, m := range r.members.Serving() {
-			n := m.Entry.Node
-			entries = append(entries, cachedEntry{n.Host, n.Port, n.Name, n.Weight, n.ServerOptions, n.Labels, n.Path, n.Czxid, m.Missing})
-		}
-		member(name, entries)
-	}
-	// What soa-configs did not tell yet is not forgotten.
-	if len(a.registrations) == 0 {
-		for name, entries := range a.old {
-			member(name, entries)
-		}
 	}
 	w.WriteString("}}\n")
 }

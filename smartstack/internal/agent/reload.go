@@ -115,6 +115,7 @@ func (a *Agent) answers(ctx context.Context, pid int) bool {
 // swap starts a process with the sections, which takes over from the running
 // one.
 func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
+	a.files.work.Wait()              // else what it writes may come after this
 	last, _ := a.o.Process.Written() // none yet: nothing to go back to
 	if err := a.o.Process.Write(haproxy.Assemble(a.o.Global, a.custom, sections)); err != nil {
 		return fmt.Errorf("write the config: %w", err)
