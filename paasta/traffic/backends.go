@@ -110,7 +110,7 @@ func stands(k backendKey, t *backendTally, all map[backendKey]*backendTally) (Ve
 	}
 	verdict := worst(verdicts...)
 	if verdict == Unknown {
-		why = append(why, fmt.Sprintf("not enough data: %d requests", t.all.latency.Count))
+		why = append(why, fmt.Sprintf("%d requests are too few", t.all.latency.Count))
 	}
 	return verdict, strings.Join(why, "; ")
 }

@@ -92,9 +92,10 @@ type service struct {
 
 type server struct {
 	Server
-	name string
-	gone bool
-	last time.Time
+	name    string
+	labeled bool // Server is what was known, and not nothing
+	gone    bool
+	last    time.Time
 }
 
 type caller struct{ name string }
@@ -231,8 +232,12 @@ func (s *service) look(lookup func(string) (Known, bool), now time.Time) {
 	alive := map[string]bool{}
 	for name, known := range k.Servers {
 		alive[known.Version] = true
-		if old := s.servers[name]; old == nil || old.Server != known {
-			s.servers[name] = &server{Server: known, name: name, last: now} // the series of the old one stay its own
+		old := s.servers[name]
+		switch {
+		case old != nil && !old.labeled:
+			old.Server, old.labeled = known, true // its first requests were faster than the news of it
+		case old == nil || old.Server != known:
+			s.servers[name] = &server{Server: known, name: name, labeled: true, last: now} // the series of the old one stay its own
 			if old != nil {
 				old.gone = true
 			}
@@ -277,7 +282,7 @@ func (s *service) server(c *Counter, l *Line, now time.Time) *server {
 		registered = true
 	}
 	x := s.servers[string(name)]
-	if x == nil && registered && now.Sub(s.looked) > lookEvery/10 { // it has just come
+	if registered && (x == nil || !x.labeled) && now.Sub(s.looked) > lookEvery/50 { // it has just come
 		s.look(c.Lookup, now)
 		x = s.servers[string(name)]
 	}
