@@ -253,6 +253,9 @@ func namespaces(tree *soaconfig.Tree) func(string) (soaconfig.Namespace, bool, b
 		if s == nil {
 			return ns, false, false
 		}
+		if ns, ok := s.Clashing[r.Namespace]; ok {
+			return ns, true, false // that another service wants its port stops no deploy
+		}
 		ns, found, err = s.Namespaces.Find(r.Namespace)
 		return ns, found && err == nil, err != nil
 	}

@@ -125,6 +125,36 @@ func TestABrokenServiceDelaysNobody(t *testing.T) {
 	close(hang)
 }
 
+// That another team wants one's proxy_port is the port's trouble, not the next
+// deploy's.
+func TestAClashOfPortsStopsNoDeploy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.marathon.Auto(true)
+	w.instance("instances: 1\n")
+	w.start()
+	w.deploy(sha1)
+	w.untilRunning(sha1, 1)
+	w.soa("thief", "smartstack.yaml", "main:\n  proxy_port: 20001\n")
+	w.soa("after", "service.yaml", "git_url: fake:after\n")
+	w.soa("after", "deploy.yaml", "pipeline:\n- step: "+cluster+".main\n")
+	w.soa("after", "marathon-"+cluster+".yaml", "main:\n  cpus: 0.1\n  instances: 1\n")
+	w.until("the clash is read", func() string {
+		if s := w.status("after", "main"); s.State == "" {
+			return "not yet"
+		}
+		return ""
+	})
+	w.deploy(sha2)
+	w.untilRunningOf("web", sha2)
+	w.until("an entry in the registry", func() string {
+		if n := len(w.entries()); n != 1 {
+			return fmt.Sprint(n, " entries")
+		}
+		return ""
+	})
+}
+
 func (w *world) untilRunningOf(service, sha string) {
 	w.t.Helper()
 	w.until(service, func() string {

@@ -162,7 +162,11 @@ func (s *Service) with(namespaces map[string]Problems, problems Problems) *Servi
 	c.Problems = append(slices.Clone(s.Problems), problems...)
 	if len(namespaces) > 0 {
 		c.Namespaces.Sound, c.Namespaces.Broken = maps.Clone(s.Namespaces.Sound), maps.Clone(s.Namespaces.Broken)
+		c.Clashing = map[string]Namespace{}
 		for name, p := range namespaces {
+			if ns, ok := s.Namespaces.Sound[name]; ok {
+				c.Clashing[name] = ns
+			}
 			delete(c.Namespaces.Sound, name)
 			c.Namespaces.Broken[name] = append(slices.Clone(s.Namespaces.Broken[name]), p...)
 			c.Problems = append(c.Problems, p...)

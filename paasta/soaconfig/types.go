@@ -107,6 +107,11 @@ type Service struct {
 	TestDeps   Entries[TestDependency]      // test-dependencies.yaml
 	Problems   Problems                     // all of them, of all files
 
+	// Clashing are namespaces that are sound in themselves and broken only
+	// because another one has their proxy_port too. Who serves the port must not
+	// choose; who deploys need not care about what another team did.
+	Clashing map[string]Namespace
+
 	// Unreadable is set when the directory could not be listed: then nobody may
 	// conclude that an instance or a namespace is gone, whatever the maps hold.
 	Unreadable Problems
