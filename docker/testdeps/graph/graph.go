@@ -182,6 +182,7 @@ func same(a, b *Node) bool {
 // pick returns the instance that a declaration means, and its deploy group.
 func pick(s *soaconfig.Service, dep soaconfig.TestDependency) (soaconfig.Instance, string, error) {
 	var all []soaconfig.Instance
+	var broken []error
 	for _, cluster := range s.Clusters {
 		e := s.Instances[cluster]
 		if dep.Instance != "" {
@@ -189,10 +190,17 @@ func pick(s *soaconfig.Service, dep soaconfig.TestDependency) (soaconfig.Instanc
 				return soaconfig.Instance{}, "", err
 			}
 		}
+		if len(e.Unreadable) > 0 {
+			broken = append(broken, e.Unreadable)
+		}
+		for _, name := range slices.Sorted(maps.Keys(e.Broken)) {
+			broken = append(broken, e.Broken[name])
+		}
 		all = append(all, slices.SortedFunc(maps.Values(e.Sound), func(a, b soaconfig.Instance) int { return cmp.Compare(a.Name, b.Name) })...)
 	}
 	if len(all) == 0 {
-		return soaconfig.Instance{}, "", fmt.Errorf("the service %s has no instance that could be started: there is no sound marathon-CLUSTER.yaml in %s", s.Name, s.Dir)
+		err := fmt.Errorf("the service %s has no instance that could be started in %s", s.Name, s.Dir)
+		return soaconfig.Instance{}, "", errors.Join(append([]error{err}, broken...)...)
 	}
 	group, why := dep.DeployGroup, "deploy_group"
 	if group == "" {
