@@ -56,7 +56,7 @@ func explain(err error, s Spec) error {
 		return &PortTakenError{Port: s.Port}
 	case strings.Contains(text, "bind source path does not exist"):
 		_, missing, _ := strings.Cut(text, "bind source path does not exist: ")
-		return command.WithHint(fmt.Errorf("the engine at %s has no %s, which soa-configs or the system config mount as a volume", "DOCKER_HOST", missing),
+		return command.WithHint(fmt.Errorf("the engine of DOCKER_HOST has no %s, which soa-configs or the system config mount as a volume", missing),
 			"make it there, or run with an engine on this machine")
 	case strings.Contains(text, "no such file or directory"), strings.Contains(text, "executable file not found"):
 		if slices.Equal(s.Entrypoint, []string{"/bin/sh"}) {

@@ -29,12 +29,12 @@ func Engine(host string) (*client.Client, error) {
 		opts = append(opts, client.WithHost(host))
 	}
 	if strings.HasPrefix(host, "ssh://") {
-		dialer, err := overSSH(host)
+		name, dialer, err := overSSH(host)
 		if err != nil {
 			return nil, err
 		}
-		// What stands here as a host is not looked up: the dialer knows better.
-		opts = []client.Opt{client.WithHost("http://docker.example"), client.WithDialContext(dialer), client.WithAPIVersionNegotiation()}
+		// The name says where published ports are; to connect, it is not looked up.
+		opts = []client.Opt{client.WithHost("http://" + name), client.WithDialContext(dialer), client.WithAPIVersionNegotiation()}
 	}
 	c, err := client.NewClientWithOpts(opts...)
 	if err != nil {

@@ -17,12 +17,12 @@ type sshError struct{ host, said string }
 
 func (e *sshError) Error() string { return fmt.Sprintf("reach Docker on %s: %s", e.host, e.said) }
 
-// overSSH returns a dialer that runs "docker system dial-stdio" on a host,
-// which is how Docker's own client does it.
-func overSSH(host string) (func(context.Context, string, string) (net.Conn, error), error) {
+// overSSH returns a host's name and a dialer that runs "docker system
+// dial-stdio" there, which is how Docker's own client does it.
+func overSSH(host string) (name string, dialer func(context.Context, string, string) (net.Conn, error), err error) {
 	u, err := url.Parse(host)
 	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || strings.HasPrefix(u.Hostname(), "-") {
-		return nil, fmt.Errorf("DOCKER_HOST=%q: want ssh://[USER@]HOST[:PORT]", host)
+		return "", nil, fmt.Errorf("DOCKER_HOST=%q: want ssh://[USER@]HOST[:PORT]", host)
 	}
 	args := []string{"-o", "BatchMode=yes", "-o", "ConnectTimeout=15"}
 	if u.User != nil {
@@ -32,7 +32,7 @@ func overSSH(host string) (func(context.Context, string, string) (net.Conn, erro
 		args = append(args, "-p", u.Port())
 	}
 	args = append(args, "--", u.Hostname(), "docker", "system", "dial-stdio")
-	return func(context.Context, string, string) (net.Conn, error) {
+	return u.Hostname(), func(context.Context, string, string) (net.Conn, error) {
 		cmd := exec.Command("ssh", args...)
 		in, err := cmd.StdinPipe()
 		if err != nil {
