@@ -5,10 +5,13 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,8 +19,10 @@ import (
 // Connections counts the established TCP connections to a task on this host.
 // There are three places to look, and none sees all: the task's own sockets (not
 // those in a container), the kernel's connection tracking (what Docker forwards
-// to containers), and the sockets of this host's clients, HAProxy among them.
-// The largest is the answer.
+// to containers) for clients elsewhere, and the sockets of this host's clients,
+// HAProxy among them. What is tracked of a client of this host is not asked:
+// there, a connection whose end the kernel did not recognize (a reset out of its
+// window) counts as established for days.
 func Connections(task netip.AddrPort) (int, error) {
 	local, remote, err := sockets(task)
 	if err != nil {
@@ -27,7 +32,7 @@ func Connections(task netip.AddrPort) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return max(local, remote, tracked), nil
+	return max(local, remote+tracked), nil
 }
 
 const established = "01"
@@ -95,19 +100,33 @@ func tracked(task netip.AddrPort) (int, error) {
 		return 0, err
 	}
 	defer f.Close()
-	return countTracked(f, task)
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return 0, fmt.Errorf("list this host's addresses: %w", err)
+	}
+	return countTracked(f, task, func(ip netip.Addr) bool {
+		return ip.IsLoopback() || slices.ContainsFunc(own, func(a net.Addr) bool {
+			n, ok := a.(*net.IPNet)
+			return ok && n.IP.Equal(ip.AsSlice())
+		})
+	})
 }
 
-func countTracked(in io.Reader, task netip.AddrPort) (int, error) {
+// countTracked counts what is established to task from addresses that are not
+// local.
+func countTracked(in io.Reader, task netip.AddrPort, local func(netip.Addr) bool) (int, error) {
 	n := 0
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		if !strings.Contains(lines.Text(), " ESTABLISHED ") {
 			continue
 		}
-		var host, port string
+		var from, host, port string
 		for f := range strings.FieldsSeq(lines.Text()) {
 			// The first of each is of the direction in which it was opened.
+			if v, ok := strings.CutPrefix(f, "src="); ok && from == "" {
+				from = v
+			}
 			if v, ok := strings.CutPrefix(f, "dst="); ok && host == "" {
 				host = v
 			}
@@ -116,7 +135,8 @@ func countTracked(in io.Reader, task netip.AddrPort) (int, error) {
 			}
 		}
 		ip, err := netip.ParseAddr(host)
-		if err == nil && port == strconv.Itoa(int(task.Port())) && ip.Unmap() == task.Addr() {
+		client, srcErr := netip.ParseAddr(from)
+		if err == nil && srcErr == nil && !local(client.Unmap()) && port == strconv.Itoa(int(task.Port())) && ip.Unmap() == task.Addr() {
 			n++
 		}
 	}

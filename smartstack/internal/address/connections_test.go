@@ -41,10 +41,11 @@ func TestCountTracked(t *testing.T) {
 	const table = `ipv4     2 tcp      6 431999 ESTABLISHED src=10.77.1.1 dst=10.77.1.1 sport=40000 dport=31005 src=172.17.0.2 dst=172.17.0.1 sport=8080 dport=40000 [ASSURED] mark=0 zone=0 use=2
 ipv4     2 tcp      6 110 TIME_WAIT src=10.77.1.1 dst=10.77.1.1 sport=40001 dport=31005 src=172.17.0.2 dst=172.17.0.1 sport=8080 dport=40001 [ASSURED] mark=0 zone=0 use=2
 ipv4     2 tcp      6 431999 ESTABLISHED src=10.77.1.1 dst=10.77.1.2 sport=40002 dport=31005 src=172.17.0.3 dst=172.17.0.1 sport=8080 dport=40002 [ASSURED] mark=0 zone=0 use=2
+ipv4     2 tcp      6 431999 ESTABLISHED src=10.9.0.7 dst=10.77.1.1 sport=40003 dport=31005 src=172.17.0.2 dst=10.9.0.7 sport=8080 dport=40003 [ASSURED] mark=0 zone=0 use=2
 ipv4     2 udp      17 29 src=10.0.0.1 dst=10.77.1.1 sport=53 dport=31005 [UNREPLIED] src=10.77.1.1 dst=10.0.0.1 sport=31005 dport=53 mark=0 zone=0 use=2
 nonsense
 `
-	n, err := countTracked(strings.NewReader(table), netip.MustParseAddrPort("10.77.1.1:31005"))
+	n, err := countTracked(strings.NewReader(table), netip.MustParseAddrPort("10.77.1.1:31005"), func(ip netip.Addr) bool { return ip == netip.MustParseAddr("10.77.1.1") })
 	if err != nil || n != 1 {
 		t.Errorf("%d, %v, want 1", n, err)
 	}
