@@ -35,31 +35,38 @@ func TestFailures(t *testing.T) {
 	}{
 		"ends at once": {
 			"db: {image: 'example/tools:1', args: [sh, -c, 'echo no license >&2; exit 3'], ready: {log: started}}\n",
-			[]string{"db: it ended with exit code 3", "The last that db logged:", "| no license"}, "",
+			[]string{"db: it ended with exit code 3", "The last that db logged:", "| no license"},
+			"",
 		},
 		"never ready by HTTP": {
 			"db: {image: 'example/tools:1', port: 80, args: [sh, -c, 'echo waiting; httpd -f -h /; sleep 100'], ready: {http: /nothing, timeout_s: 3}}\n",
-			[]string{"db: not ready within 3s: GET /nothing answers 404", "| waiting"}, "",
+			[]string{"db: not ready within 3s: GET /nothing answers 404", "| waiting"},
+			"",
 		},
 		"never ready by TCP": {
 			"db: {image: 'example/tools:1', port: 80, args: [sleep, '100'], ready: {tcp: true, timeout_s: 0.5}}\n",
-			[]string{"db: not ready within 500ms: ", "connection refused"}, "",
+			[]string{"db: not ready within 500ms: ", "connection refused"},
+			"",
 		},
 		"never ready by command": {
 			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 3}}\n",
-			[]string{`db: not ready within 3s: "echo not yet; exit 4" exits with 4: not yet`}, "",
+			[]string{`db: not ready within 3s: "echo not yet; exit 4" exits with 4: not yet`},
+			"",
 		},
 		"never ready by log": {
 			"db: {image: 'example/tools:1', args: [sh, -c, 'echo almost; sleep 100'], ready: {log: '^ready$', timeout_s: 3}}\n",
-			[]string{`db: not ready within 3s: no line of its log matches "^ready$"`, "| almost"}, "",
+			[]string{`db: not ready within 3s: no line of its log matches "^ready$"`, "| almost"},
+			"",
 		},
 		"killed for memory": {
 			"hog: {service: users, cmd: \"x=$(head -c 200000000 /dev/zero | tail -c 200000000)\"}\n",
-			[]string{"hog: "}, "",
+			[]string{"hog: "},
+			"",
 		},
 		"another's dependency is never ready": {
 			"ahead: {service: ahead}\n",
-			[]string{"ahead.sick: not ready within 500ms: ", "connection refused"}, "",
+			[]string{"ahead.sick: not ready within 500ms: ", "connection refused"},
+			"",
 		},
 		"no such image": {
 			"db: {image: '127.0.0.1:1/example/nothing:7'}\n",
@@ -78,15 +85,18 @@ func TestFailures(t *testing.T) {
 		},
 		"no fixture": {
 			"db: {image: 'example/tools:1', files: {schema.sql: /schema.sql}}\n",
-			[]string{"db: its fixture schema.sql is not in " + w.dir}, "run this in the repository of",
+			[]string{"db: its fixture schema.sql is not in " + w.dir},
+			"run this in the repository of",
 		},
 		"no checkout": {
 			"a: {service: users, build: ../users}\n",
-			[]string{"a: build users in", "/users"}, "",
+			[]string{"a: build users in", "/users"},
+			"",
 		},
 		"no command": {
 			"db: {image: 'example/tools:1', args: [frobnicate]}\n",
-			[]string{"db: start its container: ", "frobnicate"}, "",
+			[]string{"db: start its container: ", "frobnicate"},
+			"",
 		},
 	}
 	for name, test := range tests {
@@ -99,8 +109,7 @@ func TestFailures(t *testing.T) {
 				w.down(t, x)
 				t.Fatal("it came up")
 			}
-			var failure *environment.Failure
-			if !errors.As(err, &failure) {
+			if _, ok := errors.AsType[*environment.Failure](err); !ok {
 				t.Errorf("%v is no Failure", err)
 			}
 			for _, want := range test.is {
@@ -153,7 +162,8 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-func TestFixturesAndMemory(t *testing.T) {
+// A checkout that is built here, a fixture, and a path that is kept in memory.
+func TestDeclarations(t *testing.T) {
 	if !paastatest.InNamespace(t) {
 		return
 	}
@@ -161,9 +171,18 @@ func TestFixturesAndMemory(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(w.dir, "seed.txt"), []byte("seeded\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w.service("web", 20010, "db: {image: 'example/tools:1', port: 80, volumes: [/data], files: {seed.txt: /www/seed.txt}, args: [sh, -c, 'touch /data/x && exec httpd -f -h /www'], ready: {http: /seed.txt, cmd: 'test -e /data/x'}}\n")
+	paastatest.Need(t, "make")
+	makefile := "cook-image:\n\tprintf 'FROM " + registry + "/" + probe + "\\nENV BUILT=here\\n' | docker build --tag $(DOCKER_TAG) -\n"
+	if err := os.WriteFile(filepath.Join(w.dir, "Makefile"), []byte(makefile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.service("users", 20011, "")
+	w.service("web", 20010, "users: {service: users, build: .}\ndb: {image: 'example/tools:1', port: 80, volumes: [/data], files: {seed.txt: /www/seed.txt}, args: [sh, -c, 'touch /data/x && exec httpd -f -h /www'], ready: {http: /seed.txt, cmd: 'test -e /data/x'}}\n")
 	x := w.up(t, w.options("web"))
 	if _, out := w.inside(t, x, "wget -qO- $DB_URL/seed.txt"); out != "seeded\n" {
 		t.Errorf("the fixture is %q", out)
+	}
+	if _, out := w.inside(t, x, "wget -qO- http://users:8888/"); !strings.Contains(out, "BUILT=here") || !strings.Contains(out, "PAASTA_SERVICE=users") {
+		t.Errorf("users is not what was built here: %s", out)
 	}
 }

@@ -159,8 +159,7 @@ func TestAnyGraph(t *testing.T) {
 			all[name] = s
 		}
 		g, err := graph.Build("s0", func(name string) (*soaconfig.Service, error) { return all[name], nil })
-		var cycle graph.CycleError
-		if errors.As(err, &cycle) {
+		if cycle, ok := errors.AsType[graph.CycleError](err); ok {
 			p := cycle.Path
 			if len(p) < 2 || p[0] != p[len(p)-1] {
 				r.Fatalf("the path %v is no circle", p)
