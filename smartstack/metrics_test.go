@@ -202,10 +202,10 @@ func task(t *testing.T, after time.Duration, failing int) (port int) {
 	n := 0
 	var mu sync.Mutex
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/status":
+		switch r.URL.Path {
+		case "/status":
 			return
-		case r.URL.Path == "/status/metrics":
+		case "/status/metrics":
 			metrics.ServeHTTP(w, r)
 			return
 		}

@@ -3,6 +3,7 @@ package traffic
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gopaasta/paasta/paasta"
 )
@@ -135,10 +136,8 @@ func wilson(hits, of uint64, z float64) (p, low, high float64) {
 // Unknown is left when none tells anything.
 func worst(all ...Verdict) Verdict {
 	for _, v := range []Verdict{Worse, Better, Same} {
-		for _, x := range all {
-			if x == v {
-				return v
-			}
+		if slices.Contains(all, v) {
+			return v
 		}
 	}
 	return Unknown

@@ -29,7 +29,7 @@ func TestRequestsCarryTheirCaller(t *testing.T) {
 	from := func(source string) string {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 		client := &http.Client{Transport: &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true}}
-		req, err := http.NewRequest("GET", h.url("web.main"), nil)
+		req, err := http.NewRequest(http.MethodGet, h.url("web.main"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,8 +44,7 @@ func (a *Agent) reloadOnce(ctx context.Context) error {
 		// Nothing runs that a bad config could harm, and the start itself checks it:
 		// a check of its own would only double the time that clients are refused.
 		err := a.swap(ctx, a.sections())
-		var refused *haproxy.ConfigError
-		if !errors.As(err, &refused) {
+		if _, ok := errors.AsType[*haproxy.ConfigError](err); !ok {
 			return err
 		}
 	}
