@@ -49,8 +49,6 @@ func TestRequestMetrics(t *testing.T) {
 		}
 		os.RemoveAll(dir)
 	})
-	// Who has which address: in life the agent writes it from the local tasks.
-	write(t, filepath.Join(dir, "ip_to_service.map"), "127.0.0.2 shop.main\n")
 	soa := t.TempDir()
 	write(t, filepath.Join(soa, "web", "smartstack.yaml"),
 		"main: {proxy_port: 20001, timeout_server_ms: 3000, metrics_uri: /status/metrics, endpoint_templates: ['/users/{id}']}\n")
@@ -84,7 +82,9 @@ func TestRequestMetrics(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		o := Options{Config: c, Registry: entries, Listener: l, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+		shop := LocalTask{ID: "shop.main.t1", Host: "127.0.0.1", IP: "127.0.0.2", Service: "shop", Instance: "main"}
+		local := func(context.Context) (LocalTasks, error) { return LocalTasks{Tasks: []LocalTask{shop}}, nil }
+		o := Options{Config: c, LocalTasks: local, Registry: entries, Listener: l, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 		if err := Run(ctx, o); err != nil {
 			t.Error(err)
 		}
@@ -93,6 +93,18 @@ func TestRequestMetrics(t *testing.T) {
 	defer cancel()
 	base := "http://" + l.Addr().String()
 	eventually(t, base+"/metrics", `smartstack_backends{registration="web.main",state="up"} 2`)
+
+	proxy := haproxy.Process{Dir: dir}.Runtime()
+	names := "show map " + filepath.Join(dir, "ip_to_service.map")
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		answers, err := proxy.Do(t.Context(), 0, names)
+		if err == nil && strings.Contains(answers[0], "127.0.0.2 shop.main") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("HAProxy does not know its callers: %q, %v", answers, err)
+		}
+	}
 
 	const each = 200 // five requests for two servers: either gets some of each kind
 	shop, stranger := clientFrom("127.0.0.2"), clientFrom("127.0.0.1")
