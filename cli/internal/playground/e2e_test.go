@@ -26,7 +26,7 @@ import (
 )
 
 // need asks for everything that a playground is made of.
-func need(t *testing.T) {
+func need(t testing.TB) {
 	t.Helper()
 	paastatest.NeedRoot(t)
 	for _, program := range []string{"haproxy", "java", "dockerd", "docker", "docker-registry", "ip", "iptables", "nsenter", "git", "make", "curl"} {
@@ -35,7 +35,7 @@ func need(t *testing.T) {
 }
 
 // buildPaasta builds the binary whose daemons the playground runs.
-func buildPaasta(t *testing.T) string {
+func buildPaasta(t testing.TB) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "paasta")
 	cmd := exec.Command("go", "build", "-o", binary, "github.com/gopaasta/paasta/paasta/cmd/paasta")
@@ -48,14 +48,14 @@ func buildPaasta(t *testing.T) string {
 
 // A session is a person at a shell in front of a playground.
 type session struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string // of the playground
 	paasta string
 	env    []string
 }
 
 // start starts a playground that is removed with the test.
-func start(t *testing.T) *session {
+func start(t testing.TB) *session {
 	t.Helper()
 	s := &session{t: t, dir: filepath.Join(t.TempDir(), "playground"), paasta: buildPaasta(t), env: os.Environ()}
 	t.Cleanup(s.remove)
