@@ -84,6 +84,7 @@ func New(o Options) *Agent {
 	}
 	o.Global.Socket = o.Process.Socket()
 	o.Global.StateFile = o.Process.StateFile()
+	o.Global.DelayScript = filepath.Join(o.Process.Dir, "delay.lua")
 	if o.Settings.CallerMap == "" {
 		o.Settings.CallerMap = filepath.Join(o.Process.Dir, "ip_to_service.map")
 	}
@@ -154,6 +155,9 @@ const burst = 2 * time.Millisecond
 // Run keeps HAProxy in step until ctx ends. It leaves HAProxy running.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := ensureFile(a.o.Settings.CallerMap); err != nil {
+		return err
+	}
+	if err := haproxy.WriteFile(a.o.Global.DelayScript, []byte(haproxy.DelayScript), 0o644); err != nil {
 		return err
 	}
 	a.loadCache()

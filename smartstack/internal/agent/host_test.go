@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,7 +85,9 @@ func (h *host) service(registration string, change func(*soaconfig.Namespace)) {
 	service, name, _ := strings.Cut(registration, ".")
 	port, ok := h.ports[registration]
 	if !ok {
-		port = freePort(h.t)
+		for port == 0 || slices.Contains(slices.Collect(maps.Values(h.ports)), port) {
+			port = freePort(h.t) // the same one twice, now and then
+		}
 		h.ports[registration] = port
 	}
 	ns := soaconfig.Namespace{

@@ -22,6 +22,7 @@ type Global struct {
 	StatsListen netip.AddrPort // of the CSV page
 	StateFile   string         // server states that are read at start; "" for none
 	LogSocket   string         // Unix datagram socket that takes the log; "" for no log
+	DelayScript string         // file that holds DelayScript, for services whose HTTP requests are delayed
 }
 
 // Modes of a service and of checks.

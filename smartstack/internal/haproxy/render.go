@@ -56,7 +56,8 @@ func AssembleTo(b *bufio.Writer, g Global, custom string, sections []Section) {
 	sections = slices.Clone(sections)
 	slices.SortFunc(sections, func(a, b Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
 	b.WriteString("# Written by paasta smartstack. What is changed here is lost; an operator's own sections go into custom_config.\n")
-	global(b, g, StructureHash(g, custom, sections))
+	delays := slices.ContainsFunc(sections, func(s Section) bool { return s.Service.Mode == ModeHTTP && s.Service.Fault.Delay > 0 })
+	global(b, g, StructureHash(g, custom, sections), delays)
 	for _, s := range sections {
 		b.Write(s.Text)
 	}
@@ -83,7 +84,7 @@ func StructureHash(g Global, custom string, sections []Section) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-func global(b *bufio.Writer, g Global, hash string) {
+func global(b *bufio.Writer, g Global, hash string, delays bool) {
 	line := func(format string, args ...any) { fmt.Fprintf(b, "\t"+format+"\n", args...) }
 	b.WriteString("\nglobal\n")
 	line("description %s", quote(describe+hash))
@@ -95,6 +96,9 @@ func global(b *bufio.Writer, g Global, hash string) {
 	line("tune.bufsize 32768")
 	if g.StateFile != "" {
 		line("server-state-file %s", quote(g.StateFile))
+	}
+	if delays {
+		line("lua-load %s", quote(g.DelayScript))
 	}
 	if g.LogSocket != "" {
 		line("log %s len %d format raw local0 info", quote(g.LogSocket), logLength)
@@ -126,6 +130,11 @@ func global(b *bufio.Writer, g Global, hash string) {
 		line("stats show-node")
 	}
 }
+
+// DelayScript delays requests; Global.DelayScript is a file that holds it.
+const DelayScript = `-- Written by paasta smartstack: chaos and fixed_delay for HTTP.
+core.register_action("paasta_delay", { "http-req" }, function(txn, ms) core.msleep(tonumber(ms)) end, 1)
+`
 
 const describe = "paasta smartstack "
 
@@ -254,7 +263,15 @@ func (w *writer) fault(s Service) {
 		w.line("tcp-request content reject")
 		return
 	}
-	if f.Delay > 0 {
+	switch {
+	case f.Delay > 0 && s.Mode == ModeHTTP:
+		// inspect-delay, which the original uses, ends with the request's last byte.
+		words := []string{"http-request lua.paasta_delay", strconv.FormatInt(f.Delay.Milliseconds(), 10)}
+		if f.Percent < 100 {
+			words = append(words, "if { rand(10000) lt", strconv.Itoa(percent(f.Percent)), "}")
+		}
+		w.line(words...)
+	case f.Delay > 0:
 		w.line("tcp-request inspect-delay", ms(f.Delay))
 		if f.Percent < 100 {
 			// Drawn once a connection: the rules are run again for each packet.

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 var testGlobal = Global{
 	Socket: "/var/lib/paasta/smartstack/haproxy.sock", MaxConn: 8000, HardStop: 10 * time.Minute, StatsListen: netip.MustParseAddrPort("0.0.0.0:3212"),
-	StateFile: "/dev/null",
+	StateFile: "/dev/null", DelayScript: "testdata/delay.lua",
 }
 
 // plain is a service that asks for nothing.
@@ -203,7 +203,7 @@ func TestValidIsAccepted(t *testing.T) {
 	if len(valid) < 5 {
 		t.Fatal("too few to tell")
 	}
-	if err := p.Check(context.Background(), Assemble(Global{Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", valid)); err != nil {
+	if err := p.Check(context.Background(), Assemble(Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", valid)); err != nil {
 		t.Error(err)
 	}
 }
@@ -220,7 +220,7 @@ func TestIsolate(t *testing.T) {
 	checks := 0
 	broken, err := Isolate(sections, func(some []Section) error {
 		checks++
-		return p.Check(t.Context(), Assemble(Global{Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some))
+		return p.Check(t.Context(), Assemble(Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some))
 	})
 	if err != nil {
 		t.Fatal(err)
