@@ -83,8 +83,7 @@ func TestExplain(t *testing.T) {
 	}
 	defer c.Close()
 	_, err = c.Ping(t.Context())
-	var hinted command.HintedError
-	if !errors.As(Explain(err), &hinted) {
+	if _, ok := errors.AsType[command.HintedError](Explain(err)); !ok {
 		t.Errorf("%v has no hint", err)
 	}
 }
