@@ -27,8 +27,11 @@ by plain git. Give one --api for each cluster.`,
   chmod +x web.git/hooks/post-receive`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if service == "" || len(apis) == 0 {
-				return usagef("--service and --api are required")
+			if service == "" {
+				return usagef("--service is required")
+			}
+			if len(apis) == 0 {
+				return usagef("--api is required: the URL of each cluster's API, as the git server reaches it")
 			}
 			for i, api := range apis {
 				u, err := url.Parse(api)

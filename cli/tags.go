@@ -57,6 +57,8 @@ func tagLog(ctx context.Context, r *git.Remote) (*paasta.TagLog, error) {
 // adviseGit says how to go on when git is the problem.
 func adviseGit(err error) error {
 	switch {
+	case errors.Is(err, git.ErrUnreachable) && strings.Contains(err.Error(), "does not appear to be a git repository"): // git's own words, here or over ssh
+		return command.WithHint(err, gitDown+". Or is git_url in service.yaml wrong?")
 	case errors.Is(err, git.ErrUnreachable):
 		return command.WithHint(err, gitDown)
 	case errors.Is(err, git.ErrNoCommit):
