@@ -58,12 +58,16 @@ func (u *up) check(n *graph.Node) (gateway.Check, bool) {
 func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-chan error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- u.inTime(ctx, n, id) }()
+	done := make(chan struct{})
+	var late error // why it is not ready; once done
+	go func() {
+		defer close(done)
+		late = u.inTime(ctx, n, id)
+	}()
 	select {
-	case err := <-done:
-		if err != nil {
-			return err
+	case <-done:
+		if late != nil {
+			return late
 		}
 		// A container that does nothing but end is not ready.
 		select {
@@ -74,7 +78,7 @@ func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-ch
 		}
 	case err := <-ended:
 		cancel()
-		_ = <-done // that it ended is the better reason
+		<-done
 		return err
 	}
 }
