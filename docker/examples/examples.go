@@ -13,14 +13,14 @@ import (
 	"github.com/gopaasta/paasta/paasta/metrics"
 )
 
-//go:embed all:hello
+//go:embed all:hello all:visits
 var sources embed.FS
 
 // library is the package that examples use, which comes along with them: a
 // repository of its own has no way to get at ours.
 const library = "github.com/gopaasta/paasta/paasta/metrics/dropwizard"
 
-// Write puts the source of an example ("hello") into dir, which it makes, with
+// Write puts the source of an example ("hello", "visits") into dir, which it makes, with
 // the go.mod and the package of metrics that it needs outside this module. Files
 // that are there already are overwritten.
 func Write(name, dir string) error {

@@ -181,22 +181,38 @@ func (x *Environment) Down(ctx context.Context) error {
 	if x.asker != nil {
 		x.asker.close()
 	}
-	// Not what we remember: a command that was killed may have made more.
-	var errs []error
-	for range 3 {
-		now, err := x.engine.List(ctx, Selection{Name: x.Name})
-		if err != nil {
-			return err
-		}
-		if len(now) == 0 {
-			return nil
-		}
-		if errs = now[0].remove(ctx); len(errs) == 0 {
-			return nil
-		}
+	// What a killed command had asked the engine for may still come.
+	var quiet time.Duration
+	if !x.complete && aliveOwner(x.owner) == dead {
+		quiet = settle
 	}
-	return explain(fmt.Errorf("remove %s: %w", x.Name, errors.Join(errs...)))
+	var empty time.Time
+	for failures := 0; ; {
+		// Not what we remember: there may be more.
+		now, err := x.engine.List(ctx, Selection{Name: x.Name})
+		switch {
+		case err != nil:
+			return err
+		case len(now) > 0:
+			empty = time.Time{}
+			if errs := now[0].remove(ctx); len(errs) > 0 {
+				if failures++; failures == 3 {
+					return explain(fmt.Errorf("remove %s: %w", x.Name, errors.Join(errs...)))
+				}
+			}
+			continue
+		case empty.IsZero():
+			empty = time.Now()
+		}
+		if time.Since(empty) >= quiet {
+			return nil
+		}
+		pause(ctx, settle/20)
+	}
 }
+
+// settle is how long an engine may take for a request whose sender is dead.
+const settle = 3 * time.Second
 
 func (x *Environment) remove(ctx context.Context) []error {
 	errs := make([]error, len(x.containers))

@@ -46,6 +46,9 @@ func started(pid int) string {
 	if !ok || len(fields) < 20 {
 		return ""
 	}
+	if fields[0] == "Z" || fields[0] == "X" {
+		return "over" // dead, and its parent has not asked yet
+	}
 	return fields[19] // the 22nd of all
 }
 
