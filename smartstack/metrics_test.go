@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -52,6 +53,7 @@ func TestRequestMetrics(t *testing.T) {
 	soa := t.TempDir()
 	write(t, filepath.Join(soa, "web", "smartstack.yaml"),
 		"main: {proxy_port: 20001, timeout_server_ms: 3000, metrics_uri: /status/metrics, endpoint_templates: ['/users/{id}']}\n")
+	write(t, filepath.Join(soa, "db", "smartstack.yaml"), "main: {proxy_port: 20002, mode: tcp}\n")
 	carbon, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +81,9 @@ func TestRequestMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := entries.Apply(t.Context(), "db.main", []registry.Entry{{Host: "127.0.0.1", Port: well, Name: "host1", Weight: 10}}, nil); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() {
@@ -93,6 +98,7 @@ func TestRequestMetrics(t *testing.T) {
 	defer cancel()
 	base := "http://" + l.Addr().String()
 	eventually(t, base+"/metrics", `smartstack_backends{registration="web.main",state="up"} 2`)
+	eventually(t, base+"/metrics", `smartstack_backends{registration="db.main",state="up"} 1`)
 
 	proxy := haproxy.Process{Dir: dir}.Runtime()
 	names := "show map " + filepath.Join(dir, "ip_to_service.map")
@@ -151,6 +157,23 @@ func TestRequestMetrics(t *testing.T) {
 		t.Errorf("versions %+v, log %+v", m.Versions, m.Log)
 	}
 
+	// What is not HTTP has connections.
+	conn, err := net.Dial("tcp", "127.0.0.1:20002")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprint(conn, "GET /status HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(text), "HTTP/1.0 200") {
+		t.Errorf("through tcp: %q, %v", text, err)
+	}
+	conn.Close()
+	tcp := eventually(t, base+"/v1/metrics?service=db", `"endpoint":"tcp"`)
+	if !strings.Contains(tcp, `"class":"ok"`) {
+		t.Errorf("tcp: %s", tcp)
+	}
+
 	// What a caller asks of others is found under its own name.
 	if err := json.Unmarshal([]byte(get(base+"/v1/metrics?service=shop")), &m); err != nil {
 		t.Fatal(err)
@@ -189,7 +212,7 @@ func TestRequestMetrics(t *testing.T) {
 	if err := carbon.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := carbon.Accept()
+	conn, err = carbon.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
