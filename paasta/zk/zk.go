@@ -153,7 +153,7 @@ func parseServers(s string) (servers []string, root string, err error) {
 		}
 	}
 	if len(servers) == 0 {
-		return nil, "", fmt.Errorf("ZooKeeper servers %q: want HOST:PORT,…", s)
+		return nil, "", fmt.Errorf("ZooKeeper servers %q: want HOST:PORT,… as zookeeper in the system config", s)
 	}
 	return servers, root, nil
 }
