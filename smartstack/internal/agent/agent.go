@@ -162,7 +162,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.loadCache()
 	a.adopt(ctx)
-	a.hap.settleBy = time.Now().Add(settle)
+	a.hap.settleBy, a.hap.settleEnd = time.Now().Add(settle), time.Now().Add(5*settle)
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
 	timer := time.NewTimer(0)

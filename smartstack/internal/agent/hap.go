@@ -32,6 +32,8 @@ type hap struct {
 	since     time.Time // since when
 	notBefore time.Time
 	cold      bool      // this host has never served: there was neither a HAProxy nor a config
+	settleEnd time.Time // and a cold one, which is told of more all the time, until then
+	settled   int       // registrations that had answers when that was looked at last
 	settleBy  time.Time // a start waits until then for what is still coming
 	failures  int       // reloads in a row that did not work
 	lastErr   string
@@ -280,8 +282,25 @@ func (a *Agent) act(ctx context.Context) {
 // that has never served does not wait for probes: all that it could do meanwhile
 // is to refuse its clients.
 func (a *Agent) settling(now time.Time) bool {
-	if a.hap.settleBy.IsZero() || now.After(a.hap.settleBy) {
+	if a.hap.settleBy.IsZero() {
 		return false
+	}
+	if now.After(a.hap.settleBy) {
+		if !a.hap.cold || now.After(a.hap.settleEnd) {
+			return false
+		}
+		// One config with everything is there sooner than one with a part and
+		// thousands of commands, as long as answers keep coming.
+		confirmed := 0
+		for _, r := range a.registrations {
+			if r.confirmed {
+				confirmed++
+			}
+		}
+		if confirmed == a.hap.settled {
+			return false
+		}
+		a.hap.settled, a.hap.settleBy = confirmed, now.Add(settle/4)
 	}
 	for _, r := range a.registrations {
 		if !r.confirmed && r.readErr == "" {
