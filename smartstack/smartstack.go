@@ -6,7 +6,6 @@ package smartstack
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,10 +16,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
@@ -35,11 +34,11 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/status"
 )
 
-// LocalTasks are the tasks that run on this host; a LocalTask is one of them.
-type (
-	LocalTasks = cleanup.Local
-	LocalTask  = cleanup.Task
-)
+// LocalTasks are the tasks that run on this host.
+type LocalTasks = cleanup.Local
+
+// A LocalTask is one of them.
+type LocalTask = cleanup.Task
 
 // Options is what a smartstack agent is made of.
 type Options struct {
@@ -111,13 +110,15 @@ func Run(ctx context.Context, o Options) error {
 	if o.Session != nil {
 		connected = o.Session.Connected
 	}
+	requests := newRequestLog(o, dir) // before HAProxy, which must find its socket
+	logHTTP, logTCP := requests.formats()
 	a := agent.New(agent.Options{
 		Connected: connected,
 		Process:   haproxy.Process{Binary: c.HAProxy, Dir: dir},
-		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats},
+		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, LogSocket: requests.path},
 		Settings: discover.Settings{
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
-			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast,
+			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast, LogHTTP: logHTTP, LogTCP: logTCP,
 		},
 		Registry: o.Registry, Plug: hold, Hold: c.Reload.Hold, Log: o.Log, Metrics: agent.NewMetrics(o.Metrics),
 		Custom: customConfig(c.CustomConfig), SynapseDir: c.SynapseDir, MinInterval: c.Reload.MinInterval,
@@ -125,20 +126,25 @@ func Run(ctx context.Context, o Options) error {
 		Applied: announcer.Applied,
 	})
 	o.Metrics.MustRegister(a)
+	requests.agent.Store(a)
 
 	g, ctx := errgroup.WithContext(ctx)
 	run := func(name string, f func(context.Context) error) {
-		g.Go(func() error { return part(ctx, name, f) })
+		g.Go(func() error { return parts.Run(ctx, name, f) })
 	}
 	run("agent", a.Run)
 	run("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
 	run("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
-	routes := map[string]http.Handler{"GET /metrics": promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})}
+	requests.parts(run)
+	routes := requests.routes(o.Metrics)
+	if g := graphite(o); g != nil {
+		run("graphite", g.Run)
+	}
 	if local := newNerve(o); local != nil {
 		run("nerve", local.Run)
 		routes["GET /v1/services"] = localServices(local)
 	}
-	run("http server", serve(o.Listener, handler(o, a, routes)))
+	run("http server", parts.Serve(o.Listener, &http.Server{Handler: handler(o, a, routes)}, time.Second))
 	if o.Session != nil {
 		run("announce", announcer.Run)
 	}
@@ -204,38 +210,4 @@ func addresses(texts []string) ([]netip.Addr, error) {
 		addrs = append(addrs, a)
 	}
 	return addrs, nil
-}
-
-// part runs one part of the agent. It returns nil only if the part stopped
-// because ctx ended: a part that gives up early is an error, whatever it says.
-func part(ctx context.Context, name string, run func(context.Context) error) error {
-	err := run(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err == nil:
-		err = errors.New("stopped by itself")
-	}
-	return fmt.Errorf("%s: %w", name, err)
-}
-
-// serve returns a part that serves h on l until its context ends, and then
-// gives open requests a second to finish: long polls are asked again elsewhere.
-func serve(l net.Listener, h http.Handler) func(context.Context) error {
-	return func(ctx context.Context) error {
-		srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-		failed := make(chan error, 1)
-		go func() { failed <- srv.Serve(l) }()
-		select {
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			if err := srv.Shutdown(ctx); err != nil {
-				return srv.Close()
-			}
-			return nil
-		}
-	}
 }
