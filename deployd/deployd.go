@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -139,17 +138,8 @@ func (d *daemon) watchSoa(ctx context.Context) error {
 	})
 }
 
-// url is where others reach this deployd's status pages.
-func (d *daemon) url() string {
-	addr := d.Listener.Addr()
-	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() && d.Config.Hostname != "" {
-		return "http://" + net.JoinHostPort(d.Config.Hostname, strconv.Itoa(tcp.Port))
-	}
-	return "http://" + addr.String()
-}
-
 func (d *daemon) lead(ctx context.Context) error {
-	data, err := json.Marshal(paasta.LeaderNode{Host: d.Config.Hostname, Status: d.url()})
+	data, err := json.Marshal(paasta.LeaderNode{Host: d.Config.Hostname, Status: parts.URL(d.Listener.Addr(), d.Config.Hostname)})
 	if err != nil {
 		return err
 	}

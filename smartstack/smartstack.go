@@ -64,6 +64,7 @@ type Options struct {
 type Session interface {
 	announce.Session
 	Connected() bool
+	Get(ctx context.Context, path string) ([]byte, zk.Stat, error)
 }
 
 var _ Session = (*zk.Conn)(nil)
@@ -99,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	announcer := &announce.Announcer{
 		Session: o.Session,
-		Node:    paasta.AgentNode{Host: o.Config.Hostname, Status: cmp.Or(c.Announce, "http://"+o.Listener.Addr().String())},
+		Node:    paasta.AgentNode{Host: o.Config.Hostname, Status: cmp.Or(c.Announce, parts.URL(o.Listener.Addr(), o.Config.Hostname))},
 		Addrs:   address.Ours,
 		Log:     o.Log,
 	}
@@ -112,6 +113,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	requests := newRequestLog(o, dir) // before HAProxy, which must find its socket
 	logHTTP, logTCP := requests.formats()
+	var others crowd
 	a := agent.New(agent.Options{
 		Connected: connected,
 		Process:   haproxy.Process{Binary: c.HAProxy, Dir: dir},
@@ -124,6 +126,7 @@ func Run(ctx context.Context, o Options) error {
 		Custom: customConfig(c.CustomConfig), SynapseDir: c.SynapseDir, MinInterval: c.Reload.MinInterval,
 		Floor:   discover.Floor{Share: c.RemovalFloor, Window: c.RemovalWindow},
 		Applied: announcer.Applied,
+		Jitter:  others.jitter,
 	})
 	o.Metrics.MustRegister(a)
 	requests.agent.Store(a)
@@ -147,6 +150,7 @@ func Run(ctx context.Context, o Options) error {
 	run("http server", parts.Serve(o.Listener, &http.Server{Handler: handler(o, a, routes)}, time.Second))
 	if o.Session != nil {
 		run("announce", announcer.Run)
+		run("crowd", others.count(o.Session))
 	}
 	if o.LocalTasks != nil {
 		cleaner := &cleanup.Cleaner{Registry: o.Registry, Cluster: o.Config.Cluster, Addrs: address.Ours, Nodes: a.Nodes, Tasks: o.LocalTasks, Every: o.Cleaning.Every, Grace: o.Cleaning.Grace, Log: o.Log}

@@ -76,3 +76,21 @@ func TestServe(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+func TestURL(t *testing.T) {
+	t.Parallel()
+	for listen, want := range map[string]string{
+		"127.0.0.1:80": "http://127.0.0.1:80",
+		"0.0.0.0:80":   "http://host1:80",
+		"[::]:80":      "http://host1:80",
+		"[::1]:80":     "http://[::1]:80",
+	} {
+		addr, err := net.ResolveTCPAddr("tcp", listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := URL(addr, "host1"); got != want {
+			t.Errorf("%s is reached at %s, want %s", listen, got, want)
+		}
+	}
+}

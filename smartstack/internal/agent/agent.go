@@ -43,6 +43,9 @@ type Options struct {
 	// Applied hears, not more often than every few milliseconds, up to which
 	// version each registration is in HAProxy.
 	Applied func(map[string]int64)
+	// Jitter is the longest time by which a read of the registry is put off at
+	// random; nil for none.
+	Jitter func() time.Duration
 }
 
 // An Agent runs one HAProxy.
@@ -91,7 +94,7 @@ func New(o Options) *Agent {
 	a := &Agent{
 		o: o, log: o.Log, dir: o.Process.Dir,
 		runtime:       o.Process.Runtime(),
-		watcher:       discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce)},
+		watcher:       discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce), Jitter: o.Jitter},
 		probes:        probe.Pool{Size: probesAtOnce},
 		inbox:         newInbox(),
 		registrations: map[string]*registration{},

@@ -18,8 +18,8 @@ type Watcher struct {
 	// 5ms.
 	Quiet time.Duration
 	// Jitter is the longest time by which a read is put off at random, so that a
-	// large cluster does not read all at once.
-	Jitter time.Duration
+	// large cluster does not read all at once; nil for none.
+	Jitter func() time.Duration
 	// Reads bounds how many reads are under way by its capacity; nil for no bound.
 	Reads chan struct{}
 }
@@ -71,10 +71,17 @@ func (w Watcher) Run(ctx context.Context, registration string, tell func(registr
 		if !sleep(ctx, quiet, nil) || !sleep(ctx, pause, wake) {
 			return
 		}
-		if w.Jitter > 0 && !sleep(ctx, time.Duration(rand.Int64N(int64(w.Jitter))), nil) {
+		if longest := w.jitter(); longest > 0 && !sleep(ctx, rand.N(longest), nil) {
 			return
 		}
 	}
+}
+
+func (w Watcher) jitter() time.Duration {
+	if w.Jitter == nil {
+		return 0
+	}
+	return w.Jitter()
 }
 
 func (w Watcher) read(ctx context.Context, registration string) (registry.Set, error) {

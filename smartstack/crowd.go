@@ -1,0 +1,48 @@
+package smartstack
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta"
+)
+
+// From this many agents on, each waits a random while before it reads what has
+// changed, so that they do not all ask ZooKeeper in the same millisecond.
+const (
+	manyAgents  = 100
+	crowdJitter = 100 * time.Millisecond
+	crowdEvery  = time.Minute
+)
+
+// A crowd knows about how many agents there are.
+type crowd struct{ many atomic.Bool }
+
+// jitter is the longest time by which a read should be put off.
+func (c *crowd) jitter() time.Duration {
+	if c.many.Load() {
+		return crowdJitter
+	}
+	return 0
+}
+
+// count asks now and then how many agents announce themselves, until ctx ends.
+// The node's statistics tell, without its children. While ZooKeeper does not
+// answer, what was known stands.
+func (c *crowd) count(s Session) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ticker := time.NewTicker(crowdEvery)
+		defer ticker.Stop()
+		for {
+			if _, stat, err := s.Get(ctx, paasta.AgentsPath); err == nil {
+				c.many.Store(stat.NumChildren > manyAgents)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticker.C:
+			}
+		}
+	}
+}

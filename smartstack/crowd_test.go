@@ -1,0 +1,52 @@
+package smartstack
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/zk"
+)
+
+// counted is a session whose agents' node has so many children; -1 for one that
+// does not answer.
+type counted struct {
+	Session
+	agents int32
+}
+
+func (c *counted) Get(context.Context, string) ([]byte, zk.Stat, error) {
+	if c.agents < 0 {
+		return nil, zk.Stat{}, errors.New("away")
+	}
+	return nil, zk.Stat{NumChildren: c.agents}, nil
+}
+
+func TestCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c crowd
+		s := &counted{agents: 3}
+		go c.count(s)(t.Context())
+		for _, step := range []struct {
+			agents int32
+			want   time.Duration
+			why    string
+		}{
+			{3, 0, "few agents do not wait"},
+			{manyAgents, 0, "nor do a hundred"},
+			{manyAgents + 1, crowdJitter, "more do"},
+			{-1, crowdJitter, "and go on while ZooKeeper is away"},
+			{3, 0, "until they are few again"},
+		} {
+			synctest.Wait()
+			s.agents = step.agents
+			time.Sleep(crowdEvery)
+			synctest.Wait()
+			if got := c.jitter(); got != step.want {
+				t.Errorf("%s: %v, want %v", step.why, got, step.want)
+			}
+		}
+	})
+}
