@@ -159,9 +159,7 @@ func TestHealthChecksOfProcesses(t *testing.T) {
 	d := start(t, nil)
 	d.post(`{"id":"/checked","cmd":"touch well; sleep 1000","cpus":0.1,"mem":16,"healthChecks":[{"protocol":"COMMAND","command":{"value":"test -e well"},"gracePeriodSeconds":5,"intervalSeconds":1,"timeoutSeconds":1,"maxConsecutiveFailures":2}]}`)
 	first := d.running("/checked", 1)[0]
-	if len(first.HealthCheckResults) != 1 || !first.HealthCheckResults[0].Alive {
-		t.Fatalf("%+v, want it alive", first)
-	}
+	d.until(10*time.Second, "it is alive", func() bool { return d.alive("/checked") == 1 })
 	if err := os.Remove(filepath.Join(d.o.StateDir, "processes", first.ID, "well")); err != nil {
 		t.Fatal(err)
 	}

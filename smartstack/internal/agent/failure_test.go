@@ -20,7 +20,9 @@ import (
 // before it was killed, which end with it, and all others.
 func accepted(failures []string) (had int, others []string) {
 	for _, f := range failures {
-		if strings.Contains(f, "EOF") || strings.Contains(f, "connection reset by peer") {
+		// "Closed idle connection" is the HTTP client's word for one that was accepted
+		// and ended before the request was sent.
+		if strings.Contains(f, "EOF") || strings.Contains(f, "connection reset by peer") || strings.Contains(f, "server closed idle connection") {
 			had++
 			continue
 		}

@@ -60,9 +60,7 @@ func TestCollect(t *testing.T) {
 				view.Counters[fmt.Sprintf("c%03d", i)] = dropwizard.CounterView{Count: float64(i)}
 			}
 			view.Counters[strings.Repeat("long", 100)] = dropwizard.CounterView{Count: 1e9}
-			if err := json.NewEncoder(w).Encode(view); err != nil {
-				t.Error(err)
-			}
+			_ = json.NewEncoder(w).Encode(view) // the last reader is stopped in the middle
 		}),
 	}
 	c := &Collector{Tasks: func() []Task { return tasks }, Every: 10 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}
