@@ -3,6 +3,7 @@ package smartstack
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,20 +15,21 @@ import (
 // does not answer.
 type counted struct {
 	Session
-	agents int32
+	agents atomic.Int32
 }
 
 func (c *counted) Get(context.Context, string) ([]byte, zk.Stat, error) {
-	if c.agents < 0 {
+	if c.agents.Load() < 0 {
 		return nil, zk.Stat{}, errors.New("away")
 	}
-	return nil, zk.Stat{NumChildren: c.agents}, nil
+	return nil, zk.Stat{NumChildren: c.agents.Load()}, nil
 }
 
 func TestCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c crowd
-		s := &counted{agents: 3}
+		s := &counted{}
+		s.agents.Store(3)
 		go c.count(s)(t.Context())
 		for _, step := range []struct {
 			agents int32
@@ -41,7 +43,7 @@ func TestCrowd(t *testing.T) {
 			{3, 0, "until they are few again"},
 		} {
 			synctest.Wait()
-			s.agents = step.agents
+			s.agents.Store(step.agents)
 			time.Sleep(crowdEvery)
 			synctest.Wait()
 			if got := c.jitter(); got != step.want {
