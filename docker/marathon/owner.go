@@ -52,6 +52,9 @@ const batch = 64
 func (s *server) own(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	// When Tick is due. Inputs may bring it forward and never put it off: with
+	// somebody asking all the time it would never come.
+	var due time.Time
 	for {
 		var waiting []chan error
 		take := func(in input) {
@@ -76,13 +79,17 @@ func (s *server) own(ctx context.Context) error {
 			}
 		case <-timer.C:
 			s.machine.Tick(time.Now())
+			due = time.Time{}
 		}
 		err := s.commit(ctx)
 		for _, w := range waiting {
 			w <- err
 		}
 		now := time.Now()
-		next := s.machine.Next(now).Sub(now)
+		if at := s.machine.Next(now); due.IsZero() || at.Before(due) {
+			due = at
+		}
+		next := due.Sub(now)
 		if err != nil {
 			s.log.Error("state cannot be stored, nothing is started or stopped meanwhile", "err", err, "retry_in", time.Second)
 			next = time.Second
