@@ -1,11 +1,13 @@
 package marathon_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -176,4 +178,36 @@ func TestHealthChecksOfProcesses(t *testing.T) {
 	if f := app.App.LastTaskFailure; f.TaskID != first.ID || f.State != "TASK_KILLED" || !strings.HasPrefix(f.Message, "Task was killed since health check failed. Reason: ") {
 		t.Errorf("last failure %+v", f)
 	}
+}
+
+// What waits for its back-off is launched when that is over, however often
+// others ask meanwhile.
+func TestBackOffEndsWhileOthersAsk(t *testing.T) {
+	t.Parallel()
+	d := start(t, nil)
+	stop, asking := make(chan struct{}), sync.WaitGroup{}
+	defer asking.Wait()
+	defer close(stop)
+	for range 4 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					resp, err := http.Get(d.url + "/v2/tasks")
+					if err != nil {
+						return // the test ends, or says so itself
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+			}
+		})
+	}
+	d.post(`{"id":"/fails","cmd":"echo x >> $RUNS; exit 1","cpus":0.1,"mem":16,"env":{"RUNS":"` + filepath.Join(d.o.StateDir, "runs") + `"},"backoffSeconds":0.1,"backoffFactor":1,"maxLaunchDelaySeconds":1}`)
+	d.until(30*time.Second, "it has been started 20 times", func() bool {
+		text, err := os.ReadFile(filepath.Join(d.o.StateDir, "runs"))
+		return err == nil && len(text) >= 2*20
+	})
 }
