@@ -161,7 +161,7 @@ func TestKilled(t *testing.T) {
 	for _, service := range []string{"web", "half"} {
 		t.Run("the command of "+service, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run", "^TestKilled$")
-			cmd.Env = append(os.Environ(), "TEST_DEPS_SOA="+w.soa, "TEST_DEPS_SERVICE="+service)
+			cmd.Env = append(os.Environ(), "TEST_DEPS_SOA="+w.soa, "TEST_DEPS_SERVICE="+service, "TMPDIR="+t.TempDir()) // it cannot clean up
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
