@@ -41,7 +41,7 @@ func TestHacheck(t *testing.T) {
 			delete(down, name)
 		case is:
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintf(w, "Service %s in down state since %d.25: Drained by Paasta", name, since.Unix())
+			fmt.Fprintf(w, "Service %s in down state since %.3f: Drained by Paasta", name, float64(since.UnixMilli())/1000)
 		}
 	}))
 	t.Cleanup(server.Close)
