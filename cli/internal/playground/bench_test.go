@@ -58,7 +58,9 @@ func BenchmarkDeploy(b *testing.B) {
 		b.Run(way.name, func(b *testing.B) {
 			times := map[string][]time.Duration{}
 			for b.Loop() {
-				d.latest = time.Now()
+				// Tags of the CLI have gone ahead of the clock where they came faster than
+				// one a second.
+				d.latest = time.Now().Add(deploys * time.Second)
 				for n := range deploys {
 					d.one(way.deploy, n, times)
 				}
