@@ -1,9 +1,9 @@
 package agent
 
 import (
-	"strings"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // Metrics are what an agent counts. What it has now is collected when asked for
@@ -41,32 +41,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// reasons are those of reloads, by what is in their text besides names.
-var reasons = []struct{ text, reason string }{
-	{"is new", "service_new"},
-	{"is gone", "service_gone"},
-	{"custom_config", "custom_config"},
-	{"global settings", "global"},
-	{"adopted", "adopted"},
-	{"no HAProxy runs", "not_running"},
-	{"HAProxy died", "died"},
-	{"its servers changed", "servers"}, // of a HAProxy that takes none at run time
-	{"takes no servers", "balance"},
-	{"options of", "server_options"},
-	{"changed", "service_changed"},
-}
-
 // reloaded counts what a reload was for.
-func (m *Metrics) reloaded(why []string) {
-	for _, text := range why {
-		reason := "other"
-		for _, r := range reasons {
-			if strings.Contains(text, r.text) {
-				reason = r.reason
-				break
-			}
-		}
-		m.reasons.WithLabelValues(reason).Inc()
+func (m *Metrics) reloaded(why []haproxy.Reason) {
+	for _, r := range why {
+		m.reasons.WithLabelValues(string(r.Kind)).Inc()
 	}
 }
 

@@ -66,7 +66,7 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 		r.stop()
 		delete(a.registrations, name)
 		a.files.synapseGone(name)
-		a.hap.structural(name + " is gone")
+		a.hap.wishes.add(haproxy.ServiceGone, name+" is gone")
 		a.log.Info("stopped serving", "registration", name)
 	}
 	for name, w := range wanted {
@@ -208,6 +208,6 @@ func (a *Agent) readCustom() {
 	}
 	if text != a.custom {
 		a.custom = text
-		a.hap.structural("custom_config changed")
+		a.hap.wishes.add(haproxy.CustomChanged, "custom_config changed")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
@@ -14,24 +13,22 @@ import (
 // reload gives HAProxy all that should run. When it does not work, the process
 // that runs goes on, and it is tried again later.
 func (a *Agent) reload(ctx context.Context) {
-	why := strings.Join(a.hap.wanted[:min(len(a.hap.wanted), 5)], "; ")
-	if n := len(a.hap.wanted) - 5; n > 0 {
-		why += fmt.Sprintf("; and %d more", n)
-	}
+	why := a.hap.wishes.String()
 	start := time.Now()
 	err := a.reloadOnce(ctx)
 	took := time.Since(start)
-	a.hap.notBefore = time.Now().Add(a.o.MinInterval)
+	a.hap.wishes.notBefore = time.Now().Add(a.o.MinInterval)
 	if err != nil {
 		a.hap.failures++
-		a.hap.notBefore = latest(a.hap.notBefore, time.Now().Add(min(100*time.Millisecond<<min(a.hap.failures, 10), time.Minute)))
+		a.hap.wishes.notBefore = latest(a.hap.wishes.notBefore, time.Now().Add(min(100*time.Millisecond<<min(a.hap.failures, 10), time.Minute)))
 		a.hap.lastErr = err.Error()
 		a.o.Metrics.reloads.WithLabelValues("failed").Inc()
-		a.log.Error("reload", "err", err, "why", why, "retry_in", time.Until(a.hap.notBefore))
+		a.log.Error("reload", "err", err, "why", why, "retry_in", time.Until(a.hap.wishes.notBefore))
 		return
 	}
-	a.o.Metrics.reloaded(a.hap.wanted)
-	a.hap.failures, a.hap.lastErr, a.hap.wanted = 0, "", nil
+	a.o.Metrics.reloaded(a.hap.wishes.reasons)
+	a.hap.wishes.clear()
+	a.hap.failures, a.hap.lastErr = 0, ""
 	a.hap.reloads++
 	a.hap.lastWhy, a.hap.lastAt, a.hap.lastTook = why, start, took
 	a.o.Metrics.reloads.WithLabelValues("done").Inc()

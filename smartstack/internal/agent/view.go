@@ -121,7 +121,7 @@ func (v *view) forget() {
 func (a *Agent) publish() {
 	v := &a.view
 	proxy := ProxyStatus{
-		PID: a.hap.pid, DynamicServers: a.hap.dynamic, Reloads: a.hap.reloads, ReloadWanted: slices.Clone(a.hap.wanted), ReloadError: a.hap.lastErr,
+		PID: a.hap.pid, DynamicServers: a.hap.dynamic, Reloads: a.hap.reloads, ReloadWanted: a.hap.wishes.texts(), ReloadError: a.hap.lastErr,
 		LastReload: a.hap.lastAt, LastReloadWhy: a.hap.lastWhy, Leaving: slices.Sorted(maps.Keys(a.hap.leaving)),
 	}
 	if a.hap.lastTook > 0 {

@@ -62,11 +62,11 @@ func state(weight int) string {
 	return "ready"
 }
 
-// A Change is the way from one config to another: Reload says why it takes a
+// A Change is the way from one section to another: Reload says why it takes a
 // reload, and is empty when Commands are enough; a change that is empty in both
 // is none.
 type Change struct {
-	Reload   []string
+	Reload   []Reason
 	Commands []Command
 	// Waiting is how many servers cannot be added yet, since HAProxy is still
 	// deleting another of the same name.
@@ -76,54 +76,19 @@ type Change struct {
 // Empty tells whether there is nothing to do.
 func (c Change) Empty() bool { return len(c.Reload) == 0 && len(c.Commands) == 0 }
 
-// Diff returns the way from old, what runs, to want. Only membership changes at
-// run time; everything else is a reload, and then the commands are left out,
-// since the new process reads everything from its file.
-func Diff(old, want Config) Change {
-	var c Change
-	if old.Global != want.Global {
-		c.Reload = append(c.Reload, "global settings changed")
-	}
-	if old.Custom != want.Custom {
-		c.Reload = append(c.Reload, "custom_config changed")
-	}
-	have := make(map[string]Service, len(old.Services))
-	for _, s := range old.Services {
-		have[s.Name] = s
-	}
-	services := slices.Clone(want.Services)
-	slices.SortFunc(services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
-	for _, s := range services {
-		was, ok := have[s.Name]
-		delete(have, s.Name)
-		if !ok {
-			c.Reload = append(c.Reload, s.Name+" is new")
-			continue
-		}
-		c.merge(DiffService(RenderService(was), RenderService(s)))
-	}
-	for _, s := range old.Services {
-		if _, gone := have[s.Name]; gone {
-			c.Reload = append(c.Reload, s.Name+" is gone")
-		}
-	}
-	if len(c.Reload) > 0 {
-		c.Commands = nil
-	}
-	return c
-}
-
 func (c *Change) merge(more Change) {
 	c.Reload = append(c.Reload, more.Reload...)
 	c.Commands = append(c.Commands, more.Commands...)
 	c.Waiting += more.Waiting
 }
 
-// DiffService is Diff for one service that is in both configs.
-func DiffService(old, want Section) Change {
+// Diff returns the way from old, how a service runs, to want. Only membership
+// changes at run time; everything else is a reload, and then the commands are
+// left out, since the new process reads everything from its file.
+func Diff(old, want Section) Change {
 	var c Change
 	if old.Structure != want.Structure {
-		c.Reload = append(c.Reload, want.Service.Name+" changed")
+		c.Reload = append(c.Reload, Reason{ServiceChanged, want.Service.Name + " changed"})
 		return c
 	}
 	have := make(map[string]Backend, len(old.Service.Backends))
@@ -187,9 +152,9 @@ func diffBackend(service Service, old, want Backend) Change {
 	}
 	switch {
 	case !service.Dynamic() && joined+len(leave)+replaced > 0:
-		c.Reload = append(c.Reload, fmt.Sprintf("%s changed, and balance %s takes no servers at run time", want.Name, service.Balance))
+		c.Reload = append(c.Reload, Reason{BalanceIsStatic, fmt.Sprintf("%s changed, and balance %s takes no servers at run time", want.Name, service.Balance)})
 	case replaced*2 > serving:
-		c.Reload = append(c.Reload, fmt.Sprintf("options of %d of %d servers of %s changed", replaced, serving, want.Name))
+		c.Reload = append(c.Reload, Reason{ServerOptions, fmt.Sprintf("options of %d of %d servers of %s changed", replaced, serving, want.Name)})
 	}
 	return c
 }

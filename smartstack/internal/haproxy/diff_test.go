@@ -12,23 +12,21 @@ import (
 
 func TestDiff(t *testing.T) {
 	t.Parallel()
-	web := func(servers ...Server) Config {
-		return Config{Global: testGlobal, Services: []Service{plain("web.main", 20001, servers...)}}
-	}
+	web := func(servers ...Server) Service { return plain("web.main", 20001, servers...) }
 	leaving := server(1, 10)
 	leaving.Leaving = true
 	other := server(1, 10)
 	other.Options.MaxConn = 5
 	static := web(server(1, 10))
-	static.Services[0].Balance = "static-rr"
+	static.Balance = "static-rr"
 	staticMore := web(server(1, 10), server(2, 10))
-	staticMore.Services[0].Balance = "static-rr"
+	staticMore.Balance = "static-rr"
 	slower := web(server(1, 10))
-	slower.Services[0].TimeoutServer *= 2
+	slower.TimeoutServer *= 2
 	tests := []struct {
 		name      string
-		old, want Config
-		reload    []string
+		old, want Service
+		reload    []Reason
 		commands  []string
 		waiting   int
 	}{
@@ -41,17 +39,14 @@ func TestDiff(t *testing.T) {
 		{"a server that leaves is left alone", web(leaving), web(), nil, nil, 0},
 		{"it comes back with other options", web(leaving), web(other), nil, nil, 1},
 		{"one of three has other options", web(server(1, 10), server(2, 10), server(3, 10)), web(other, server(2, 10), server(3, 10)), nil, []string{"remove web.main/host1_10.0.0.1:31000 weight 10"}, 1},
-		{"the only one has other options", web(server(1, 10)), web(other), []string{"options of 1 of 1 servers of web.main changed"}, nil, 1},
-		{"structure", web(server(1, 10)), slower, []string{"web.main changed"}, nil, 0},
-		{"no servers at run time", static, staticMore, []string{"web.main changed, and balance static-rr takes no servers at run time"}, nil, 0},
-		{"a new service", Config{Global: testGlobal}, web(), []string{"web.main is new"}, nil, 0},
-		{"a service goes", web(), Config{Global: testGlobal}, []string{"web.main is gone"}, nil, 0},
-		{"custom_config", web(), Config{Global: testGlobal, Custom: "x", Services: web().Services}, []string{"custom_config changed"}, nil, 0},
+		{"the only one has other options", web(server(1, 10)), web(other), []Reason{{ServerOptions, "options of 1 of 1 servers of web.main changed"}}, nil, 1},
+		{"structure", web(server(1, 10)), slower, []Reason{{ServiceChanged, "web.main changed"}}, nil, 0},
+		{"no servers at run time", static, staticMore, []Reason{{BalanceIsStatic, "web.main changed, and balance static-rr takes no servers at run time"}}, nil, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := Diff(tt.old, tt.want)
+			got := Diff(RenderService(tt.old), RenderService(tt.want))
 			var commands []string
 			for _, c := range got.Commands {
 				commands = append(commands, c.String())
@@ -86,7 +81,7 @@ func TestDiffConverges(t *testing.T) {
 		running := plain("web.main", 20001, servers(t, "old", true)...)
 		want := plain("web.main", 20001, servers(t, "want", false)...)
 		for range 10 {
-			c := DiffService(RenderService(running), RenderService(want))
+			c := Diff(RenderService(running), RenderService(want))
 			if len(c.Reload) > 0 {
 				return // from then on the file decides
 			}
@@ -115,10 +110,11 @@ func TestDiffConverges(t *testing.T) {
 }
 
 func BenchmarkDiff(b *testing.B) {
-	old, want := thousand(), thousand()
-	want.Services[500].Backends[0].Servers[3].Weight = 0
+	old, want := thousand().Services[500], thousand().Services[500]
+	want.Backends[0].Servers[3].Weight = 0
+	runs, should := RenderService(old), RenderService(want)
 	for b.Loop() {
-		if c := Diff(old, want); len(c.Commands) != 1 {
+		if c := Diff(runs, should); len(c.Commands) != 1 {
 			b.Fatalf("%+v", c)
 		}
 	}
