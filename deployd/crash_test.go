@@ -143,6 +143,45 @@ func repository(t *testing.T) (dir string, commits []string, tag func(ref, sha s
 	}
 }
 
+// The death of a leader is seen by the others on its host at once, not only when
+// its session expires; that it is stopped is not its death.
+func TestSuccessor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	repo, _, _ := repository(t)
+	w.soa("web", "service.yaml", "git_url: "+repo+"\n")
+	leads := func(p *process) {
+		t.Helper()
+		w.until("lead", func() string {
+			if !strings.Contains(p.log.String(), "leadership won") {
+				return "it does not lead"
+			}
+			return ""
+		})
+	}
+	first := w.process(repo)
+	leads(first)
+	second := w.process(repo)
+	w.until("stand by", func() string {
+		names, _, err := w.conn.Children(w.ctx(), paasta.LeaderPath(cluster))
+		if err != nil || len(names) != 2 {
+			return fmt.Sprintf("candidates %v, %v", names, err)
+		}
+		return ""
+	})
+	must(t, first.cmd.Process.Signal(syscall.SIGSTOP))
+	time.Sleep(time.Second) // twice as long as it takes to see a death
+	if strings.Contains(second.log.String(), "leadership won") {
+		t.Error("a leader that was stopped has been robbed")
+	}
+	killed := time.Now()
+	first.kill()
+	leads(second)
+	if took := time.Since(killed); took > 8*time.Second {
+		t.Errorf("led %s after the leader was killed; its session lasts 10s", took)
+	}
+}
+
 // A deployd that is killed at any step of a bounce leaves a bounce that the
 // next one finishes, and at no time fewer tasks take traffic than should.
 func TestKilledAtEachStep(t *testing.T) {
@@ -165,7 +204,6 @@ func TestKilledAtEachStep(t *testing.T) {
 			first := w.process(repo)
 			w.untilRunning(commits[0], 3)
 			first.kill()
-			w.expire()
 
 			watch := w.capacity(3)
 			second := w.process(repo, deployd.CrashAt+"="+step)
@@ -188,7 +226,6 @@ func TestKilledAtEachStep(t *testing.T) {
 			}()
 			<-deployed
 			second.crashed(30 * time.Second)
-			w.expire()
 			want, size := commits[1], 3
 			if step == "scaled" {
 				want, size = commits[0], 5
@@ -197,18 +234,6 @@ func TestKilledAtEachStep(t *testing.T) {
 			w.untilRunning(want, size)
 			watch()
 		})
-	}
-}
-
-// expire removes the candidates of deployds that are no more, as ZooKeeper does
-// once their sessions have expired.
-func (w *world) expire() {
-	w.t.Helper()
-	dir := paasta.LeaderPath(cluster)
-	names, _, err := w.conn.Children(w.ctx(), dir)
-	must(w.t, err)
-	for _, name := range names {
-		must(w.t, w.conn.Delete(w.ctx(), dir+"/"+name, -1))
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
 	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/process"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -139,18 +140,21 @@ func (d *daemon) watchSoa(ctx context.Context) error {
 }
 
 func (d *daemon) lead(ctx context.Context) error {
-	data, err := json.Marshal(paasta.LeaderNode{Host: d.Config.Hostname, Status: parts.URL(d.Listener.Addr(), d.Config.Hostname)})
+	data, err := json.Marshal(paasta.LeaderNode{Host: d.Config.Hostname, Status: parts.URL(d.Listener.Addr(), d.Config.Hostname), Process: process.Self()})
 	if err != nil {
 		return err
 	}
-	leader := zk.Leader{Conn: d.ZK, Dir: paasta.LeaderPath(d.Config.Cluster), Data: data, Log: d.Log}
+	leader := zk.Leader{Conn: d.ZK, Dir: paasta.LeaderPath(d.Config.Cluster), Data: data, Log: d.Log, Gone: gone}
 	return leader.Lead(ctx, func(ctx context.Context, fence zk.Fence) error {
 		d.m.elections.Inc()
 		d.m.leading.Set(1)
 		defer d.m.leading.Set(0)
-		d.Log.Info("leadership won", "path", fence.Path)
-		err := newTerm(d, fence).run(ctx)
-		d.Log.Info("leadership ended", "err", err)
-		return err
+		return newTerm(d, fence).run(ctx)
 	})
+}
+
+// gone tells that the process of a candidate is.
+func gone(data []byte) bool {
+	var n paasta.LeaderNode
+	return json.Unmarshal(data, &n) == nil && process.Look(n.Process) == process.Gone
 }

@@ -51,6 +51,9 @@ type AgentConnections struct {
 type LeaderNode struct {
 	Host   string `json:"host"`
 	Status string `json:"status"` // base URL of deployd's HTTP, e.g. http://10.0.0.1:5055
+	// Process is its name, as package process gives it: a deployd on the same
+	// host that sees that it is gone does not wait for its session to expire.
+	Process string `json:"process,omitempty"`
 }
 
 // A BounceStatus is what deployd knows of an instance's bounce, its answer to

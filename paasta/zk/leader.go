@@ -19,6 +19,9 @@ type Leader struct {
 	Dir  string // e.g. /paasta/<cluster>/leader
 	Data []byte // stored in the candidate's node; readers find the leader's address there
 	Log  *slog.Logger
+	// Gone tells from its data that a candidate's process is gone for certain, so
+	// that nobody waits until its session expires. Nil knows of none.
+	Gone func(data []byte) bool
 }
 
 // errLost is why the context of work ends when leadership does.
@@ -34,6 +37,7 @@ func (l *Leader) Lead(ctx context.Context, work func(ctx context.Context, fence 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	log = log.With("dir", l.Dir)
 	guid := newGUID() // by it we recognize nodes whose creation we never heard back of
 	pause := firstPause
 	for ctx.Err() == nil {
@@ -45,7 +49,7 @@ func (l *Leader) Lead(ctx context.Context, work func(ctx context.Context, fence 
 		if time.Since(start) > time.Minute {
 			pause = firstPause
 		}
-		log.Warn("leadership ended, will run again", "dir", l.Dir, "err", err, "retry_in", pause)
+		log.Warn("leadership ended, will run again", "err", err, "retry_in", pause)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -67,7 +71,7 @@ func (l *Leader) term(ctx context.Context, log *slog.Logger, guid string, work f
 		return err
 	}
 	defer l.withdraw(ctx, guid)
-	if err := l.waitForTurn(ctx, guid, own); err != nil {
+	if err := l.waitForTurn(ctx, log, guid, own); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -75,7 +79,7 @@ func (l *Leader) term(ctx context.Context, log *slog.Logger, guid string, work f
 	if err != nil {
 		return err
 	}
-	log.Info("leadership won", "dir", l.Dir, "node", own)
+	log.Info("leadership won", "node", own)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var confirming sync.WaitGroup
@@ -93,13 +97,29 @@ func (l *Leader) term(ctx context.Context, log *slog.Logger, guid string, work f
 	return err
 }
 
+// lookEvery is how often a candidate looks whether the process ahead of it is
+// gone, which nothing else tells before that one's session expires.
+const lookEvery = 500 * time.Millisecond
+
 // waitForTurn returns nil once own is the first of the candidates.
-func (l *Leader) waitForTurn(ctx context.Context, guid, own string) error {
+func (l *Leader) waitForTurn(ctx context.Context, log *slog.Logger, guid, own string) error {
 	wake := make(chan struct{}, 1)
 	pause := firstPause
 	for {
-		names, _, err := l.Conn.WatchChildren(ctx, l.Dir, wake)
 		resync := l.Conn.SessionTimeout()
+		if l.Gone != nil {
+			resync = min(resync, lookEvery)
+		}
+		names, _, err := l.Conn.WatchChildren(ctx, l.Dir, wake)
+		if err == nil {
+			switch names = candidates(names); {
+			case !slices.Contains(names, path.Base(own)):
+				return fmt.Errorf("candidate %s: %w", own, ErrNoNode)
+			case names[0] == path.Base(own):
+				return nil
+			}
+			err = l.removeDead(ctx, log, guid, names[0])
+		}
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, ErrNoNode) || errors.Is(err, ErrClosed) {
 				return err
@@ -107,17 +127,6 @@ func (l *Leader) waitForTurn(ctx context.Context, guid, own string) error {
 			resync, pause = pause, min(2*pause, 5*time.Second)
 		} else {
 			pause = firstPause
-			switch names = candidates(names); {
-			case !slices.Contains(names, path.Base(own)):
-				return fmt.Errorf("candidate %s: %w", own, ErrNoNode)
-			case names[0] == path.Base(own):
-				return nil
-			case strings.HasPrefix(names[0], "_c_"+guid+"-"):
-				// An earlier try of ours whose answer was lost.
-				if err := l.Conn.Delete(ctx, path.Join(l.Dir, names[0]), -1); err != nil && !errors.Is(err, ErrNoNode) {
-					return err
-				}
-			}
 		}
 		timer := time.NewTimer(resync)
 		select {
@@ -129,6 +138,30 @@ func (l *Leader) waitForTurn(ctx context.Context, guid, own string) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// removeDead removes the candidate ahead of us if nobody stands behind it: it is
+// an earlier try of ours whose answer was lost, or its process is gone. Its name
+// is never given again, so nobody else's is removed.
+func (l *Leader) removeDead(ctx context.Context, log *slog.Logger, guid, name string) error {
+	node := path.Join(l.Dir, name)
+	if ours := strings.HasPrefix(name, "_c_"+guid+"-"); !ours {
+		if l.Gone == nil {
+			return nil
+		}
+		data, _, err := l.Conn.Get(ctx, node)
+		if errors.Is(err, ErrNoNode) {
+			return nil
+		}
+		if err != nil || !l.Gone(data) {
+			return err
+		}
+		log.Info("removing the candidate of a process that is gone", "node", node, "data", string(data))
+	}
+	if err := l.Conn.Delete(ctx, node, -1); !errors.Is(err, ErrNoNode) {
+		return err
+	}
+	return nil
 }
 
 // confirm returns why leadership ended. The server forgets a session no sooner

@@ -24,12 +24,15 @@ type member struct {
 	done   chan struct{}
 }
 
-func run(t *testing.T, conn *zk.Conn, name string, leading *atomic.Int32) *member {
+func run(t *testing.T, conn *zk.Conn, name string, leading *atomic.Int32, gone ...func([]byte) bool) *member {
 	t.Helper()
 	m := &member{conn: conn, fences: make(chan zk.Fence, 100), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	m.stop = cancel
 	l := &zk.Leader{Conn: m.conn, Dir: dir, Data: []byte(name)}
+	for _, f := range gone {
+		l.Gone = f
+	}
 	go func() {
 		defer close(m.done)
 		err := l.Lead(ctx, func(ctx context.Context, f zk.Fence) error {
@@ -156,5 +159,41 @@ func TestLeaderRunsAgain(t *testing.T) {
 	}
 	if took := time.Since(start); took < 300*time.Millisecond {
 		t.Errorf("three terms in %v: no back-off", took)
+	}
+}
+
+// A candidate whose process is gone is removed at once, and one of which that is
+// not certain never is.
+func TestLeaderIsGone(t *testing.T) {
+	t.Parallel()
+	s := zktest.Start(t)
+	var leading, afterwards atomic.Int32
+	a := run(t, dial(t, s.Addr()), "a", &leading)
+	old := <-a.fences
+
+	var gone atomic.Bool
+	looks := make(chan string)
+	b := run(t, dial(t, s.Addr()), "b", &afterwards, func(data []byte) bool {
+		select {
+		case looks <- string(data):
+		case <-t.Context().Done():
+		}
+		return gone.Load()
+	})
+	for range 3 {
+		if who := <-looks; who != "a" {
+			t.Errorf("looked at %q, want a", who)
+		}
+		if b.leads.Load() {
+			t.Fatal("a leader that may live was robbed")
+		}
+	}
+	gone.Store(true)
+	<-looks
+	<-b.fences
+	// What the dead one had sent and ZooKeeper had not done yet comes too late.
+	err := b.conn.Multi(bounded(t), old.Op(), zk.Op{Kind: zk.OpCreate, Path: "/late"})
+	if !errors.Is(err, zk.ErrNoNode) {
+		t.Errorf("with the fence of the old leader: %v", err)
 	}
 }
