@@ -20,6 +20,7 @@ import (
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/names"
 	"github.com/gopaasta/paasta/smartstack/internal/probe"
 	"github.com/gopaasta/paasta/smartstack/internal/reload"
 )
@@ -46,6 +47,10 @@ type Options struct {
 	// Jitter is the longest time by which a read of the registry is put off at
 	// random; nil for none.
 	Jitter func() time.Duration
+	// Resolve looks up hosts that entries give by name; nil for this host's
+	// resolver.
+	Resolve      func(ctx context.Context, host string) ([]netip.Addr, error)
+	ResolveEvery time.Duration // how often; default 30s
 }
 
 // An Agent runs one HAProxy.
@@ -56,6 +61,7 @@ type Agent struct {
 	runtime  haproxy.Runtime
 	watcher  discover.Watcher
 	probes   probe.Pool
+	names    names.Book
 	inbox    inbox
 	watchers sync.WaitGroup
 
@@ -100,6 +106,8 @@ func New(o Options) *Agent {
 		registrations: map[string]*registration{},
 		conflicts:     map[string]error{},
 	}
+	a.names.Resolve, a.names.Every, a.names.Log = o.Resolve, o.ResolveEvery, o.Log
+	a.names.Changed = func() { a.inbox.put(func() { a.inbox.names = true }) }
 	a.view.init()
 	return a
 }
@@ -114,12 +122,14 @@ type inbox struct {
 	probed []probed
 	stats  map[string][]haproxy.Row // by backend; rows of members that are held
 	caller map[netip.Addr]string    // nil: nothing new
+	names  bool                     // a host has another address
 }
 
 type read struct {
-	set registry.Set
-	err error
-	at  time.Time
+	set   registry.Set
+	hosts []string // of it, that are names
+	err   error
+	at    time.Time
 }
 
 type probed struct {
@@ -172,6 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer timer.Stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() { cancel(); a.watchers.Wait(); a.probes.Wait(); a.o.Process.Kept.Drop() }()
+	a.watchers.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
 	var last time.Time
 	for {
 		// What can happen: somebody put something into the inbox; it is time for
@@ -231,11 +242,11 @@ func (a *Agent) next() time.Time {
 func (a *Agent) read(ctx context.Context, now time.Time) {
 	in := &a.inbox
 	in.mu.Lock()
-	tree, reads, results, stats, names := in.tree, in.reads, in.probed, in.stats, in.caller
-	in.tree, in.reads, in.probed, in.stats, in.caller = nil, map[string]read{}, nil, nil, nil
+	tree, reads, results, stats, callers, moved := in.tree, in.reads, in.probed, in.stats, in.caller, in.names
+	in.tree, in.reads, in.probed, in.stats, in.caller, in.names = nil, map[string]read{}, nil, nil, nil, false
 	in.mu.Unlock()
-	if names != nil {
-		a.callers.read(names)
+	if callers != nil {
+		a.callers.read(callers)
 	}
 
 	if tree != nil {
@@ -253,6 +264,9 @@ func (a *Agent) read(ctx context.Context, now time.Time) {
 	}
 	for _, r := range a.registrations {
 		r.down(stats)
+		if moved && len(r.hosts) > 0 {
+			r.dirty = true
+		}
 		if !r.again.IsZero() && !now.Before(r.again) {
 			r.dirty = true
 		}

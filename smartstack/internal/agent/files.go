@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/names"
 )
 
 // files are what the agent writes besides what it tells HAProxy. They follow
@@ -156,6 +158,7 @@ type cachedEntry struct {
 	Path    string            `json:"path,omitempty"`
 	Czxid   int64             `json:"czxid,omitempty"`
 	Missing time.Time         `json:"missing,omitzero"`
+	Addr    netip.Addr        `json:"addr,omitzero"` // of a host that is a name
 }
 
 func (a *Agent) cacheFile() string { return filepath.Join(a.dir, "cache.json") }
@@ -168,7 +171,11 @@ func (a *Agent) cacheWriter(now time.Time) func() {
 		entries := make([]cachedEntry, 0, len(serving))
 		for _, m := range serving {
 			n := m.Entry.Node
-			entries = append(entries, cachedEntry{n.Host, n.Port, n.Name, n.Weight, n.ServerOptions, n.Labels, n.Path, n.Czxid, m.Missing})
+			c := cachedEntry{Host: n.Host, Port: n.Port, Name: n.Name, Weight: n.Weight, Options: n.ServerOptions, Labels: n.Labels, Path: n.Path, Czxid: n.Czxid, Missing: m.Missing}
+			if m.Entry.Named {
+				c.Addr = m.Entry.Addr.Addr()
+			}
+			entries = append(entries, c)
 		}
 		all[name] = entries
 	}
@@ -234,7 +241,14 @@ func (a *Agent) cached(name string) discover.Members {
 			Entry: registry.Entry{Host: c.Host, Port: c.Port, Name: c.Name, Weight: c.Weight, Labels: c.Labels, ServerOptions: c.Options},
 			Path:  c.Path, Czxid: c.Czxid,
 		}}}
-		entries, _ := discover.Entries(set) // what is no entry any more is left out
+		known := func(host string) (netip.Addr, error) {
+			if !c.Addr.IsValid() {
+				return c.Addr, names.ErrPending
+			}
+			a.names.Seed(host, c.Addr)
+			return c.Addr, nil
+		}
+		entries, _ := discover.Entries(set, known) // what is no entry any more is left out
 		for _, e := range entries {
 			members.Adopt(discover.Member{Entry: e, Serving: true, Missing: c.Missing, Since: a.oldSaved})
 		}

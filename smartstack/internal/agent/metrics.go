@@ -53,6 +53,7 @@ var (
 	descHeld     = prometheus.NewDesc("smartstack_backends_held", "Backends that the registry does not name any more and that are kept.", []string{"registration"}, nil)
 	descAge      = prometheus.NewDesc("smartstack_registry_age_seconds", "Time since the registry answered for a registration.", []string{"registration"}, nil)
 	descBad      = prometheus.NewDesc("smartstack_bad_entries", "Znodes of a registration that are no entries.", []string{"registration"}, nil)
+	descHosts    = prometheus.NewDesc("smartstack_unresolved_hosts", "Hosts that entries of a registration give by name and whose last look-up failed.", []string{"registration"}, nil)
 	descBroken   = prometheus.NewDesc("smartstack_namespace_broken", "1 for a namespace that is not served as soa-configs have it.", []string{"registration"}, nil)
 	descUp       = prometheus.NewDesc("smartstack_haproxy_up", "1 while HAProxy runs.", nil, nil)
 	descProcs    = prometheus.NewDesc("smartstack_haproxy_processes", "HAProxy processes, those that finish old connections included.", nil, nil)
@@ -64,7 +65,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBackends, descHeld, descAge, descBad, descBroken, descUp, descProcs, descPending, descQueue, descProbes, descZK} {
+	for _, d := range []*prometheus.Desc{descBackends, descHeld, descAge, descBad, descHosts, descBroken, descUp, descProcs, descPending, descQueue, descProbes, descZK} {
 		ch <- d
 	}
 }
@@ -100,6 +101,15 @@ func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 		gauge(descHeld, float64(r.Held), r.Name)
 		gauge(descAge, r.AgeSeconds, r.Name)
 		gauge(descBad, float64(len(r.Bad)), r.Name)
+		failed := 0
+		for _, h := range r.Hosts {
+			if h.Error != "" {
+				failed++
+			}
+		}
+		if len(r.Hosts) > 0 {
+			gauge(descHosts, float64(failed), r.Name)
+		}
 	}
 	for name := range s.Problems {
 		gauge(descBroken, 1, name)

@@ -26,6 +26,7 @@ type registration struct {
 	confirmed bool      // the registry has answered this process
 	readAt    time.Time // last answer
 	readErr   string    // why there is none since; "" if there is
+	hosts     []string  // that entries give by name
 	bad       map[string]error
 
 	members discover.Members
@@ -69,8 +70,7 @@ func (r *registration) read(rd read) {
 		return
 	}
 	r.dirty = true
-	r.readErr, r.readAt, r.confirmed, r.set = "", rd.at, true, rd.set
-	_, r.bad = discover.Entries(rd.set)
+	r.readErr, r.readAt, r.confirmed, r.set, r.hosts = "", rd.at, true, rd.set, rd.hosts
 }
 
 // sameSet tells whether two reads saw the same.
@@ -144,7 +144,8 @@ func (r *registration) down(stats map[string][]haproxy.Row) {
 func (a *Agent) decideOne(r *registration, now time.Time) {
 	r.touched = true
 	if r.confirmed {
-		entries, _ := discover.Entries(r.set) // made anew, not kept: there are thousands
+		var entries map[netip.AddrPort]discover.Entry // made anew, not kept: there are thousands
+		entries, r.bad = discover.Entries(r.set, a.names.Lookup)
 		for addr, e := range entries {
 			// What HAProxy already has was probed once, be it by the agent before us.
 			_, known := r.members.All[addr]
@@ -263,14 +264,31 @@ func (a *Agent) tell(p probed) {
 	a.inbox.put(func() { a.inbox.probed = append(a.inbox.probed, p) })
 }
 
+// firstNames is how long the first read of a registration waits for the
+// addresses of hosts that it gives by name.
+const firstNames = 3 * time.Second
+
 // watch follows r in the registry, until end.
 func (a *Agent) watch(r *registration) {
 	a.watchers.Go(func() {
+		defer a.names.Want(r, nil)
+		first := true
 		a.watcher.Run(r.ctx, r.name, func(set registry.Set, err error) {
 			if errors.Is(err, context.Canceled) {
 				return
 			}
-			a.inbox.put(func() { a.inbox.reads[r.name] = read{set, err, time.Now()} })
+			rd := read{set: set, err: err, at: time.Now()}
+			if err == nil {
+				rd.hosts = discover.Hosts(set)
+				a.names.Want(r, rd.hosts)
+				if first { // else servers that HAProxy has look as if they had gone
+					ctx, cancel := context.WithTimeout(r.ctx, firstNames)
+					a.names.Await(ctx, rd.hosts)
+					cancel()
+				}
+				first = false
+			}
+			a.inbox.put(func() { a.inbox.reads[r.name] = rd })
 		})
 	})
 }

@@ -41,6 +41,7 @@ type seen struct {
 	members  []seenMember
 	nodes    []registry.Node // as the registry said last
 	metrics  discover.Metrics
+	hosts    []string // that entries give by name
 }
 
 type seenMember struct {
@@ -90,7 +91,17 @@ type RegistrationStatus struct {
 	Why        string            `json:"why,omitempty"` // servers are held
 	States     map[string]int    `json:"states"`
 	Bad        map[string]string `json:"bad,omitempty"` // znodes that are no entries
-	readAt     time.Time
+	// Hosts are those that entries give by name.
+	Hosts  map[string]HostStatus `json:"hosts,omitempty"`
+	readAt time.Time
+}
+
+// HostStatus is what is known of a host that entries give by name.
+type HostStatus struct {
+	Addr string    `json:"addr,omitempty"` // in use; "" while there has never been one
+	At   time.Time `json:"at,omitzero"`    // when it was looked up last with success
+	// Error is why the last look-up failed; the last good address stays.
+	Error string `json:"error,omitempty"`
 }
 
 func (v *view) init() {
@@ -178,7 +189,7 @@ func (r *registration) status() RegistrationStatus {
 }
 
 func (r *registration) see() seen {
-	s := seen{status: r.status(), version: r.applied, nodes: r.set.Nodes, metrics: r.namespace.Metrics}
+	s := seen{status: r.status(), version: r.applied, nodes: r.set.Nodes, metrics: r.namespace.Metrics, hosts: r.hosts}
 	if r.readErr != "" || !r.confirmed {
 		at := r.readAt
 		s.stale = &at
@@ -217,10 +228,31 @@ func (a *Agent) Status() Status {
 			r.AgeSeconds = time.Since(r.readAt).Seconds()
 		}
 		r.States = states(all[name], rows)
+		r.Hosts = a.hosts(all[name].hosts)
 		status.Registrations = append(status.Registrations, r)
 	}
 	status.HAProxy.Processes = a.o.Process.All()
 	return status
+}
+
+// hosts says what is known of names; nil for none.
+func (a *Agent) hosts(hosts []string) map[string]HostStatus {
+	if len(hosts) == 0 {
+		return nil
+	}
+	all := make(map[string]HostStatus, len(hosts))
+	for _, host := range hosts {
+		known := a.names.Answer(host)
+		s := HostStatus{At: known.At}
+		if known.Addr.IsValid() {
+			s.Addr = known.Addr.String()
+		}
+		if known.Err != nil {
+			s.Error = known.Err.Error()
+		}
+		all[host] = s
+	}
+	return all
 }
 
 // states counts backends by how they are.

@@ -19,7 +19,7 @@ func entries(weights map[int]int) map[netip.AddrPort]Entry {
 	for n, w := range weights {
 		set.Nodes = append(set.Nodes, registry.Node{Entry: registry.Entry{Host: fmt.Sprintf("10.0.0.%d", n), Port: 80, Weight: w, Name: "h"}, Path: fmt.Sprint(n)})
 	}
-	es, bad := Entries(set)
+	es, bad := Entries(set, nil)
 	if len(bad) > 0 {
 		panic(fmt.Sprint(bad))
 	}
@@ -179,7 +179,7 @@ func TestEntriesTakesTheNewestNode(t *testing.T) {
 		{Entry: registry.Entry{Host: "evil host", Port: 80}, Path: "/c"},
 		{Entry: registry.Entry{Host: "10.0.0.2", Port: 99999}, Path: "/d"},
 	}}
-	got, bad := Entries(set)
+	got, bad := Entries(set, nil)
 	if len(got) != 1 || len(bad) != 2 {
 		t.Fatalf("%+v, %v", got, bad)
 	}
