@@ -3,8 +3,8 @@ package plug
 import "testing"
 
 // TestQdisc holds connections with the plug qdisc, under a kernel that has it. It
-// does not run beside other tests: in an emulated machine that is starved of
-// processor time the dead man's switch lets go, as it should.
+// does not run beside the tests of this package that hold in real time: an
+// emulated machine takes a processor of its own.
 func TestQdisc(t *testing.T) {
 	if !inDebiansKernel(t) {
 		return
