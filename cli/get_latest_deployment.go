@@ -1,60 +1,20 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
-	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
 func newGetLatestDeployment(env *Env) *cobra.Command {
-	var service, group, gitURL, soaDir string
-	cmd := &cobra.Command{
+	return newMarked(env, &cobra.Command{
 		Use:   "get-latest-deployment -s SERVICE -l GROUP",
 		Short: "Print the commit that is marked for a deploy group",
 		Long: `Print the full id of the commit that is marked for deployment in a deploy group,
 as its repository says now. Exits 1 if there is none.`,
 		Example: `  paasta get-latest-deployment -s web -l prod.main
   git diff "$(paasta get-latest-deployment -s web -l prod.main)" HEAD`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := env.soaDir(soaDir)
-			if err != nil {
-				return err
-			}
-			s, err := env.loadService(dir, serviceName(service))
-			if err != nil {
-				return err
-			}
-			if group == "" {
-				return usagef("--deploy-group is required")
-			}
-			r, err := env.remote(s, gitURL)
-			if err != nil {
-				return err
-			}
-			log, err := tagLog(cmd.Context(), r)
-			if err != nil {
-				return err
-			}
-			latest, ok := log.Latest(group)
-			if !ok {
-				if err := checkGroup(s, group); err != nil {
-					return err
-				}
-				return command.WithHint(fmt.Errorf("a deployment could not be found for %s in %s", group, s.Name),
-					fmt.Sprintf("paasta mark-for-deployment -s %s -l %s -c COMMIT", s.Name, group))
-			}
-			env.printf("%s\n", latest.SHA)
-			return nil
-		},
-	}
-	serviceFlag(cmd, env, &service)
-	deployGroupFlag(cmd, env, &group)
-	cmd.Flags().StringVarP(&group, "instance", "i", "", "the same as --deploy-group")
-	_ = cmd.Flags().MarkHidden("instance") // the flag is there: it was added above
-	gitURLFlag(cmd, &gitURL)
-	soaDirFlag(cmd, &soaDir)
-	return cmd
+	}, "a deployment could not be found for %[2]s in %[1]s", func(_ *soaconfig.Service, sha string) (string, error) {
+		return sha, nil
+	})
 }
