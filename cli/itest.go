@@ -59,9 +59,9 @@ func itest(ctx context.Context, env *Env, service, commit, soaDir string, timeou
 	if err := env.runTarget(bounded, "itest", ref); err != nil {
 		return err
 	}
-	engine, err := image.Dial()
+	engine, err := image.Dial(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("look for image %s: %w", ref, err)
 	}
 	defer engine.Close()
 	has, err := engine.Has(ctx, ref)

@@ -108,7 +108,7 @@ func fromFile(s *soaconfig.Service, group string, why error) (string, error) {
 
 // pullImage fetches an image that the engine does not have yet.
 func (env *Env) pullImage(ctx context.Context, s *soaconfig.Service, registry, ref, sha string) error {
-	engine, err := image.Dial()
+	engine, err := image.Dial(ctx)
 	if err != nil {
 		return err
 	}

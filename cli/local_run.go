@@ -120,7 +120,7 @@ func localRun(ctx context.Context, env *Env, f localRunFlags, cmd *string) error
 	if f.dryRun {
 		return env.printSpec(r, f.asJSON)
 	}
-	engine, err := localrun.Dial()
+	engine, err := localrun.Dial(ctx)
 	if err != nil {
 		return err
 	}

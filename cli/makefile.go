@@ -21,6 +21,17 @@ func (env *Env) runTarget(ctx context.Context, target, tag string) error {
 	if err != nil {
 		return err
 	}
+	engine, err := image.Dial(ctx)
+	switch {
+	case errors.Is(err, image.ErrSilent):
+		return err // docker build would wait for ever
+	case err == nil:
+		defer engine.Close()
+		var stop func()
+		ctx, stop = engine.Watch(ctx)
+		defer stop()
+	}
+	// Without an engine, make fails if it needs one, and says so itself.
 	env.notef("make %s with DOCKER_TAG=%s", target, tag)
 	err = image.Target{Dir: dir, Name: target, DockerTag: tag, Out: env.Out, Err: env.Err}.Make(ctx)
 	var exit *exec.ExitError

@@ -68,7 +68,7 @@ func pushToRegistry(ctx context.Context, env *Env, service, commit, soaDir strin
 			return nil
 		}
 	}
-	engine, err := image.Dial()
+	engine, err := image.Dial(ctx)
 	if err != nil {
 		return err
 	}

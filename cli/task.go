@@ -75,7 +75,7 @@ func (env *Env) chooseTask(ctx context.Context, c taskChoice, guess bool) (chose
 		return chosenTask{}, err
 	}
 	host := engineOf(t.Host, config.Hostname)
-	engine, err := task.Dial(host)
+	engine, err := task.Dial(ctx, host)
 	if err != nil {
 		return chosenTask{}, err
 	}

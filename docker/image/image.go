@@ -24,9 +24,15 @@ import (
 // An Engine is the Docker engine that DOCKER_HOST and its companions name.
 type Engine struct{ client *client.Client }
 
-// Dial returns the engine of the environment. It does not connect yet.
-func Dial() (*Engine, error) {
-	c, err := dial.Engine("")
+// ErrSilent says that an engine takes connections and does not answer.
+var ErrSilent = dial.ErrSilent
+
+// callTimeout bounds one call of the engine that moves no image.
+const callTimeout = time.Minute
+
+// Dial returns the engine of the environment once it has answered.
+func Dial(ctx context.Context) (*Engine, error) {
+	c, err := dial.Answering(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +42,16 @@ func Dial() (*Engine, error) {
 // Close lets go of its connections.
 func (e *Engine) Close() error { return e.client.Close() }
 
+// Watch returns a context that ends, with an ErrSilent as its cause, when the
+// engine stops answering, and in any case with ctx. Call stop at the end.
+func (e *Engine) Watch(ctx context.Context) (watched context.Context, stop func()) {
+	return dial.Watch(ctx, e.client)
+}
+
 // Has tells whether the engine has an image called ref.
 func (e *Engine) Has(ctx context.Context, ref string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	_, err := e.client.ImageInspect(ctx, ref)
 	if errdefs.IsNotFound(err) {
 		return false, nil

@@ -71,7 +71,7 @@ func TestPush(t *testing.T) {
 	startRegistry(t, "127.0.0.1:5001", fmt.Sprintf("auth: {htpasswd: {realm: paasta, path: %q}}\n", passwords), "")
 	docker := dockertest.Start(t)
 	t.Setenv("DOCKER_HOST", docker.Host)
-	engine, err := Dial()
+	engine, err := Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

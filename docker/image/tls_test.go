@@ -101,7 +101,7 @@ func TestPushOverTLS(t *testing.T) {
 	t.Setenv("SSL_CERT_FILE", cert) // for the engine, which is started with it
 	docker := dockertest.Start(t)
 	t.Setenv("DOCKER_HOST", docker.Host)
-	engine, err := Dial()
+	engine, err := Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/gopaasta/paasta/docker/internal/dial"
@@ -13,7 +14,9 @@ import (
 
 // attach starts a created container with our terminal as its own.
 func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
-	attached, err := e.docker.ContainerAttach(ctx, s.Name, container.AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
+	attached, err := dial.Hijack(ctx, func(ctx context.Context) (types.HijackedResponse, error) {
+		return e.docker.ContainerAttach(ctx, s.Name, container.AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
+	})
 	if err != nil {
 		return 0, dial.Explain(fmt.Errorf("attach to %s: %w", s.Name, err))
 	}
@@ -57,10 +60,10 @@ func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
 		return e.end(ctx, s, int(w.StatusCode), o)
 	case err := <-failed:
 		if ctx.Err() != nil {
-			return 0, ctx.Err()
+			return 0, context.Cause(ctx)
 		}
 		return 0, dial.Explain(fmt.Errorf("wait for %s: %w", s.Name, err))
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return 0, context.Cause(ctx)
 	}
 }

@@ -12,10 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 
+	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
@@ -175,7 +177,9 @@ func run(ctx context.Context, docker *client.Client, id string, argv []string) (
 	if err != nil {
 		return 0, "", err
 	}
-	attached, err := docker.ContainerExecAttach(ctx, exec.ID, container.ExecAttachOptions{})
+	attached, err := dial.Hijack(ctx, func(ctx context.Context) (types.HijackedResponse, error) {
+		return docker.ContainerExecAttach(ctx, exec.ID, container.ExecAttachOptions{})
+	})
 	if err != nil {
 		return 0, "", err
 	}

@@ -26,9 +26,9 @@ import (
 // An Engine is the Docker engine that DOCKER_HOST and its companions name.
 type Engine struct{ docker *client.Client }
 
-// Dial returns the engine of the environment. It does not connect yet.
-func Dial() (*Engine, error) {
-	c, err := dial.Engine("")
+// Dial returns the engine of the environment once it has answered.
+func Dial(ctx context.Context) (*Engine, error) {
+	c, err := dial.Answering(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -86,10 +86,13 @@ func (e *Engine) Run(ctx context.Context, s Spec, o Options) (status int, err er
 	if err := e.start(ctx, &s, o); err != nil {
 		return 0, err
 	}
+	// From here on nothing may be heard of the engine for hours.
+	watched, stop := dial.Watch(ctx, e.docker)
+	defer stop()
 	if s.TTY {
-		return e.attach(ctx, s, o)
+		return e.attach(watched, s, o)
 	}
-	return e.watch(ctx, s, o)
+	return e.watch(watched, s, o)
 }
 
 // start creates the container and starts it. When the port is taken and nobody
@@ -239,7 +242,7 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 			health = nil
 			switch {
 			case ctx.Err() != nil:
-				return 0, ctx.Err()
+				return 0, context.Cause(ctx)
 			case err != nil:
 				if o.HealthcheckOnly {
 					e.tell(ctx, s.Name, o)
@@ -264,11 +267,11 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 			return e.end(ctx, s, int(w.StatusCode), o)
 		case err := <-failed:
 			if ctx.Err() != nil {
-				return 0, ctx.Err()
+				return 0, context.Cause(ctx)
 			}
 			return 0, dial.Explain(fmt.Errorf("wait for %s: %w", s.Name, err))
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, context.Cause(ctx)
 		}
 	}
 }

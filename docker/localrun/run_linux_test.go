@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	s, err := Form(r)
 	if err == nil {
 		var e *Engine
-		if e, err = Dial(); err == nil {
+		if e, err = Dial(context.Background()); err == nil {
 			_, err = e.Run(context.Background(), s, Options{Out: os.Stdout, Err: os.Stderr, Say: func(f string, a ...any) { fmt.Printf(f+"\n", a...) }})
 		}
 	}
@@ -128,7 +128,7 @@ func TestRun(t *testing.T) {
 	docker.Build("probe:1", dockertest.Probe)
 	docker.BuildFiles("box:1", map[string][]byte{"busybox": busybox}, "FROM scratch", "COPY busybox /bin/busybox", "COPY busybox /bin/sh")
 	t.Setenv("DOCKER_HOST", docker.Host)
-	engine, err := Dial()
+	engine, err := Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
@@ -35,9 +36,9 @@ var Shell = []string{"/bin/sh", "-c", "if command -v bash >/dev/null; then exec 
 type Engine struct{ docker *client.Client }
 
 // Dial returns the engine at host, e.g. unix:///run/docker.sock or
-// ssh://root@agent1; "" is the one of the environment. It does not connect yet.
-func Dial(host string) (*Engine, error) {
-	c, err := dial.Engine(host)
+// ssh://root@agent1, once it has answered; "" is the one of the environment.
+func Dial(ctx context.Context, host string) (*Engine, error) {
+	c, err := dial.Answering(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +135,9 @@ func (e *Engine) Exec(ctx context.Context, id string, s Session) (int, error) {
 	if err != nil {
 		return 0, wrap(err)
 	}
-	attached, err := e.docker.ContainerExecAttach(calling, exec.ID, container.ExecAttachOptions{Tty: s.TTY})
+	attached, err := dial.Hijack(calling, func(ctx context.Context) (types.HijackedResponse, error) {
+		return e.docker.ContainerExecAttach(ctx, exec.ID, container.ExecAttachOptions{Tty: s.TTY})
+	})
 	if err != nil {
 		return 0, wrap(err)
 	}

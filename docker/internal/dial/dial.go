@@ -69,7 +69,9 @@ func Explain(err error) error {
 		return command.WithHint(err, "the same ssh by hand; it has to work without a question, and the host needs Docker's client")
 	case errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied while trying to connect"):
 		return command.WithHint(err, "sudo, or become a member of the group that owns the engine's socket (docker, as a rule)")
-	case client.IsErrConnectionFailed(err) || errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded):
+		return command.WithHint(err, "docker info tells whether the engine is well: it did not answer in time")
+	case client.IsErrConnectionFailed(err):
 		return command.WithHint(err, "start Docker, or say in DOCKER_HOST where the engine is; the playground's is set by: . .playground/env")
 	}
 	var op *net.OpError

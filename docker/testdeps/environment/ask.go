@@ -14,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
+	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 )
 
@@ -30,7 +31,11 @@ var errNoAnswer = errors.New("the environment's gateway has gone")
 
 // attach opens a conversation with a gateway; close it.
 func (e *Engine) attach(ctx context.Context, id string) (*asker, error) {
-	conn, err := e.docker.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true, Stdout: true})
+	opening, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	conn, err := dial.Hijack(opening, func(ctx context.Context) (types.HijackedResponse, error) {
+		return e.docker.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true, Stdout: true})
+	})
 	if err != nil {
 		return nil, err
 	}

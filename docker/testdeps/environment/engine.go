@@ -27,19 +27,10 @@ type Engine struct{ docker *client.Client }
 // Dial returns the engine at host, "" for the one that DOCKER_HOST names, and
 // sees that it answers.
 func Dial(ctx context.Context, host string) (*Engine, error) {
-	c, err := dial.Engine(host)
+	c, err := dial.Answering(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	ping, err := c.Ping(ctx)
-	if err != nil {
-		c.Close()
-		return nil, dial.Explain(fmt.Errorf("the Docker engine does not answer: %w", err))
-	}
-	// Left to the first call, several at once race for it.
-	c.NegotiateAPIVersionPing(ping)
 	return &Engine{c}, nil
 }
 

@@ -149,11 +149,17 @@ func (x *Environment) Logs(ctx context.Context, dependency string, lines int, fo
 }
 
 func (e *Engine) logs(ctx context.Context, id string, lines int, follow bool, w io.Writer) error {
+	reading := ctx
+	if !follow {
+		var cancel context.CancelFunc
+		reading, cancel = context.WithTimeout(ctx, call)
+		defer cancel()
+	}
 	tail := "all"
 	if lines >= 0 {
 		tail = strconv.Itoa(lines)
 	}
-	r, err := e.docker.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: follow, Tail: tail})
+	r, err := e.docker.ContainerLogs(reading, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: follow, Tail: tail})
 	if err != nil {
 		return explain(err)
 	}
@@ -162,7 +168,7 @@ func (e *Engine) logs(ctx context.Context, id string, lines int, follow bool, w 
 	if ctx.Err() != nil || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
 	}
-	return err
+	return explain(err)
 }
 
 // lastLines is the end of a container's log, for a failure's message.

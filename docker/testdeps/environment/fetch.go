@@ -32,7 +32,9 @@ func tagOf(text string) string {
 
 // fetch sees that the engine has an image, and pulls it otherwise.
 func (e *Engine) fetch(ctx context.Context, t target, report func(state, detail string)) error {
-	_, err := e.docker.ImageInspect(ctx, t.ref)
+	asking, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	_, err := e.docker.ImageInspect(asking, t.ref)
 	if err == nil {
 		return nil
 	}

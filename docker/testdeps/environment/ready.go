@@ -12,9 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
+	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
 	"github.com/gopaasta/paasta/paasta/marathon"
@@ -238,7 +240,9 @@ func (e *Engine) exec(ctx context.Context, id, command string) (code int, output
 	if err != nil {
 		return 0, "", err
 	}
-	attached, err := e.docker.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
+	attached, err := dial.Hijack(ctx, func(ctx context.Context) (types.HijackedResponse, error) {
+		return e.docker.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
+	})
 	if err != nil {
 		return 0, "", err
 	}

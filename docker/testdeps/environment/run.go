@@ -11,9 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
+	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/paasta/command"
 )
 
@@ -77,7 +79,9 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		// What is left is removed with the environment.
 		_ = e.docker.ContainerRemove(limited, made.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	}()
-	attached, err := e.docker.ContainerAttach(limited, made.ID, container.AttachOptions{Stream: true, Stdout: true, Stderr: true})
+	attached, err := dial.Hijack(limited, func(ctx context.Context) (types.HijackedResponse, error) {
+		return e.docker.ContainerAttach(ctx, made.ID, container.AttachOptions{Stream: true, Stdout: true, Stderr: true})
+	})
 	if err != nil {
 		return 0, explain(err)
 	}
@@ -87,7 +91,8 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		defer close(copied)
 		_, _ = stdcopy.StdCopy(c.Out, c.Err, attached.Reader) // it ends with the container, however that ends
 	}()
-	waiting, stopWaiting := context.WithCancel(context.WithoutCancel(ctx))
+	// Until the container has ended, also when it was told to, or the engine is silent.
+	waiting, stopWaiting := dial.Watch(context.WithoutCancel(ctx), e.docker)
 	defer stopWaiting()
 	exited, failed := e.docker.ContainerWait(waiting, made.ID, container.WaitConditionNextExit)
 	if err := e.docker.ContainerStart(limited, made.ID, container.StartOptions{}); err != nil {
@@ -114,6 +119,9 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		}
 		return int(s.StatusCode), nil
 	case err := <-failed:
+		if waiting.Err() != nil {
+			err = context.Cause(waiting)
+		}
 		if ctx.Err() != nil {
 			err = errors.Join(context.Cause(ctx), err)
 		}
@@ -123,6 +131,8 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 
 // hosts are the names that the service has for its own dependencies.
 func (x *Environment) hosts(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
 	var list []string
 	for _, d := range x.Dependencies {
 		c, err := x.engine.docker.ContainerInspect(ctx, d.Container)

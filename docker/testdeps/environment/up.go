@@ -57,6 +57,8 @@ func (e *Engine) Up(ctx context.Context, o Options) (*Environment, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, stop := dial.Watch(ctx, e.docker)
+	defer stop()
 	x, err := u.up(ctx)
 	if err != nil {
 		if down := u.x.Down(ctx); down != nil {
@@ -212,7 +214,9 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		return nil, err
 	}
 	// The name says that up got to its end; labels cannot be changed.
-	if err := u.e.docker.ContainerRename(ctx, u.x.gateway, containerName(u.x.Name, gatewayName)); err != nil {
+	renaming, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	if err := u.e.docker.ContainerRename(renaming, u.x.gateway, containerName(u.x.Name, gatewayName)); err != nil {
 		return nil, explain(err)
 	}
 	u.x.complete = true
@@ -400,8 +404,8 @@ func (u *up) start(ctx context.Context, id string) (ended <-chan error, err erro
 		return nil, fmt.Errorf("start its container: %w", err)
 	}
 	over := make(chan error, 1)
-	exited, failed := u.e.docker.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 	go func() {
+		exited, failed := u.e.docker.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 		select {
 		case s := <-exited:
 			over <- fmt.Errorf("it ended with exit code %d%s", s.StatusCode, u.e.killed(ctx, id))
