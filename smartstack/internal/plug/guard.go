@@ -46,6 +46,7 @@ const (
 	whyGone    = "gone"    // the parent is dead
 	whyStopped = "stopped" // the guard was told to end
 	whyOther   = "other"   // "plug release" took it away
+	whyDied    = "died"    // the guard is dead; its parent let go
 )
 
 // guardOptions is the argument of the guard, as JSON: what of Options it needs.

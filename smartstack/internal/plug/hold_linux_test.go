@@ -208,11 +208,15 @@ func testHolding(t *testing.T, way Protect) {
 				held = s.dial(DefaultAddress.String(), 5)
 			}
 			wait(t, "them to wait", func() bool { return status(t, p).Waiting == 5 })
+			before := retransmitted(t)
 			kill(t, holder, guard)
 			if took := s.connect(t, DefaultAddress.String()); took > late {
 				t.Errorf("a new connection took %s, want at most %s", took, late)
 			}
 			held.wait(t, resent)
+			if n := retransmitted(t) - before; name == "the guard is killed" && way == Qdisc && n != 0 {
+				t.Errorf("%d SYNs were sent again, want 0: the holder lets go at once", n)
+			}
 			wait(t, "nothing to be chosen", func() bool { return !status(t, p).Holding })
 			switch name {
 			case "the holder is killed", "the holder's process group is killed", "the holder is stopped":

@@ -42,7 +42,8 @@ const startWithin = 5 * time.Second
 // A holder is the parent's end of a guard. It starts one when it first needs
 // it, and again when that one has ended.
 type holder struct {
-	o Options
+	o      Options
+	rescue func() (waited int, err error) // lets go of what a dead guard held
 
 	turn sync.Mutex // held during an exchange with the guard
 	g    *guardProcess
@@ -52,13 +53,37 @@ type holder struct {
 	tally Holds
 }
 
-func newHolder(o Options) *holder { return &holder{o: o} }
+func newHolder(o Options) *holder {
+	return &holder{o: o, rescue: func() (int, error) { return rescue(o) }}
+}
+
+// rescue lets go of what a guard held that is dead: its locks went with it,
+// what waits in the kernel did not. When another run has the plug by now, its
+// own release lets go of everything.
+func rescue(o Options) (waited int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	defer cancel()
+	unlock, err := lock(ctx, "lets go of what a dead guard held")
+	if errors.Is(err, ErrLocked) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	m, err := newMethod(o)
+	if err != nil {
+		return 0, errors.Join(err, unlock())
+	}
+	waited, err = m.release()
+	return waited, errors.Join(err, m.settle(), m.close(), unlock())
+}
 
 // guardProcess is a running guard.
 type guardProcess struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
-	reports chan report   // closed when the guard has ended
+	reports chan report   // closed when the guard has ended, and holds nothing
+	lost    error         // once that is so: why what it held could not be let go
 	quiet   chan struct{} // closed to stop the beats of the hold in progress; nil outside
 	holding bool
 }
@@ -104,10 +129,22 @@ func (h *holder) release(context.Context) error {
 	h.g.holding = false
 	close(h.g.quiet)
 	err := h.ask(context.Background(), order{Do: "release"}, answerWithin)
-	if err != nil {
-		h.drop()
-		return fmt.Errorf("release new connections: %w", err)
+	if err == nil {
+		return nil
 	}
+	g := h.g
+	if errors.Is(err, errGuardFrozen) {
+		_ = g.cmd.Process.Kill() // it may have just ended
+	}
+	h.drop()
+	lost := g.lost
+	if !errors.Is(err, errGuardGone) && !errors.Is(err, errGuardFrozen) {
+		_, lost = h.rescue() // it lives and could not
+	}
+	if lost != nil {
+		return fmt.Errorf("release new connections: %w", errors.Join(err, lost))
+	}
+	h.o.Log.Warn("released without the guard", "err", err)
 	return nil
 }
 
@@ -199,22 +236,33 @@ func (h *holder) start() (*guardProcess, error) {
 }
 
 // listen reads a guard's reports until it ends, counts the holds, and says in
-// the log which of them ended by themselves.
+// the log which of them ended by themselves. A guard that dies while it holds
+// leaves connections waiting that only we know of: they go on at once.
 func (h *holder) listen(g *guardProcess, out io.Reader) {
 	defer close(g.reports)
+	var since time.Time // of the hold in progress
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		var r report
 		if json.Unmarshal(lines.Bytes(), &r) != nil {
 			break
 		}
-		if r.Held > 0 {
+		switch {
+		case r.Event == "held":
+			since = time.Now()
+		case r.Held > 0:
+			since = time.Time{}
 			h.count(r)
 		}
 		select {
 		case g.reports <- r:
 		default: // nobody asks; it has been counted and logged
 		}
+	}
+	if !since.IsZero() {
+		var waited int
+		waited, g.lost = h.rescue()
+		h.count(report{Why: whyDied, Waited: waited, Held: time.Since(since)})
 	}
 	_ = g.cmd.Wait() // how it ended changes nothing
 }

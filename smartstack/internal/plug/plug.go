@@ -282,17 +282,7 @@ func (p *Plug) Release(ctx context.Context) error {
 	if p.m == nil {
 		return nil
 	}
-	err := p.h.release(ctx)
-	if err == nil {
-		return nil
-	}
-	// The guard is dead or frozen. The kernel stops choosing SYNs by itself;
-	// what waits already is for us to let go.
-	if _, direct := p.m.release(); direct != nil {
-		return errors.Join(err, direct)
-	}
-	p.o.Log.Warn("released without the guard", "err", err)
-	return nil
+	return p.h.release(ctx)
 }
 
 // ReleaseAll lets go of whatever any process holds, without waiting for its

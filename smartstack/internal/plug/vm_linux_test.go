@@ -50,7 +50,7 @@ func inDebiansKernel(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	initramfs := filepath.Join(t.TempDir(), "initramfs")
 	inner := fmt.Sprintf("cd '%s' && %s='%s' CI=true '%s' -test.run '^%s$' -test.v -test.timeout 270s -test.bench '^BenchmarkLoopback$' -test.benchtime 5000x",
