@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,8 @@ func newValidate(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate [-s SERVICE | --all] [-y DIR]",
 		Short: "Check soa-configs",
-		Long: `Check soa-configs, and report every mistake with its file, line and column.
+		Long: `Check soa-configs, and report every mistake with its file, line and column. Keys that
+do nothing here are noted, and are no mistakes.
 
 Without flags it checks the service whose directory is the current one, or, in a directory
 of services, all of them. The clusters that may have files are those of the system config,
@@ -62,6 +64,7 @@ type validation struct {
 	Valid    bool               `json:"valid"`
 	Services int                `json:"services"` // that were checked
 	Problems soaconfig.Problems `json:"problems"`
+	Notes    soaconfig.Problems `json:"notes,omitempty"` // keys that do nothing
 }
 
 func validate(ctx context.Context, env *Env, f validateFlags) error {
@@ -98,13 +101,17 @@ func validate(ctx context.Context, env *Env, f validateFlags) error {
 			}
 			return unknown("service", service, dir, names)
 		}
-		answer = validation{Services: 1, Problems: s.Problems}
+		answer = validation{Services: 1, Problems: s.Problems, Notes: s.Notes}
+	} else {
+		for _, name := range slices.Sorted(maps.Keys(tree.Services)) {
+			answer.Notes = append(answer.Notes, tree.Services[name].Notes...)
+		}
 	}
 	if len(answer.Problems) == 0 {
 		answer.Problems = soaconfig.Problems{} // [] and not null
 		answer.Valid = true
 	}
-	answer.Problems = env.shorten(answer.Problems)
+	answer.Problems, answer.Notes = env.shorten(answer.Problems), env.shorten(answer.Notes)
 	if f.json {
 		if err := env.printJSON(answer); err != nil {
 			return err
@@ -112,6 +119,9 @@ func validate(ctx context.Context, env *Env, f validateFlags) error {
 	} else {
 		for _, p := range answer.Problems {
 			env.printf("%s\n", p)
+		}
+		for _, n := range answer.Notes {
+			env.notef("note: %s", n)
 		}
 	}
 	if !answer.Valid {

@@ -19,6 +19,7 @@ func TestValidate(t *testing.T) {
 	for name, text := range map[string]string{
 		"sound/service.yaml":           "description: sound\n",
 		"sound/marathon-norcal.yaml":   "main: {instances: 3}\n",
+		"old/smartstack.yaml":          "main:\n  proxy_port: 20001\n  allredisp: true\n  plugins: {logging: {enabled: true}}\n",
 		"broken/service.yaml":          "description: broken\n",
 		"broken/marathon-norcal.yaml":  "main:\n  instances: three\n  bounce_method: crosover\n",
 		"broken/marathon-norcla.yaml":  "main: {}\n",
@@ -45,6 +46,8 @@ DIRmarathon-norcla.yaml: is for "norcla", which is none of the known clusters (n
 	}{
 		"a sound service":                {"", "-s sound", exitOK, "", "no problems"},
 		"a broken one":                   {"", "-s broken", exitFailed, strings.ReplaceAll(broken, "DIR", "broken/"), "3 problems in"},
+		"one with keys that do nothing":  {"", "-s old", exitOK, "", "note: old/smartstack.yaml:3:3: main.allredisp: has no meaning any more: every retry"},
+		"and its other one":              {"old", "", exitOK, "", "note: smartstack.yaml:4:3: main.plugins: has no meaning any more"},
 		"all, by default":                {"", "", exitFailed, strings.ReplaceAll(broken, "DIR", "broken/"), "3 problems in"},
 		"all":                            {"", "--all", exitFailed, strings.ReplaceAll(broken, "DIR", "broken/"), "3 problems in"},
 		"in the service's directory":     {"broken", "", exitFailed, strings.ReplaceAll(broken, "DIR", ""), "3 problems in"},

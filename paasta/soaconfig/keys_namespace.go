@@ -1,5 +1,13 @@
 package soaconfig
 
+// meaningless are the keys of a namespace that are read so that a file of
+// SmartStack's own tools is sound, and that change nothing.
+var meaningless = []struct{ name, why string }{
+	{"allredisp", "every retry goes to another backend"},
+	{"routes", "write extra_advertise"},
+	{"plugins", "every namespace has metrics by caller and, with mode: http, X-Smartstack-Origin; path_based_routing was never published"},
+}
+
 // namespaceShape is one entry of smartstack.yaml. Nothing in it may carry
 // HAProxy syntax: whatever a pattern lets through can stand unquoted, or
 // between single quotes, in a config.
@@ -9,7 +17,7 @@ var namespaceShape = anObject(
 	key{"balance", words("leastconn", "roundrobin", "static-rr", "first", "source", "random", "uri"), "leastconn", "HAProxy's algorithm."},
 	key{"keepalive", aBool(), "false", "Keep connections to backends open (http)."},
 	key{"retries", anInteger().from(0).upTo(100), "1", "How often a connection is tried again."},
-	key{"allredisp", aBool(), "false", "Try each of these on another backend."},
+	key{"allredisp", aBool(), "false", "No meaning any more: each of these is tried on another backend."},
 	key{"timeout_connect_ms", someMS(), "200", "Longest time to connect to a backend."},
 	key{"timeout_client_ms", someMS(), "timeout_server_ms, or 1000", "Longest silence of a client."},
 	key{"timeout_server_ms", someMS(), "timeout_client_ms, or 1000", "Longest silence of a backend."},
@@ -21,7 +29,7 @@ var namespaceShape = anObject(
 	key{"healthcheck_timeout_s", aNumber().over(0).upTo(3600), "1", "How long a check may take."},
 	key{"healthcheck_body_expect", aText().like(headerValue), "", "Text that the answer must hold."},
 	key{"extra_healthcheck_headers", mapOf(headerName, aText().like(headerValue)), "{}", "Headers of the check."},
-	key{"updown_timeout_s", someSeconds(), "300", "How long `updown` waits."},
+	key{"updown_timeout_s", someSeconds(), "300", "How long `paasta smartstack drain --wait` and `undrain --wait` wait."},
 
 	key{"advertise", listOf(aText().like(locationType)).items(1, 0).once(), "[region]", "Location types in which its backends can be found."},
 	key{"discover", aText().like(locationType), "region", "Location type that its clients look in; one of `advertise`."},
@@ -29,7 +37,7 @@ var namespaceShape = anObject(
 	key{"routes", listOf(anObject(
 		key{"source", aText().like(location), "", "Where backends are."},
 		key{"destinations", listOf(aText().like(location)), "", "Where else they can be found."},
-	).needs("source", "destinations")), "[]", "Old form of `extra_advertise`."},
+	).needs("source", "destinations")), "[]", "No meaning any more: old form of `extra_advertise`."},
 
 	key{"extra_headers", mapOf(headerName, aText().like(headerValue)), "{}", "Headers that every request gets (http)."},
 	key{"proxied_through", aText().like(registration), "", "Registration of a service that gets the requests first."},
@@ -55,5 +63,5 @@ var namespaceShape = anObject(
 		), "", "Log who calls."},
 		key{"path_based_routing", anObject(key{"enabled", aBool(), "false", "Switch it on."}), "", "Route by path."},
 		key{"source_required", anObject(key{"enabled", aBool(), "false", "Switch it on."}), "", "Tell the service who calls."},
-	), "{}", "Further features of a proxy."},
+	), "{}", "No meaning any more: what they did is always on."},
 )

@@ -54,7 +54,7 @@ func parseService(dir, name string, o Options) *Service {
 		names = append(names, e.Name())
 	}
 	s.parse(names, o)
-	s.Problems = s.Problems.sorted()
+	s.Problems, s.Notes = s.Problems.sorted(), s.Notes.sorted()
 	return s
 }
 
@@ -189,6 +189,13 @@ func (s *Service) readNamespaces(d document) (Entries[Namespace], Problems) {
 		ns := readNamespace(s.Name, e)
 		if ns.ProxiedThrough != "" {
 			s.refers(ns.ProxiedThrough, e.place("proxied_through"))
+		}
+		for _, key := range meaningless {
+			if e.value.has(key.name) {
+				note := e.place(key.name)
+				note.Text = "has no meaning any more: " + key.why
+				s.Notes = append(s.Notes, note)
+			}
 		}
 		return ns
 	})

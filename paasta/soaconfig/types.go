@@ -106,6 +106,9 @@ type Service struct {
 	Deps       map[string][]Dependency      // dependencies.yaml
 	TestDeps   Entries[TestDependency]      // test-dependencies.yaml
 	Problems   Problems                     // all of them, of all files
+	// Notes are keys that are no mistake, and do nothing: what SmartStack's own
+	// tools knew, and why it has no meaning here.
+	Notes Problems
 
 	// Clashing are namespaces that are sound in themselves and broken only
 	// because another one has their proxy_port too. Who serves the port must not
