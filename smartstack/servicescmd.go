@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -18,7 +16,6 @@ import (
 
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
-	"github.com/gopaasta/paasta/smartstack/internal/nerve"
 )
 
 // servicesCommand shows what the nerve half registers.
@@ -79,7 +76,11 @@ func checkServices(io command.IO, dir string) error {
 	return nil
 }
 
-func showServices(ctx context.Context, out command.IO, url string, asJSON bool) error {
+// errAbsent says that the agent does not have what it was asked for.
+var errAbsent = errors.New("404 Not Found")
+
+// ask reads an answer of the agent on this host.
+func ask(ctx context.Context, url string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -91,12 +92,22 @@ func showServices(ctx context.Context, out command.IO, url string, asJSON bool) 
 		return command.WithHint(err, "start the agent (paasta smartstack), or check the files without it: paasta smartstack services --check")
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("GET %s: %w", url, errAbsent)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: %s", url, resp.Status)
 	}
-	var all LocalServices
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<20)).Decode(&all); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<20)).Decode(answer); err != nil {
 		return fmt.Errorf("GET %s: %w", url, err)
+	}
+	return nil
+}
+
+func showServices(ctx context.Context, out command.IO, url string, asJSON bool) error {
+	var all LocalServices
+	if err := ask(ctx, url, &all); err != nil {
+		return err
 	}
 	if asJSON {
 		e := json.NewEncoder(out.Out)
@@ -136,105 +147,4 @@ func printServices(out io.Writer, all LocalServices) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", s.Service, s.Address, s.Weight, strings.Join(s.Registrations, ","), state)
 	}
 	_ = w.Flush() // to stdout: whoever closed it knows
-}
-
-// drainCommand writes a drain file.
-func drainCommand(w Wiring) command.Command {
-	var reason string
-	var expires time.Duration
-	return command.Command{
-		Use:   "drain SERVICE [--for DURATION] [--reason TEXT]",
-		Short: "Publish a service of this host with weight 0, so that its traffic drains",
-		Long: `Publish a service of the services directory with weight 0: every host sends its
-new requests elsewhere, and what is under way ends by itself. The drain ends after
---for, or by "paasta smartstack undrain".`,
-		Example: `  paasta smartstack drain mysql.main --for 30m --reason "upgrade of the disk"
-  paasta smartstack undrain mysql.main`,
-		Flags: func(f *pflag.FlagSet) {
-			f.StringVarP(&reason, "reason", "r", "", "why, for those who look (default: who asked)")
-			f.DurationVar(&expires, "for", 0, "end the drain after this time (default: never)")
-		},
-		Run: func(_ context.Context, io command.IO, args []string) error {
-			dir, service, err := oneService(w, args)
-			if err != nil {
-				return err
-			}
-			if expires < 0 {
-				return command.UsageError{Err: errors.New("--for: want a time to come, such as 30m")}
-			}
-			if reason == "" {
-				reason = "drained by " + who()
-			}
-			now := time.Now()
-			d := nerve.Drain{Reason: reason, Creation: float64(now.Unix())}
-			until := "until it is undrained"
-			if expires > 0 {
-				end := float64(now.Add(expires).Unix())
-				d.Expiration = &end
-				until = "until " + now.Add(expires).Format(time.RFC3339)
-			}
-			if err := nerve.WriteDrain(dir, service, d); err != nil {
-				return err
-			}
-			fmt.Fprintf(io.Err, "%s drains %s\n", service, until)
-			return nil
-		},
-	}
-}
-
-// undrainCommand removes a drain file.
-func undrainCommand(w Wiring) command.Command {
-	return command.Command{
-		Use:   "undrain SERVICE",
-		Short: "End the drain of a service of this host",
-		Long:  `End the drain of a service of the services directory: it gets traffic again at once.`,
-		Example: `  paasta smartstack undrain mysql.main
-  paasta smartstack services`,
-		Run: func(_ context.Context, io command.IO, args []string) error {
-			dir, service, err := oneService(w, args)
-			if err != nil {
-				return err
-			}
-			was, err := nerve.RemoveDrain(dir, service)
-			if err != nil {
-				return err
-			}
-			if !was {
-				fmt.Fprintf(io.Err, "%s was not draining\n", service)
-				return nil
-			}
-			fmt.Fprintf(io.Err, "%s takes traffic again\n", service)
-			return nil
-		},
-	}
-}
-
-// oneService returns the directory of the drain files and the service that args
-// name, which must have a file.
-func oneService(w Wiring, args []string) (dir, service string, err error) {
-	if len(args) != 1 {
-		return "", "", command.UsageError{Err: errors.New("want one SERVICE, the name of its file without extension")}
-	}
-	c, err := w.Config()
-	if err != nil {
-		return "", "", err
-	}
-	for _, extension := range []string{".yaml", ".yml", ".json"} {
-		if _, err := os.Stat(filepath.Join(c.Smartstack.ServicesDir, args[0]+extension)); err == nil {
-			return drainDir(c), args[0], nil
-		}
-	}
-	return "", "", command.WithHint(fmt.Errorf("%s has no service %q", c.Smartstack.ServicesDir, args[0]), "paasta smartstack services")
-}
-
-func who() string {
-	for _, name := range []string{"SUDO_USER", "SSH_USER"} {
-		if v := os.Getenv(name); v != "" {
-			return v
-		}
-	}
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return "somebody"
 }

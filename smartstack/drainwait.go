@@ -1,0 +1,183 @@
+package smartstack
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/nerve"
+)
+
+// waitFlags are those of a command that can wait for what it asked for, as
+// updown_service did.
+type waitFlags struct {
+	wait    bool
+	timeout time.Duration
+}
+
+func (f *waitFlags) add(flags *pflag.FlagSet) {
+	flags.BoolVarP(&f.wait, "wait", "w", false, "return when it is done")
+	flags.DurationVar(&f.timeout, "timeout", 0, "wait for so long at most (default: updown_timeout_s of its registrations)")
+}
+
+func (f *waitFlags) check() error {
+	switch {
+	case f.timeout < 0:
+		return command.UsageError{Err: errors.New("--timeout: want a time to come, such as 5m")}
+	case f.timeout > 0 && !f.wait:
+		return command.UsageError{Err: errors.New("--timeout without --wait")}
+	}
+	return nil
+}
+
+// A condition looks at a service of this host, and says what it still waits
+// for, "" for nothing.
+type condition func(ctx context.Context, agent string, s nerve.Status) (pending string, err error)
+
+// run waits until the condition is true of the service.
+func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service string, met condition) error {
+	if !f.wait {
+		return nil
+	}
+	c, err := w.Config()
+	if err != nil {
+		return err
+	}
+	agent := "http://" + c.Smartstack.Listen
+	begin := time.Now()
+	var longest time.Duration // known once the agent has named the registrations
+	said := ""
+	for {
+		pending, s, err := look(ctx, agent, service, met)
+		if err != nil {
+			return err
+		}
+		if pending == "" {
+			fmt.Fprintf(io.Err, "done after %s\n", time.Since(begin).Round(100*time.Millisecond))
+			return nil
+		}
+		if longest == 0 {
+			longest = cmp.Or(f.timeout, updownTimeout(ctx, c, s.Registrations))
+		}
+		if time.Since(begin) > longest {
+			return fmt.Errorf("wait for %s: after %s still %s", service, longest, pending)
+		}
+		if what, _, _ := strings.Cut(pending, ":"); what != said {
+			fmt.Fprintf(io.Err, "waiting up to %s: %s\n", longest, pending)
+			said = what
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// look asks the agent for the service, and the condition about it.
+func look(ctx context.Context, agent, service string, met condition) (pending string, s nerve.Status, err error) {
+	var all LocalServices
+	if err := ask(ctx, agent+"/v1/services", &all); err != nil {
+		return "", s, err
+	}
+	for _, s = range all.Services {
+		if s.Service == service {
+			pending, err = met(ctx, agent, s)
+			return pending, s, err
+		}
+	}
+	return "", s, command.WithHint(fmt.Errorf("the agent has no service %q", service), "paasta smartstack services --check")
+}
+
+// updownTimeout is the longest updown_timeout_s of the registrations; its
+// default for those that soa-configs do not have.
+func updownTimeout(ctx context.Context, c sysconfig.Config, registrations []string) time.Duration {
+	longest := time.Duration(0)
+	tree, err := soaconfig.Load(ctx, c.SoaDir, soaconfig.Options{})
+	for _, r := range registrations {
+		service, name, _ := strings.Cut(r, ".")
+		if err == nil && tree.Services[service] != nil {
+			longest = max(longest, tree.Services[service].Namespaces.Sound[name].UpdownTimeout)
+		}
+	}
+	return cmp.Or(longest, 300*time.Second)
+}
+
+// drained is met when the proxy of this host sends nothing to the service any
+// more, and no connection to it is left.
+func drained(ctx context.Context, agent string, s nerve.Status) (string, error) {
+	if s.Up && s.Weight != 0 {
+		return "to be registered with weight 0", nil
+	}
+	for _, r := range s.Registrations {
+		b, served, err := proxied(ctx, agent, r, s.Address)
+		if err != nil {
+			return "", err
+		}
+		if served && b != nil && (b.Weight != 0 || b.Up) {
+			return "to leave HAProxy: " + r, nil
+		}
+	}
+	at, err := netip.ParseAddrPort(s.Address)
+	if err != nil {
+		return "", nil // the agent counts connections of addresses only
+	}
+	var open paasta.AgentConnections
+	query := url.Values{"host": {at.Addr().String()}, "port": {fmt.Sprint(at.Port())}}
+	if err := ask(ctx, agent+"/v1/connections?"+query.Encode(), &open); err != nil {
+		return "", err
+	}
+	if open.Connections > 0 {
+		return fmt.Sprintf("for its connections to end: %d are open", open.Connections), nil
+	}
+	return "", nil
+}
+
+// taking is met when the service is up in the proxy of this host.
+func taking(ctx context.Context, agent string, s nerve.Status) (string, error) {
+	switch {
+	case !s.Up:
+		return "for its checks: " + s.Why, nil
+	case s.Weight == 0:
+		return "to be registered with a weight", nil
+	}
+	for _, r := range s.Registrations {
+		b, served, err := proxied(ctx, agent, r, s.Address)
+		if err != nil {
+			return "", err
+		}
+		if served && (b == nil || b.Weight == 0 || !b.Up) {
+			return "to be up in HAProxy: " + r, nil
+		}
+	}
+	return "", nil
+}
+
+// proxied returns what HAProxy on this host has of a registration at an
+// address; nil for nothing. served is false when the registration has no proxy
+// here.
+func proxied(ctx context.Context, agent, registration, at string) (b *paasta.AgentBackend, served bool, err error) {
+	var answer paasta.AgentBackends
+	if err := ask(ctx, agent+"/v1/backends/"+url.PathEscape(registration), &answer); errors.Is(err, errAbsent) {
+		return nil, false, nil
+	} else if err != nil {
+		return nil, false, err
+	}
+	for _, b := range answer.Backends {
+		if fmt.Sprintf("%s:%d", b.Host, b.Port) == at || strings.HasSuffix(b.Name, "_"+at) {
+			return &b, true, nil
+		}
+	}
+	return nil, true, nil
+}
