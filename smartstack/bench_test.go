@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 	"github.com/gopaasta/paasta/paasta/zk/zktest"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
@@ -56,155 +57,238 @@ func freePort(b *testing.B) int {
 
 // BenchmarkHost is an agent in a process of its own with 1,000 services of 10
 // backends each, a real ZooKeeper and a real HAProxy: the cold start, then 50
-// changes a second for 30 seconds (b.N is not what counts), then nothing.
+// changes a second for 30 seconds (b.N is not what counts), then nothing. A
+// change is one entry: it gets another weight, goes, or comes back a second
+// later, in turns.
 //
 // s-cold is until HAProxy has everything, s-cold-cpu the CPU time of the agent
 // and of HAProxy's start until then: what s-cold is near to on an idle machine.
-// ms-change-p99 is from before the znode's write to the server's new weight in
-// HAProxy. s-churn-cpu is all of the agent's in 30 s.
+// ms-change-p99 is from before the write of the znode to the server in HAProxy
+// being as it says, its probe included when it comes; every change is watched.
+// s-churn-cpu is all of the agent's in 30 s.
 func BenchmarkHost(b *testing.B) {
-	const services, backends, perSecond, churn = 1000, 10, 50, 30 * time.Second
-	zkServer := zktest.Start(b)
-	conn, err := zk.Dial(zk.Options{Servers: zkServer.Addr(), Timeout: 10 * time.Second})
+	const perSecond, churn = 50, 30 * time.Second
+	h := newCrowd(b, 1000, 10)
+	begin := time.Now()
+	agent := newChildAgent(b, h.config)
+	pid := agent.cmd.Process.Pid
+	first := h.complete(begin)
+	cold := time.Since(begin)
+	own, children, _ := used(b, pid)
+	coldCPU := own + children
+	// The first probes are not what runs all day.
+	quiet(b, pid)
+	_, _, settled := used(b, pid)
+	for b.Loop() {
+		before, _, _ := used(b, pid)
+		var watching sync.WaitGroup
+		var mu sync.Mutex
+		took := map[string][]time.Duration{}
+		ticker := time.NewTicker(time.Second / perSecond)
+		begin := time.Now()
+		for n := 0; time.Since(begin) < churn; n++ {
+			<-ticker.C
+			change := h.change(n)
+			written := time.Now()
+			change.write()
+			watching.Go(func() {
+				change.seen()
+				mu.Lock()
+				defer mu.Unlock()
+				d := time.Since(written)
+				took[change.kind], took["change"] = append(took[change.kind], d), append(took["change"], d)
+			})
+		}
+		ticker.Stop()
+		last := time.Now()
+		watching.Wait()
+		b.ReportMetric(float64(time.Since(last).Microseconds())/1000, "ms-behind")
+		after, _, _ := used(b, pid)
+		for kind, all := range took {
+			slices.Sort(all)
+			b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "ms-"+kind+"-p99")
+		}
+		b.ReportMetric(float64(took["change"][len(took["change"])/2].Microseconds())/1000, "ms-change-p50")
+		b.ReportMetric((after - before).Seconds(), "s-churn-cpu")
+	}
+	_, _, rss := used(b, pid)
+	b.ReportMetric(rss, "MB-after-churn")
+	b.ReportMetric(settled, "MB")
+	b.ReportMetric(cold.Seconds(), "s-cold")
+	b.ReportMetric(coldCPU.Seconds(), "s-cold-cpu")
+	if now, _ := h.servers(); now != first {
+		b.Errorf("HAProxy %d became %d: there was a reload", first, now)
+	}
+	b.ReportMetric(idle(b, pid), "%-idle")
+}
+
+// idle is the share of a core that a process uses which has nothing to do.
+func idle(b *testing.B, pid int) float64 {
+	b.Helper()
+	quiet(b, pid)
+	const long = 15 * time.Second
+	before, _, _ := used(b, pid)
+	time.Sleep(long)
+	after, _, _ := used(b, pid)
+	return 100 * (after - before).Seconds() / long.Seconds()
+}
+
+// A hostCrowd is what an agent of many services needs around it.
+type hostCrowd struct {
+	b                  *testing.B
+	services, backends int
+	config             sysconfig.Config
+	registry           *registry.ZooKeeper
+	port               int // all backends are one listener
+	nodes              map[string]registry.Node
+	gone               []string // keys of nodes
+}
+
+func newCrowd(b *testing.B, services, backends int) *hostCrowd {
+	b.Helper()
+	server := zktest.Start(b)
+	conn, err := zk.Dial(zk.Options{Servers: server.Addr(), Timeout: 10 * time.Second})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer conn.Close()
-	l, err := net.Listen("tcp", "0.0.0.0:0") // all backends are this one
+	b.Cleanup(conn.Close)
+	l, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 	go srv.Serve(l)
-	defer srv.Close()
-	port := l.Addr().(*net.TCPAddr).Port
+	b.Cleanup(func() { srv.Close() })
 	soa := b.TempDir()
-	name := func(s int) string { return fmt.Sprintf("service%d.main", s) }
-	entries := func(s, weight int) (list []registry.Entry) {
+	h := &hostCrowd{
+		b: b, services: services, backends: backends, registry: registry.NewZooKeeper(conn), port: l.Addr().(*net.TCPAddr).Port, nodes: map[string]registry.Node{},
+	}
+	for s := range services {
+		write(b, filepath.Join(soa, fmt.Sprintf("service%d", s), "smartstack.yaml"), fmt.Sprintf("main: {proxy_port: %d}\n", 21000+s))
 		for i := range backends {
-			e := registry.Entry{
-				Host: fmt.Sprintf("127.%d.%d.%d", 1+s/250, s%250, i+1), Port: port, Name: fmt.Sprintf("host%d", i), Weight: 10,
-				Labels: map[string]string{"region:west1": "", "superregion:west": "", registry.LabelCluster: "bench", registry.LabelTaskID: fmt.Sprintf("service%d.main.git01234567.config01234567.%d", s, i)},
-			}
-			if i == 0 {
-				e.Weight = weight
-			}
-			list = append(list, e)
+			h.nodes[h.key(s, i)] = h.node(s, i, 10)
 		}
-		return list
 	}
 	var fill sync.WaitGroup
 	for part := range 8 {
 		fill.Go(func() {
 			for s := part; s < services; s += 8 {
-				if err := putAll(conn, name(s), entries(s, 10)); err != nil {
+				var entries []registry.Entry
+				for i := range backends {
+					entries = append(entries, h.nodes[h.key(s, i)].Entry)
+				}
+				if err := h.registry.Apply(context.Background(), h.name(s), entries, nil); err != nil {
 					b.Error(err)
 					return
 				}
 			}
 		})
 	}
-	for s := range services {
-		dir := filepath.Join(soa, fmt.Sprintf("service%d", s))
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			b.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "smartstack.yaml"), fmt.Appendf(nil, "main: {proxy_port: %d}\n", 21000+s), 0o600); err != nil {
-			b.Fatal(err)
-		}
-	}
 	fill.Wait()
-	c := hostConfig(b, zkServer.Addr(), soa)
+	c := hostConfig(b, server.Addr(), soa)
 	c.Smartstack.Listen, c.Smartstack.StatsListen = fmt.Sprintf("127.0.0.1:%d", freePort(b)), fmt.Sprintf("127.0.0.1:%d", freePort(b))
 	c.Smartstack.BindAddresses, c.Smartstack.SetupAddress, c.Smartstack.MaxConn = []string{"127.0.0.1"}, false, 4000
 	c.Smartstack.Reload.Protect = "none"
-	runtime := haproxy.Process{Dir: c.Smartstack.StateDir}.Runtime()
-	stats := func() (pid int, byServer map[string]haproxy.Row) {
-		in, err := runtime.Info(context.Background())
-		if err != nil {
-			return 0, nil
-		}
-		rows, err := runtime.Stats(context.Background(), in.PID)
-		if err != nil {
-			return 0, nil
-		}
-		byServer = map[string]haproxy.Row{}
-		for _, r := range rows {
-			if strings.HasPrefix(r.Server, "host") {
-				byServer[r.Proxy+"/"+r.Server] = r
-			}
-		}
-		return in.PID, byServer
-	}
+	h.config = c
+	return h
+}
 
-	begin := time.Now()
-	agent := newChildAgent(b, c)
-	pid := agent.cmd.Process.Pid
-	var first int
+func (h *hostCrowd) name(s int) string   { return fmt.Sprintf("service%d.main", s) }
+func (h *hostCrowd) key(s, i int) string { return fmt.Sprintf("%s/%d", h.name(s), i) }
+
+func (h *hostCrowd) node(s, i, weight int) registry.Node {
+	e := registry.Entry{
+		Host: fmt.Sprintf("127.%d.%d.%d", 1+s/250, s%250, i+1), Port: h.port, Name: fmt.Sprintf("host%d", i), Weight: weight,
+		Labels: map[string]string{"region:west1": "", "superregion:west": "", registry.LabelCluster: "bench", registry.LabelTaskID: fmt.Sprintf("%s.git01234567.config01234567.%d", h.name(s), i)},
+	}
+	return registry.Node{Entry: e, Path: registry.Root + "/" + h.name(s) + "/" + registry.NodeName(e)}
+}
+
+func (h *hostCrowd) runtime() haproxy.Runtime {
+	return haproxy.Process{Dir: h.config.Smartstack.StateDir}.Runtime()
+}
+
+// servers counts those that HAProxy has.
+func (h *hostCrowd) servers() (pid, n int) {
+	in, err := h.runtime().Info(context.Background())
+	if err != nil {
+		return 0, 0
+	}
+	states, err := h.runtime().ServerStates(context.Background(), in.PID)
+	if err != nil {
+		return 0, 0
+	}
+	return in.PID, len(states)
+}
+
+// complete waits until HAProxy has everything.
+func (h *hostCrowd) complete(begin time.Time) (pid int) {
+	h.b.Helper()
 	for {
-		var all map[string]haproxy.Row
-		if first, all = stats(); len(all) == services*backends {
-			break
+		pid, n := h.servers()
+		if n == h.services*h.backends {
+			return pid
 		}
 		if time.Since(begin) > time.Minute {
-			b.Fatalf("%d servers after a minute", len(all))
+			h.b.Fatalf("%d servers after a minute", n)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	cold := time.Since(begin)
-	own, children, _ := used(b, pid)
-	coldCPU := own + children
-	// The first probes are not what runs all day.
-	quiet(b, pid)
-	_, _, rss := used(b, pid)
-	settled := rss
-	for b.Loop() {
-		before, _, _ := used(b, pid)
-		var took []time.Duration
-		ticker := time.NewTicker(time.Second / perSecond)
-		begin := time.Now()
-		for n := 0; time.Since(begin) < churn; n++ {
-			<-ticker.C
-			s := n % services
-			weight := 11 + n/services
-			written := time.Now()
-			if err := putAll(conn, name(s), entries(s, weight)); err != nil {
-				b.Fatal(err)
+}
+
+// A hostChange is a change of one entry.
+type hostChange struct {
+	kind  string
+	write func()
+	seen  func() // waits until HAProxy has it
+}
+
+func (h *hostCrowd) change(n int) hostChange {
+	s := n % h.services
+	kind, key := "weigh", h.key(s, 0)
+	switch {
+	case n%3 == 1:
+		kind, key = "gone", h.key(s, 1+n/h.services%(h.backends-1))
+		h.gone = append(h.gone, key)
+	case n%3 == 2 && len(h.gone) > 20: // it went more than a second ago
+		kind, key = "come", h.gone[0]
+		h.gone = h.gone[1:]
+	}
+	name, i, _ := strings.Cut(key, "/")
+	old := h.nodes[key]
+	next := old
+	var add []registry.Entry
+	var remove []registry.Node
+	if kind != "come" {
+		remove = append(remove, old)
+	}
+	if kind == "weigh" {
+		at, _ := strconv.Atoi(i) // our own
+		next = h.node(s, at, old.Weight%200+1)
+		h.nodes[key] = next
+	}
+	if kind != "gone" {
+		add = append(add, next.Entry)
+	}
+	server := fmt.Sprintf("%s_%s:%d", next.Name, next.Host, next.Port)
+	return hostChange{
+		kind: kind,
+		write: func() {
+			if err := h.registry.Apply(context.Background(), name, add, remove); err != nil {
+				h.b.Error(err)
 			}
-			if n%25 != 24 {
-				continue
-			}
-			for { // one in 25 is watched until HAProxy has it
-				states, err := runtime.ServerStates(context.Background(), 0, name(s))
-				if err == nil && slices.ContainsFunc(states, func(x haproxy.ServerState) bool { return x.Weight == weight }) {
-					break
+		},
+		seen: func() {
+			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+				states, err := h.runtime().ServerStates(context.Background(), 0, name)
+				at := slices.IndexFunc(states, func(x haproxy.ServerState) bool { return x.Name == server && !x.Maint })
+				if err == nil && (kind == "gone" && at < 0 || kind != "gone" && at >= 0 && states[at].Weight == next.Weight) {
+					return
 				}
-				time.Sleep(time.Millisecond)
 			}
-			took = append(took, time.Since(written))
-		}
-		ticker.Stop()
-		after, _, _ := used(b, pid)
-		slices.Sort(took)
-		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-change-p99")
-		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-change-p50")
-		b.ReportMetric((after - before).Seconds(), "s-churn-cpu")
+			h.b.Errorf("%s %s: not seen", kind, server)
+		},
 	}
-	_, _, rss = used(b, pid)
-	b.ReportMetric(rss, "MB-after-churn")
-	b.ReportMetric(settled, "MB")
-	b.ReportMetric(cold.Seconds(), "s-cold")
-	b.ReportMetric(coldCPU.Seconds(), "s-cold-cpu")
-	now, _ := stats()
-	if now != first {
-		b.Errorf("HAProxy %d became %d: there was a reload", first, now)
-	}
-	quiet(b, pid)
-	before, _, _ := used(b, pid)
-	const idle = 15 * time.Second
-	time.Sleep(idle)
-	after, _, _ := used(b, pid)
-	b.ReportMetric(100*(after-before).Seconds()/idle.Seconds(), "%-idle")
 }
 
 // quiet waits until a process uses little CPU time, at most a minute.

@@ -35,7 +35,8 @@ import (
 const asAgent = "PAASTA_TEST_AGENT"
 
 // profileAgent in the environment names the file for a CPU profile of an
-// agent's second 20 to 40, and with ".heap" of its memory then.
+// agent's second 20 to 40, with ".cold" for its first three, and with ".heap" of
+// its memory in the end.
 const profileAgent = "PAASTA_TEST_PROFILE"
 
 func TestMain(m *testing.M) {
@@ -49,19 +50,31 @@ func TestMain(m *testing.M) {
 		err = json.Unmarshal(text, &c)
 	}
 	if file := os.Getenv(profileAgent); file != "" && err == nil {
-		f, err := os.Create(file)
-		if err != nil {
-			panic(err)
-		}
-		time.AfterFunc(20*time.Second, func() { _ = pprof.StartCPUProfile(f) })
-		time.AfterFunc(40*time.Second, pprof.StopCPUProfile)
-		time.AfterFunc(40*time.Second, func() { h, _ := os.Create(file + ".heap"); runtime.GC(); _ = pprof.WriteHeapProfile(h); h.Close() })
+		profile(file)
 	}
 	if err == nil {
 		err = start(context.Background(), c, Wiring{}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+func profile(file string) {
+	create := func(name string) *os.File {
+		f, err := os.Create(name)
+		if err != nil {
+			panic(err)
+		}
+		return f
+	}
+	_ = pprof.StartCPUProfile(create(file + ".cold"))
+	time.AfterFunc(3*time.Second, pprof.StopCPUProfile)
+	time.AfterFunc(20*time.Second, func() { _ = pprof.StartCPUProfile(create(file)) })
+	time.AfterFunc(40*time.Second, func() {
+		pprof.StopCPUProfile()
+		runtime.GC()
+		_ = pprof.WriteHeapProfile(create(file + ".heap"))
+	})
 }
 
 // hostConfig is the config of an agent that a test starts, and ends its HAProxy

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unique"
 )
 
 // Limits of what is believed. They are far above what nerve or we write.
@@ -73,18 +74,27 @@ func Decode(text []byte) (Entry, error) {
 	}
 	for key, label := range labels {
 		if e.Labels == nil {
-			e.Labels = map[string]string{}
+			e.Labels = make(map[string]string, len(labels))
 		}
-		e.Labels[key] = ""
+		text := ""
 		if label != nil {
-			e.Labels[key] = *label
+			text = *label
 		}
+		if key != LabelTaskID {
+			text = shared(text)
+		}
+		e.Labels[shared(key)] = text
 	}
 	if err := Check(e); err != nil {
 		return Entry{}, err
 	}
+	e.Host, e.Name = shared(e.Host), shared(e.Name)
 	return e, nil
 }
+
+// shared returns s as one string for all entries that say the same: a host that
+// reads thousands of them keeps few texts.
+func shared(s string) string { return unique.Make(s).Value() }
 
 // value reads one key; absent and null leave to as it is.
 func value(keys map[string]json.RawMessage, key string, to any) error {

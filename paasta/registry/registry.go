@@ -50,7 +50,8 @@ type Node struct {
 	Czxid int64
 }
 
-// A Set is all that one read of a registration saw.
+// A Set is all that one read of a registration saw. It is shared with other
+// readers, so nobody changes it.
 type Set struct {
 	Nodes []Node
 	// Version is the pzxid of the registration's znode at that read: it grows

@@ -23,17 +23,19 @@ type ZooKeeper struct {
 	watched *watched
 }
 
-// watched is who wants to hear of which registration.
+// watched is who wants to hear of which registration, and what they heard last:
+// the next List decodes only what is new.
 type watched struct {
 	mu    sync.Mutex
 	wakes map[string]map[chan<- struct{}]int
+	last  map[string]Set
 }
 
 var _ Registry = (*ZooKeeper)(nil)
 
 // NewZooKeeper returns the registry in the ZooKeeper of conn.
 func NewZooKeeper(conn *zk.Conn) *ZooKeeper {
-	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string]map[chan<- struct{}]int{}}}
+	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string]map[chan<- struct{}]int{}, last: map[string]Set{}}}
 }
 
 // Fenced returns the same registry for a leader: Apply fails with
@@ -60,7 +62,16 @@ func (z *ZooKeeper) List(ctx context.Context, registration string) (Set, error) 
 	if err != nil {
 		return Set{}, err
 	}
-	set := Set{Version: version, Bad: map[string]error{}}
+	last := z.watched.read(registration)
+	// A path-encoded name says it all: what has a known one is known.
+	known := make(map[string]*Node, len(last.Nodes))
+	for i := range last.Nodes {
+		known[last.Nodes[i].Path[len(dir)+1:]] = &last.Nodes[i]
+	}
+	if last.still(version, names, known) {
+		return last, nil
+	}
+	set := Set{Version: version, Bad: map[string]error{}, Nodes: make([]Node, 0, len(names))}
 	var plain []string
 	for _, name := range names {
 		text, ok := decodeName(name)
@@ -68,7 +79,11 @@ func (z *ZooKeeper) List(ctx context.Context, registration string) (Set, error) 
 			plain = append(plain, name)
 			continue
 		}
-		p := path.Join(dir, name)
+		if n := known[name]; n != nil {
+			set.Nodes = append(set.Nodes, Node{Entry: n.Entry, Path: n.Path})
+			continue
+		}
+		p := dir + "/" + name
 		e, err := Decode(text)
 		if err != nil {
 			set.Bad[p] = err
@@ -83,7 +98,23 @@ func (z *ZooKeeper) List(ctx context.Context, registration string) (Set, error) 
 	if err := z.date(ctx, &set); err != nil {
 		return Set{}, err
 	}
+	z.watched.note(registration, set)
 	return set, nil
+}
+
+// still tells whether a set with known nodes by name is what a later read sees.
+// Nodes of nerve's other form change in place, and what is dated may be another
+// one by now.
+func (s Set) still(version int64, names []string, known map[string]*Node) bool {
+	if version != s.Version || len(names) != len(known) || len(names) == 0 {
+		return false
+	}
+	for _, name := range names {
+		if n := known[name]; n == nil || n.Czxid != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // names lists the children of dir, and sets a watch for all who asked for one.
@@ -208,6 +239,7 @@ func (w *watched) add(ctx context.Context, registration string, wake chan<- stru
 		}
 		if len(w.wakes[registration]) == 0 {
 			delete(w.wakes, registration)
+			delete(w.last, registration)
 		}
 	})
 }
@@ -220,6 +252,21 @@ func (w *watched) of(registration string) []chan<- struct{} {
 		wakes = append(wakes, wake)
 	}
 	return wakes
+}
+
+// read returns what the last List of a registration that somebody watches saw.
+func (w *watched) read(registration string) Set {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last[registration]
+}
+
+func (w *watched) note(registration string, set Set) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.wakes[registration]) > 0 {
+		w.last[registration] = set
+	}
 }
 
 // Ephemeral keeps e registered with an ephemeral node until ctx ends, through

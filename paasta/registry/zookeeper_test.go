@@ -11,6 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/registry/registrytest"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -264,6 +267,53 @@ func BenchmarkDecode(b *testing.B) {
 	for b.Loop() {
 		if _, err := registry.Decode(text); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A reader that watches decodes only what is new, and sees what one sees that
+// reads for the first time.
+func TestWatchedReadsAreWhole(t *testing.T) {
+	t.Parallel()
+	s := zktest.Start(t)
+	conn := dial(t, s.Addr())
+	ctx := bounded(t)
+	watching := registry.NewZooKeeper(conn)
+	must(t, watching.Watch(ctx, "web.main", make(chan struct{}, 1)))
+	entry := func(port, weight int) registry.Entry {
+		return registry.Entry{Host: "10.0.0.1", Port: port, Name: "h", Weight: weight, Labels: map[string]string{"region:x": ""}}
+	}
+	node := func(e registry.Entry) registry.Node {
+		return registry.Node{Entry: e, Path: registry.Root + "/web.main/" + registry.NodeName(e)}
+	}
+	for i, change := range []func() error{
+		func() error {
+			return watching.Apply(ctx, "web.main", []registry.Entry{entry(1, 10), entry(2, 10), entry(3, 10)}, nil)
+		},
+		func() error { return nil },
+		func() error {
+			return watching.Apply(ctx, "web.main", []registry.Entry{entry(1, 5)}, []registry.Node{node(entry(1, 10))})
+		},
+		func() error { return watching.Apply(ctx, "web.main", []registry.Entry{entry(1, 7)}, nil) }, // two at one address
+		func() error { return watching.Apply(ctx, "web.main", nil, []registry.Node{node(entry(1, 5))}) },
+		func() error { return conn.Create(ctx, registry.Root+"/web.main/plain", registry.Encode(entry(4, 1))) },
+		func() error { return conn.Set(ctx, registry.Root+"/web.main/plain", registry.Encode(entry(4, 2)), -1) },
+		func() error { return conn.Create(ctx, registry.Root+"/web.main/bad", []byte("x")) },
+		func() error { return conn.DeleteAll(ctx, registry.Root+"/web.main") },
+		func() error { return watching.Apply(ctx, "web.main", []registry.Entry{entry(1, 10)}, nil) },
+	} {
+		must(t, change())
+		got, err := watching.List(ctx, "web.main")
+		must(t, err)
+		want, err := registry.NewZooKeeper(conn).List(ctx, "web.main")
+		must(t, err)
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b error) bool { return a.Error() == b.Error() }), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("after change %d (-first +again):\n%s", i, diff)
+		}
+		again, err := watching.List(ctx, "web.main")
+		must(t, err)
+		if i == 2 && &again.Nodes[0] != &got.Nodes[0] {
+			t.Error("what has not changed is read anew")
 		}
 	}
 }

@@ -12,8 +12,9 @@ import (
 // adopt finds the HAProxy that runs, or starts one from the file that an agent
 // before us left, so that it serves before anybody has answered us.
 func (a *Agent) adopt(ctx context.Context) {
-	a.hap.running = map[string]haproxy.Section{}
+	a.hap.running = map[string]*haproxy.Section{}
 	a.hap.leaving = map[string]time.Time{}
+	a.hap.doubts = map[string]bool{}
 	a.hap.dynamic = true
 	if in, err := a.o.Process.Version(ctx); err != nil {
 		a.log.Error("asked HAProxy for its version", "err", err)
@@ -46,17 +47,13 @@ func (a *Agent) adopt(ctx context.Context) {
 	} else {
 		a.log.Info("adopted a running HAProxy", "pid", in.PID, "uptime_seconds", in.UptimeSec)
 	}
-	states, err := a.runtime.ServerStates(ctx, in.PID, "")
+	states, err := a.runtime.ServerStates(ctx, in.PID)
 	if err != nil {
 		a.log.Error("read the servers of HAProxy", "err", err)
 	}
-	rows, err := a.runtime.Stats(ctx, in.PID)
-	if err != nil {
-		a.log.Error("read the proxies of HAProxy", "err", err)
-	}
 	a.hap.proxies = map[string]bool{}
-	for _, row := range rows {
-		a.hap.proxies[row.Proxy] = true
+	if err := a.runtime.EachRow(ctx, in.PID, func(row haproxy.Row) { a.hap.proxies[row.Proxy] = true }); err != nil {
+		a.log.Error("read the proxies of HAProxy", "err", err)
 	}
 	a.hap.pid, a.hap.hash, a.hap.states, a.hap.adopted = in.PID, in.Structure, states, true
 	a.hap.gone = haproxy.Gone(ctx, in.PID)
@@ -86,7 +83,7 @@ func (a *Agent) imported(r *registration) {
 			if known && m.Entry.Name == s.Name {
 				server.Options = m.Entry.Options
 			} else if !known && !s.Maint {
-				r.members.Adopt(discover.Member{Entry: r.namespace.Imported(b.Name, server), Serving: true, Since: time.Now()})
+				r.members.Put(discover.Member{Entry: r.namespace.Imported(b.Name, server), Serving: true, Since: time.Now()})
 			}
 			service.Backends[i].Servers = append(service.Backends[i].Servers, server)
 			if s.Maint {

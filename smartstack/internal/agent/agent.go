@@ -9,6 +9,7 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -41,9 +42,9 @@ type Options struct {
 	SynapseDir  string                 // where files for other tools go; "" for none
 	MinInterval time.Duration          // between two reloads
 	Floor       discover.Floor
-	// Applied hears, not more often than every few milliseconds, up to which
-	// version each registration is in HAProxy.
-	Applied func(map[string]int64)
+	// Applied hears, not more often than every few milliseconds, of registrations
+	// that are in HAProxy up to another version, and of those that are gone.
+	Applied func(versions map[string]int64, gone []string)
 	// Jitter is the longest time by which a read of the registry is put off at
 	// random; nil for none.
 	Jitter func() time.Duration
@@ -68,16 +69,21 @@ type Agent struct {
 	// Owned by Run.
 	tree          *soaconfig.Tree
 	registrations map[string]*registration
-	conflicts     map[string]error // namespaces that cannot be served, and why
-	custom        string
-	goodCustom    string
-	hap           hap
-	files         files
-	callers       callers
-	old           map[string][]cachedEntry // of the cache
-	oldSaved      time.Time
+	// stirred are those that something happened to and that are not done with, and
+	// later those that are to be decided again without an event: a pass looks at
+	// no others.
+	stirred, later map[*registration]bool
+	gone           []string         // registrations that others have not seen go
+	conflicts      map[string]error // namespaces that cannot be served, and why
+	custom         string
+	goodCustom     string
+	hap            hap
+	files          files
+	callers        callers
+	old            map[string]journalLine // of the cache, by registration
 
-	view view // what others see
+	view     view       // what others see
+	sweeping sync.Mutex // only one sweep at a time
 }
 
 // probesAtOnce bounds the probes that run at a time.
@@ -104,10 +110,14 @@ func New(o Options) *Agent {
 		probes:        probe.Pool{Size: probesAtOnce},
 		inbox:         newInbox(),
 		registrations: map[string]*registration{},
+		stirred:       map[*registration]bool{},
+		later:         map[*registration]bool{},
 		conflicts:     map[string]error{},
 	}
 	a.names.Resolve, a.names.Every, a.names.Log = o.Resolve, o.ResolveEvery, o.Log
 	a.names.Changed = func() { a.inbox.put(func() { a.inbox.names = true }) }
+	a.files.cache.path = filepath.Join(a.dir, "cache.json")
+	a.files.synapse = synapse{dir: o.SynapseDir, written: map[string][sha256.Size]byte{}}
 	a.view.init()
 	return a
 }
@@ -120,9 +130,9 @@ type inbox struct {
 	tree   *soaconfig.Tree
 	reads  map[string]read
 	probed []probed
-	stats  map[string][]haproxy.Row // by backend; rows of members that are held
-	caller map[netip.Addr]string    // nil: nothing new
-	names  bool                     // a host has another address
+	down   map[string]map[string]bool // servers that HAProxy's checks call down, by registration
+	caller map[netip.Addr]string      // nil: nothing new
+	names  bool                       // a host has another address
 }
 
 type read struct {
@@ -140,7 +150,7 @@ type probed struct {
 }
 
 func newInbox() inbox {
-	return inbox{kick: make(chan struct{}, 1), reads: map[string]read{}}
+	return inbox{kick: make(chan struct{}, 1), reads: map[string]read{}, down: map[string]map[string]bool{}}
 }
 
 // put changes the inbox and kicks Run.
@@ -176,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.loadCache()
 	a.adopt(ctx)
 	a.hap.settleBy, a.hap.settleEnd = time.Now().Add(settle), time.Now().Add(5*settle)
-	check := time.NewTicker(checkEvery)
+	check := time.NewTicker(checkEvery / checkParts)
 	defer check.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -200,8 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 			a.died(ctx)
 		case <-check.C:
-			a.hap.doubt = true
-			if len(a.conflicts) > 0 && a.tree != nil {
+			if a.check() && len(a.conflicts) > 0 && a.tree != nil {
 				a.namespaces(ctx, a.tree) // a port may be free by now
 			}
 		}
@@ -227,7 +236,7 @@ func (a *Agent) next() time.Time {
 			due = t
 		}
 	}
-	for _, r := range a.registrations {
+	for r := range a.later {
 		earlier(r.again)
 	}
 	earlier(a.hap.due())
@@ -242,8 +251,9 @@ func (a *Agent) next() time.Time {
 func (a *Agent) read(ctx context.Context, now time.Time) {
 	in := &a.inbox
 	in.mu.Lock()
-	tree, reads, results, stats, callers, moved := in.tree, in.reads, in.probed, in.stats, in.caller, in.names
-	in.tree, in.reads, in.probed, in.stats, in.caller, in.names = nil, map[string]read{}, nil, nil, nil, false
+	tree, reads, results, down, callers, moved := in.tree, in.reads, in.probed, in.down, in.caller, in.names
+	in.tree, in.probed, in.caller, in.names = nil, nil, nil, false
+	in.reads, in.down = map[string]read{}, map[string]map[string]bool{}
 	in.mu.Unlock()
 	if callers != nil {
 		a.callers.read(callers)
@@ -255,32 +265,47 @@ func (a *Agent) read(ctx context.Context, now time.Time) {
 	for name, rd := range reads {
 		if r := a.registrations[name]; r != nil {
 			r.read(rd)
+			a.stir(r)
 		}
 	}
 	for _, p := range results {
 		if r := a.registrations[p.registration]; r != nil {
 			r.probed(p, now)
+			a.stir(r)
 		}
 	}
-	for _, r := range a.registrations {
-		r.down(stats)
-		if moved && len(r.hosts) > 0 {
-			r.dirty = true
+	for name, servers := range down {
+		if r := a.registrations[name]; r != nil {
+			r.down(servers)
+			a.stir(r)
 		}
-		if !r.again.IsZero() && !now.Before(r.again) {
+	}
+	if moved {
+		for _, r := range a.registrations {
+			if len(r.hosts) > 0 {
+				r.dirty = true
+				a.stir(r)
+			}
+		}
+	}
+	for r := range a.later {
+		if !now.Before(r.again) {
 			r.dirty = true
+			a.stir(r)
 		}
 	}
 }
 
+// stir says that something happened to a registration.
+func (a *Agent) stir(r *registration) { a.stirred[r] = true }
+
 // decide brings every registration that something happened to up to date.
 func (a *Agent) decide(now time.Time) {
-	for _, r := range a.registrations {
-		if !r.dirty {
-			continue
+	for r := range a.stirred {
+		if r.dirty {
+			r.dirty = false
+			a.decideOne(r, now)
 		}
-		r.dirty = false
-		a.decideOne(r, now)
 	}
 }
 

@@ -101,8 +101,8 @@ func BenchmarkCrowd(b *testing.B) {
 		defer h.agent.view.mu.Unlock()
 		for _, s := range h.agent.view.seen {
 			for _, m := range s.members {
-				if m.probing {
-					return fmt.Errorf("%s waits for its probe", m.name)
+				if unproven(m) {
+					return fmt.Errorf("%s waits for its probe", m.Entry.Name)
 				}
 			}
 		}

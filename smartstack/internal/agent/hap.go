@@ -1,9 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,11 +17,13 @@ type hap struct {
 	gone    <-chan struct{} // closed once pid has ended
 	hash    string          // structure that it was started with
 	// running is what it has, as far as we know: sections, with leaving servers.
-	running map[string]haproxy.Section
+	running map[string]*haproxy.Section
 	states  []haproxy.ServerState // of an adopted process, by which running is filled
 	proxies map[string]bool       // its frontends and backends
 	adopted bool                  // hash has not been compared with what should run
-	doubt   bool                  // running may be wrong: read it again
+	doubts  map[string]bool       // registrations of which running may be wrong: read them again
+	checks  []string              // registrations that are read again one after the other
+	checked int                   // parts of checks that are done
 	custom  string                // operator's sections that it has
 
 	wishes    wishes
@@ -47,8 +49,10 @@ type hap struct {
 }
 
 const (
-	// checkEvery is how often HAProxy is compared with what it should have.
+	// checkEvery is how often HAProxy is compared with what it should have, in so
+	// many parts that none of them holds up a change.
 	checkEvery = 30 * time.Second
+	checkParts = 30
 	// reapEvery is the pause between two tries to delete servers.
 	reapEvery = 250 * time.Millisecond
 )
@@ -81,6 +85,14 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
+// service is how a registration runs, without backends if it does not.
+func (h *hap) service(name string) haproxy.Service {
+	if run := h.running[name]; run != nil {
+		return run.Service
+	}
+	return haproxy.Service{}
+}
+
 // has tells whether HAProxy listens for a registration.
 func (h *hap) has(name string) bool {
 	_, ok := h.running[name]
@@ -90,7 +102,7 @@ func (h *hap) has(name string) bool {
 // serves tells whether HAProxy has a server of a registration, and lets it take
 // traffic.
 func (h *hap) serves(name, server string) bool {
-	for _, b := range h.running[name].Service.Backends {
+	for _, b := range h.service(name).Backends {
 		for _, s := range b.Servers {
 			if s.Name == server && !s.Leaving {
 				return true
@@ -101,14 +113,26 @@ func (h *hap) serves(name, server string) bool {
 }
 
 // sections are all that should run.
-func (a *Agent) sections() []haproxy.Section {
-	sections := make([]haproxy.Section, 0, len(a.registrations))
+func (a *Agent) sections() []*haproxy.Section {
+	sections := make([]*haproxy.Section, 0, len(a.registrations))
 	for _, r := range a.registrations {
-		if r.proxied && !r.left && r.section.Structure != "" {
+		if r.proxied && !r.left && r.section != nil {
 			sections = append(sections, r.section)
 		}
 	}
 	return sections
+}
+
+// runs notes how a registration runs now.
+func (a *Agent) runs(name string, service haproxy.Service) {
+	run := haproxy.RenderService(service)
+	if r := a.registrations[name]; r != nil && r.section != nil && bytes.Equal(run.Text, r.section.Text) {
+		run = r.section // one text is enough
+		if _, leaving := service.Stayed(); leaving > 0 {
+			run = run.With(service)
+		}
+	}
+	a.hap.running[name] = run
 }
 
 // owner returns the registration of a backend: its name, or that without a
@@ -125,11 +149,9 @@ func (a *Agent) started(ctx context.Context, pid int) {
 	a.hap.pid, a.hap.gone = pid, haproxy.Gone(ctx, pid)
 	a.view.forget()
 	for name, run := range a.hap.running {
-		run.Service.Backends = slices.Clone(run.Service.Backends)
-		for i, b := range run.Service.Backends {
-			run.Service.Backends[i].Servers = slices.DeleteFunc(slices.Clone(b.Servers), func(s haproxy.Server) bool { return s.Leaving })
+		if service, n := run.Service.Stayed(); n > 0 {
+			a.hap.running[name] = run.With(service)
 		}
-		a.hap.running[name] = run
 	}
 	timeout := time.After(5 * time.Second)
 	for ctx.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 
+	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
@@ -29,7 +30,10 @@ func (a *Agent) Labels(registration string) (servers map[string]Labels, metrics 
 	}
 	servers = make(map[string]Labels, len(s.members))
 	for _, m := range s.members {
-		servers[m.name] = Labels{Version: m.version, Instance: m.instance, TaskID: m.task, Host: m.host, Addr: m.addr}
+		n := m.Entry.Node
+		servers[m.Entry.Name] = Labels{
+			Version: n.Labels[registry.LabelGitSHA], Instance: n.Labels[registry.LabelInstance], TaskID: n.Labels[registry.LabelTaskID], Host: n.Host, Addr: m.Entry.Addr,
+		}
 	}
 	return servers, s.metrics, true
 }

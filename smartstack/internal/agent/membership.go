@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -14,11 +13,11 @@ import (
 func (a *Agent) membership(ctx context.Context, now time.Time) {
 	var commands []haproxy.Command
 	var changed []*registration
-	for _, r := range a.registrations {
-		if !r.changed || !r.proxied || r.left {
-			if !r.proxied {
-				r.applied, r.changed = r.set.Version, false
-			}
+	for r := range a.stirred {
+		if !r.proxied {
+			r.applied, r.changed = r.set.Version, false
+		}
+		if !r.changed || r.left {
 			continue
 		}
 		run, ok := a.hap.running[r.name]
@@ -43,7 +42,9 @@ func (a *Agent) membership(ctx context.Context, now time.Time) {
 	if len(commands) > 0 {
 		if err := a.command(ctx, commands, now); err != nil {
 			a.hap.retryAt = now.Add(200 * time.Millisecond)
-			a.hap.doubt = true
+			for _, r := range changed {
+				a.hap.doubts[r.name] = true
+			}
 			a.log.Error("changed servers at run time", "err", err)
 			return
 		}
@@ -61,13 +62,13 @@ func (a *Agent) membership(ctx context.Context, now time.Time) {
 // Its own checks go on, and have the last word.
 func (a *Agent) tellHealth(ctx context.Context, now time.Time) {
 	var lines []string
-	for _, r := range a.registrations {
+	for r := range a.stirred {
 		for _, h := range r.health {
 			word := "down"
 			if h.up {
 				word = "up"
 			}
-			for _, b := range a.hap.running[r.name].Service.Backends {
+			for _, b := range a.hap.service(r.name).Backends {
 				if slices.ContainsFunc(b.Servers, func(s haproxy.Server) bool { return s.Name == h.server }) {
 					lines = append(lines, "set server "+b.Name+"/"+h.server+" health "+word)
 				}
@@ -82,7 +83,7 @@ func (a *Agent) tellHealth(ctx context.Context, now time.Time) {
 		a.log.Warn("told HAProxy what probes found", "err", err)
 		return
 	}
-	for _, r := range a.registrations {
+	for r := range a.stirred {
 		r.health = nil
 	}
 }
@@ -124,11 +125,7 @@ func (a *Agent) command(ctx context.Context, commands []haproxy.Command, now tim
 		a.log.Info("changed a server", "op", c.Op.String(), "backend", c.Backend, "server", c.Server.Name, "weight", c.Server.Weight)
 	}
 	for name, cs := range touched {
-		run := haproxy.RenderService(haproxy.Applied(a.hap.running[name].Service, cs))
-		if r := a.registrations[name]; r != nil && len(a.hap.leaving) == 0 && bytes.Equal(run.Text, r.section.Text) {
-			run = r.section // one text is enough
-		}
-		a.hap.running[name] = run
+		a.runs(name, haproxy.Applied(a.hap.service(name), cs))
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
@@ -83,11 +85,10 @@ func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	if a.o.Connected != nil {
 		gauge(descZK, truth[a.o.Connected()])
 	}
-	a.view.mu.Lock()
-	queues := a.view.queues // replaced, never changed
-	a.view.mu.Unlock()
-	for backend, n := range queues {
-		gauge(descQueue, float64(n), backend)
+	if sweep, err := a.swept(context.Background()); err == nil {
+		for backend, n := range sweep.queues {
+			gauge(descQueue, float64(n), backend)
+		}
 	}
 	probes := 0
 	for _, r := range s.Registrations {

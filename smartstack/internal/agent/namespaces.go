@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
@@ -65,7 +66,10 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 		}
 		r.stop()
 		delete(a.registrations, name)
-		a.files.synapseGone(name)
+		delete(a.stirred, r)
+		delete(a.later, r)
+		a.gone = append(a.gone, name)
+		a.files.cacheDirty(time.Now(), name)
 		a.hap.wishes.add(haproxy.ServiceGone, name+" is gone")
 		a.log.Info("stopped serving", "registration", name)
 	}
@@ -82,10 +86,12 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 			a.log.Info("serves", "registration", name, "port", w.namespace.Port)
 		}
 		r.namespace, r.proxied, r.problem, r.left, r.dirty = w.namespace, w.proxied, "", false, true
+		a.stir(r)
 	}
 	for name := range kept {
 		if r := a.registrations[name]; r != nil {
-			r.problem = a.conflicts[name].Error()
+			r.problem, r.touched = a.conflicts[name].Error(), true
+			a.stir(r)
 		}
 	}
 	a.references()
@@ -193,6 +199,7 @@ func (a *Agent) references() {
 			r.namespace.Service.ProxiedThrough = ""
 			a.conflicts[r.name] = fmt.Errorf("proxied_through %s: no such service on this host", p)
 			r.dirty = true
+			a.stir(r)
 		}
 	}
 }

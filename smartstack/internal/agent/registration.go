@@ -34,7 +34,7 @@ type registration struct {
 	again   time.Time // when to decide again without an event
 	probing map[netip.AddrPort]*probing
 
-	section haproxy.Section    // as it should run
+	section *haproxy.Section   // as it should run; nil: not decided yet
 	good    discover.Namespace // what HAProxy took last
 	left    bool               // left out: HAProxy refuses it, and there is no good one
 	health  []health           // what probes of unproven members found
@@ -75,7 +75,13 @@ func (r *registration) read(rd read) {
 
 // sameSet tells whether two reads saw the same.
 func sameSet(a, b registry.Set) bool {
-	return a.Version == b.Version &&
+	if a.Version != b.Version {
+		return false
+	}
+	if len(a.Nodes) > 0 && len(a.Nodes) == len(b.Nodes) && &a.Nodes[0] == &b.Nodes[0] {
+		return true // a registry that knows that nothing has changed says the same again
+	}
+	return true &&
 		slices.EqualFunc(a.Nodes, b.Nodes, func(x, y registry.Node) bool {
 			return x.Path == y.Path && x.Czxid == y.Czxid && x.Host == y.Host && x.Port == y.Port && x.Name == y.Name && x.Weight == y.Weight &&
 				x.ServerOptions == y.ServerOptions && maps.Equal(x.Labels, y.Labels)
@@ -89,7 +95,11 @@ func (r *registration) probed(p probed, now time.Time) {
 		return // nobody waits for it any more
 	}
 	r.touched = true
-	m, ok := r.members.All[p.addr]
+	var m discover.Member
+	known, ok := r.members.All[p.addr]
+	if ok {
+		m = *known
+	}
 	switch {
 	case p.err != nil:
 		running.err = p.err.Error()
@@ -109,7 +119,7 @@ func (r *registration) probed(p probed, now time.Time) {
 		m.Down = true
 	}
 	if ok {
-		r.members.All[p.addr] = m
+		r.members.Put(m)
 	}
 	running.cancel()
 	delete(r.probing, p.addr)
@@ -117,25 +127,13 @@ func (r *registration) probed(p probed, now time.Time) {
 }
 
 // down marks those missing members that HAProxy's own checks call down.
-func (r *registration) down(stats map[string][]haproxy.Row) {
-	if stats == nil {
-		return
-	}
-	if n, _ := r.members.Held(); n == 0 {
-		return
-	}
-	for _, b := range r.namespace.Service.Backends {
-		for _, row := range stats[b.Name] {
-			if row.Status != "DOWN" {
-				continue
-			}
-			for addr, m := range r.members.All {
-				if m.Entry.Name == row.Server && !m.Missing.IsZero() && !m.Down {
-					m.Down = true
-					r.members.All[addr] = m
-					r.dirty = true
-				}
-			}
+func (r *registration) down(servers map[string]bool) {
+	for _, m := range r.members.All {
+		if servers[m.Entry.Name] && !m.Missing.IsZero() && !m.Down {
+			down := *m
+			down.Down = true
+			r.members.Put(down)
+			r.dirty = true
 		}
 	}
 }
@@ -152,9 +150,9 @@ func (a *Agent) decideOne(r *registration, now time.Time) {
 			switch {
 			case known:
 			case a.hap.serves(r.name, e.Name):
-				r.members.Adopt(discover.Member{Entry: e, Serving: true, Since: now})
+				r.members.Put(discover.Member{Entry: e, Serving: true, Since: now})
 			case a.hap.cold && r.proxied && e.Weight > 0:
-				r.members.Adopt(discover.Member{Entry: e, Serving: true, Unproven: true, Since: now})
+				r.members.Put(discover.Member{Entry: e, Serving: true, Unproven: true, Since: now})
 			}
 		}
 		var why string
@@ -166,9 +164,13 @@ func (a *Agent) decideOne(r *registration, now time.Time) {
 			r.why = why
 		}
 	}
+	delete(a.later, r)
+	if !r.again.IsZero() {
+		a.later[r] = true
+	}
 	a.probe(r)
 	a.build(r)
-	a.files.cacheDirty(now)
+	a.files.cacheDirty(now, r.name)
 }
 
 // build makes the section anew.
@@ -198,8 +200,10 @@ func (a *Agent) numbers(r *registration) func(backend, server string) int {
 			}
 		}
 	}
-	note(a.hap.running[r.name].Service) // first: what runs decides
-	note(r.section.Service)
+	note(a.hap.service(r.name)) // first: what runs decides
+	if r.section != nil {
+		note(r.section.Service)
+	}
 	return func(backend, server string) int {
 		if id := known[backend+"/"+server]; id != 0 {
 			return id
@@ -220,16 +224,23 @@ func (a *Agent) numbers(r *registration) func(backend, server string) int {
 func (a *Agent) probe(r *registration) {
 	for addr, p := range r.probing {
 		m, ok := r.members.All[addr]
-		if needs, held := needsProbe(m); !ok || !needs || held != p.held {
+		if ok {
+			needs, held := needsProbe(m)
+			ok = needs && held == p.held
+		}
+		if !ok {
 			p.cancel()
 			delete(r.probing, addr)
 		}
 	}
 	if !r.proxied {
 		// Nobody sends traffic from here: other tools get what the registry says.
-		for addr, m := range r.members.All {
-			m.Serving = true
-			r.members.All[addr] = m
+		for _, m := range r.members.All {
+			if !m.Serving {
+				serving := *m
+				serving.Serving = true
+				r.members.Put(serving)
+			}
 		}
 		return
 	}
@@ -253,7 +264,7 @@ func (a *Agent) probe(r *registration) {
 	}
 }
 
-func needsProbe(m discover.Member) (needs, held bool) {
+func needsProbe(m *discover.Member) (needs, held bool) {
 	if m.Serving && !m.Missing.IsZero() {
 		return !m.Down, true
 	}

@@ -54,8 +54,8 @@ func (a *Agent) reloadOnce(ctx context.Context) error {
 
 // sound returns the sections that HAProxy accepts. A namespace whose section it
 // refuses goes back to the last one that it took, or is left out.
-func (a *Agent) sound(ctx context.Context) ([]haproxy.Section, error) {
-	check := func(sections []haproxy.Section) error {
+func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
+	check := func(sections []*haproxy.Section) error {
 		return a.o.Process.Check(ctx, haproxy.Assemble(a.o.Global, a.custom, sections))
 	}
 	for range 3 {
@@ -84,6 +84,7 @@ func (a *Agent) sound(ctx context.Context) ([]haproxy.Section, error) {
 func (a *Agent) refuse(name string, err error) {
 	r := a.registrations[name]
 	r.problem, r.touched = err.Error(), true
+	a.stir(r)
 	a.conflicts[name] = err
 	if r.good.Registration == "" || r.good.Service.Name == r.namespace.Service.Name && haproxy.RenderService(r.good.Service).Structure == haproxy.RenderService(r.namespace.Service).Structure {
 		r.left = true
@@ -110,7 +111,7 @@ func (a *Agent) answers(ctx context.Context, pid int) bool {
 
 // swap starts a process with the sections, which takes over from the running
 // one.
-func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
+func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 	a.files.work.Wait()              // else what it writes may come after this
 	last, _ := a.o.Process.Written() // none yet: nothing to go back to
 	if err := a.o.Process.Write(haproxy.Assemble(a.o.Global, a.custom, sections)); err != nil {
@@ -148,11 +149,11 @@ func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
 	if err != nil {
 		a.log.Error("reload", "err", err) // it runs, but connections may still be held
 	}
-	a.hap.running = make(map[string]haproxy.Section, len(sections))
+	a.hap.running = make(map[string]*haproxy.Section, len(sections))
 	for _, s := range sections {
 		a.hap.running[s.Service.Name] = s
 	}
-	a.hap.leaving = map[string]time.Time{}
+	a.hap.leaving, a.hap.doubts = map[string]time.Time{}, map[string]bool{}
 	a.hap.hash = haproxy.StructureHash(a.o.Global, a.custom, sections)
 	a.hap.custom, a.goodCustom = a.custom, a.custom
 	a.started(ctx, pid)
@@ -165,6 +166,7 @@ func (a *Agent) swap(ctx context.Context, sections []haproxy.Section) error {
 	for _, s := range sections {
 		r := a.registrations[s.Service.Name]
 		r.good, r.changed, r.waiting, r.applied, r.touched = r.namespace, false, 0, r.set.Version, true
+		a.stir(r)
 	}
 	a.files.clean()
 	return nil

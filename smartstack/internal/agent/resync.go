@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -9,20 +10,45 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
-// resync reads what HAProxy really has; what differs is set right.
+// check doubts the next part of what runs, and says when it was the last one.
+func (a *Agent) check() (last bool) {
+	h := &a.hap
+	if h.checked == 0 {
+		h.checks = slices.Sorted(maps.Keys(h.running))
+	}
+	n := len(h.checks)
+	for _, name := range h.checks[h.checked*n/checkParts : (h.checked+1)*n/checkParts] {
+		h.doubts[name] = true
+	}
+	h.checked = (h.checked + 1) % checkParts
+	return h.checked == 0
+}
+
+// resync reads what HAProxy really has where that is in doubt; what differs is
+// set right.
 func (a *Agent) resync(ctx context.Context) {
-	states, err := a.runtime.ServerStates(ctx, a.hap.pid, "")
-	if err != nil {
-		a.log.Warn("read the servers of HAProxy", "err", err)
+	var backends []string
+	for name := range a.hap.doubts {
+		for _, b := range a.hap.service(name).Backends {
+			backends = append(backends, b.Name)
+		}
+	}
+	doubts := a.hap.doubts
+	a.hap.doubts = map[string]bool{}
+	if len(backends) == 0 {
 		return
 	}
-	a.hap.doubt = false
+	states, err := a.runtime.ServerStates(ctx, a.hap.pid, backends...)
+	if err != nil {
+		a.log.Warn("read the servers of HAProxy", "err", err) // the next check, or what does not work again, leads here
+		return
+	}
 	byBackend := map[string][]haproxy.ServerState{}
 	for _, s := range states {
 		byBackend[s.Backend] = append(byBackend[s.Backend], s)
 	}
-	for name, run := range a.hap.running {
-		service := run.Service
+	for name := range doubts {
+		service := a.hap.service(name)
 		service.Backends = slices.Clone(service.Backends)
 		differs := false
 		for i, b := range service.Backends {
@@ -36,12 +62,14 @@ func (a *Agent) resync(ctx context.Context) {
 				}
 			}
 		}
-		if differs {
-			a.hap.running[name] = haproxy.RenderService(service)
-			if r := a.registrations[name]; r != nil {
-				r.changed = true
-				a.log.Warn("HAProxy had other servers than it should", "registration", name)
-			}
+		if !differs {
+			continue
+		}
+		a.runs(name, service)
+		if r := a.registrations[name]; r != nil {
+			r.changed = true
+			a.stir(r)
+			a.log.Warn("HAProxy had other servers than it should", "registration", name)
 		}
 	}
 }

@@ -12,7 +12,7 @@ func (a *Agent) act(ctx context.Context) {
 	now := time.Now()
 	a.compare()
 	a.name(ctx, now)
-	if a.hap.doubt && a.hap.pid != 0 {
+	if len(a.hap.doubts) > 0 && a.hap.pid != 0 {
 		a.resync(ctx)
 	}
 	if a.hap.pid != 0 && now.After(a.hap.retryAt) {

@@ -13,7 +13,6 @@ import (
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
-	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // view is what others may see of the agent, at any time.
@@ -27,9 +26,9 @@ type view struct {
 	changed  chan struct{} // closed and made anew when anything is published
 	answers  map[string]paasta.AgentBackends
 	counter  int64
-	rows     map[string][]haproxy.Row // by backend, of the last sweep
-	queues   map[string]int           // requests that wait, by backend, of the last sweep
+	sweep    *sweep // the last one; nil: none of this process
 	applied  map[string]int64
+	held     map[string]bool // registrations with members that only checks can call down
 }
 
 // seen is one registration as Run left it.
@@ -38,20 +37,11 @@ type seen struct {
 	version  int64
 	stale    *time.Time
 	backends []string
-	members  []seenMember
-	nodes    []registry.Node // as the registry said last
+	members  []*discover.Member        // by name
+	probes   map[netip.AddrPort]string // what probes that go on found last
+	nodes    []registry.Node           // as the registry said last
 	metrics  discover.Metrics
 	hosts    []string // that entries give by name
-}
-
-type seenMember struct {
-	name, host, task  string
-	version, instance string // labels
-	addr              netip.AddrPort
-	port, weight      int
-	probing           bool
-	err               string
-	since             time.Time
 }
 
 // Status is everything that an agent knows about itself.
@@ -105,7 +95,7 @@ type HostStatus struct {
 }
 
 func (v *view) init() {
-	v.seen, v.answers, v.applied = map[string]seen{}, map[string]paasta.AgentBackends{}, map[string]int64{}
+	v.seen, v.answers, v.applied, v.held = map[string]seen{}, map[string]paasta.AgentBackends{}, map[string]int64{}, map[string]bool{}
 	v.changed = make(chan struct{})
 	v.counter = time.Now().UnixMilli() // so that it also grows from process to process
 }
@@ -125,7 +115,7 @@ func (a *Agent) Nodes() map[string][]registry.Node {
 func (v *view) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.ids, v.pid, v.rows, v.queues = nil, 0, nil, nil
+	v.ids, v.pid, v.sweep = nil, 0, nil
 }
 
 // publish lets others see what Run has done.
@@ -142,34 +132,39 @@ func (a *Agent) publish() {
 	for name, err := range a.conflicts {
 		problems[name] = err.Error()
 	}
-	news := false
+	versions := map[string]int64{}
 	v.mu.Lock()
 	v.proxy, v.problems, v.pid = proxy, problems, a.hap.pid
-	for name := range v.seen {
-		if a.registrations[name] == nil {
-			delete(v.seen, name)
-			delete(v.answers, name)
-			delete(v.applied, name)
-			news = true
+	gone := a.gone
+	a.gone = nil
+	for _, name := range gone {
+		delete(v.seen, name)
+		delete(v.answers, name)
+		delete(v.applied, name)
+		delete(v.held, name)
+	}
+	for r := range a.stirred {
+		if r.touched {
+			r.touched = false
+			s := r.see()
+			v.seen[r.name] = s
+			delete(v.held, r.name)
+			if s.status.Held > 0 {
+				v.held[r.name] = true
+			}
+			if old, known := v.applied[r.name]; r.confirmed && (!known || old != r.applied) {
+				v.applied[r.name], versions[r.name] = r.applied, r.applied
+			}
+		}
+		if !r.dirty && !r.changed && len(r.health) == 0 {
+			delete(a.stirred, r)
 		}
 	}
-	for name, r := range a.registrations {
-		if !r.touched {
-			continue
-		}
-		r.touched = false
-		v.seen[name] = r.see()
-		if old, known := v.applied[name]; r.confirmed && (!known || old != r.applied) {
-			v.applied[name] = r.applied
-			news = true
-		}
-	}
-	applied := maps.Clone(v.applied)
 	close(v.changed)
 	v.changed = make(chan struct{})
 	v.mu.Unlock()
-	if news && a.o.Applied != nil {
-		a.o.Applied(applied)
+	if len(versions)+len(gone) > 0 && a.o.Applied != nil {
+		a.o.Applied(versions, gone)
 	}
 }
 
@@ -197,37 +192,37 @@ func (r *registration) see() seen {
 	for _, b := range r.namespace.Service.Backends {
 		s.backends = append(s.backends, b.Name)
 	}
-	for _, m := range r.members.All {
-		e := m.Entry
-		member := seenMember{
-			name: e.Name, host: e.Node.Host, addr: e.Addr, port: int(e.Addr.Port()), weight: e.Weight, task: e.Node.Labels[registry.LabelTaskID],
-			version: e.Node.Labels[registry.LabelGitSHA], instance: e.Node.Labels[registry.LabelInstance],
-			probing: !m.Serving || m.Unproven, since: m.Since,
+	s.members = slices.SortedFunc(maps.Values(r.members.All), func(a, b *discover.Member) int { return strings.Compare(a.Entry.Name, b.Entry.Name) })
+	for addr, p := range r.probing {
+		if s.probes == nil {
+			s.probes = map[netip.AddrPort]string{}
 		}
-		if p := r.probing[e.Addr]; p != nil {
-			member.err = p.err
-		}
-		s.members = append(s.members, member)
+		s.probes[addr] = p.err
 	}
-	slices.SortFunc(s.members, func(a, b seenMember) int { return strings.Compare(a.name, b.name) })
 	return s
 }
+
+// unproven tells whether a member has not passed a probe yet.
+func unproven(m *discover.Member) bool { return !m.Serving || m.Unproven }
 
 // Status returns what the agent knows about itself now.
 func (a *Agent) Status() Status {
 	a.view.mu.Lock()
 	status := Status{Registrations: []RegistrationStatus{}, Problems: a.view.problems, HAProxy: a.view.proxy}
-	rows, all := a.view.rows, maps.Clone(a.view.seen)
+	all := maps.Clone(a.view.seen)
 	a.view.mu.Unlock()
-	if rows == nil && len(all) > 0 { // a new process: the next sweep is seconds away
-		rows, _ = a.sweep(context.Background())
+	servers := map[string][]sweptServer{}
+	if len(all) > 0 {
+		if s, err := a.swept(context.Background()); err == nil { // else none is known to be up
+			servers = s.servers
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		r := all[name].status
 		if !r.readAt.IsZero() {
 			r.AgeSeconds = time.Since(r.readAt).Seconds()
 		}
-		r.States = states(all[name], rows)
+		r.States = states(all[name], servers)
 		r.Hosts = a.hosts(all[name].hosts)
 		status.Registrations = append(status.Registrations, r)
 	}
@@ -253,91 +248,6 @@ func (a *Agent) hosts(hosts []string) map[string]HostStatus {
 		all[host] = s
 	}
 	return all
-}
-
-// states counts backends by how they are.
-func states(s seen, rows map[string][]haproxy.Row) map[string]int {
-	n := map[string]int{"up": 0, "down": 0, "drain": 0, "maint": 0, "probing": 0}
-	byName := index(s, rows)
-	for _, m := range s.members {
-		row, ok := byName[m.name]
-		switch {
-		case m.probing || !ok:
-			n["probing"]++
-		case row.Up():
-			n["up"]++
-		case strings.HasPrefix(row.Status, "DRAIN") || row.Weight == 0:
-			n["drain"]++
-		case strings.HasPrefix(row.Status, "MAINT"):
-			n["maint"]++
-		default:
-			n["down"]++
-		}
-	}
-	return n
-}
-
-// index returns the rows of a registration's servers by name; that of the
-// nearest backend where there are several.
-func index(s seen, rows map[string][]haproxy.Row) map[string]haproxy.Row {
-	byName := map[string]haproxy.Row{}
-	for _, b := range slices.Backward(s.backends) {
-		for _, row := range rows[b] {
-			if row.Server != "BACKEND" && row.Server != "FRONTEND" {
-				byName[row.Server] = row
-			}
-		}
-	}
-	return byName
-}
-
-// Sweep reads the state of all servers every few seconds until ctx ends, for
-// Status, and for members that only HAProxy's checks can call down.
-func (a *Agent) Sweep(ctx context.Context, every time.Duration) error {
-	for {
-		begin := time.Now()
-		if rows, err := a.sweep(ctx); err == nil {
-			a.inbox.put(func() { a.inbox.stats = rows })
-		}
-		// With thousands of servers an answer is megabytes: it may cost HAProxy and
-		// us no more than a small share of the time.
-		pause := max(every, min(250*time.Since(begin), time.Minute))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-	}
-}
-
-func (a *Agent) sweep(ctx context.Context) (map[string][]haproxy.Row, error) {
-	a.view.mu.Lock()
-	pid := a.view.pid
-	a.view.mu.Unlock()
-	if pid == 0 {
-		return nil, errNotStarted
-	}
-	all, err := a.runtime.Stats(ctx, pid)
-	if err != nil {
-		return nil, err
-	}
-	rows, ids, queues := map[string][]haproxy.Row{}, map[string]int{}, map[string]int{}
-	for _, row := range all {
-		queues[row.Proxy] += row.Queue
-		switch row.Server {
-		case "FRONTEND":
-		case "BACKEND":
-			ids[row.Proxy] = row.ProxyID
-		default:
-			rows[row.Proxy] = append(rows[row.Proxy], row)
-		}
-	}
-	a.view.mu.Lock()
-	defer a.view.mu.Unlock()
-	if a.view.pid == pid {
-		a.view.rows, a.view.ids, a.view.queues = rows, ids, queues
-	}
-	return rows, nil
 }
 
 // pollEvery is how often HAProxy is asked while somebody waits for a change.
@@ -371,14 +281,18 @@ func (a *Agent) backends(ctx context.Context, name string) (answer paasta.AgentB
 	if !ok {
 		return answer, false, changed
 	}
-	byName := index(s, a.rowsOf(ctx, s, ids, pid))
+	byName := a.rowsOf(ctx, s, ids, pid)
 	answer = paasta.AgentBackends{Registration: name, Version: s.version, StaleSince: s.stale, Backends: []paasta.AgentBackend{}}
 	if answer.StaleSince == nil && a.o.Connected != nil && !a.o.Connected() {
 		answer.StaleSince = &s.status.readAt
 	}
 	for _, m := range s.members {
-		b := paasta.AgentBackend{Name: m.name, Host: m.host, Port: m.port, TaskID: m.task, Weight: m.weight, Status: "PROBING", LastCheck: m.err, Since: m.since}
-		if row, ok := byName[m.name]; ok && !m.probing {
+		e := m.Entry
+		b := paasta.AgentBackend{
+			Name: e.Name, Host: e.Node.Host, Port: int(e.Addr.Port()), TaskID: e.Node.Labels[registry.LabelTaskID], Weight: e.Weight,
+			Status: "PROBING", LastCheck: s.probes[e.Addr], Since: m.Since,
+		}
+		if row, ok := byName[e.Name]; ok && !unproven(m) {
 			b.Status, b.Up, b.LastCheck, b.Sessions = row.Status, row.Up(), row.Check(), row.Sessions
 		}
 		answer.Backends = append(answer.Backends, b)
@@ -394,35 +308,6 @@ func (a *Agent) backends(ctx context.Context, name string) (answer paasta.AgentB
 		answer.Generation = last.Generation
 	}
 	return answer, true, changed
-}
-
-// rowsOf asks HAProxy for the servers of one registration only.
-func (a *Agent) rowsOf(ctx context.Context, s seen, ids map[string]int, pid int) map[string][]haproxy.Row {
-	if pid == 0 || len(s.backends) == 0 {
-		return nil
-	}
-	var proxies []int
-	for _, b := range s.backends {
-		if id := ids[b]; id != 0 {
-			proxies = append(proxies, id)
-		}
-	}
-	if len(proxies) < len(s.backends) {
-		rows, err := a.sweep(ctx) // learns the numbers as well
-		if err != nil {
-			return nil
-		}
-		return rows
-	}
-	all, err := a.runtime.Stats(ctx, pid, proxies...)
-	if err != nil {
-		return nil
-	}
-	rows := map[string][]haproxy.Row{}
-	for _, row := range all {
-		rows[row.Proxy] = append(rows[row.Proxy], row)
-	}
-	return rows
 }
 
 // same tells whether two answers differ in nothing that somebody would wait

@@ -41,13 +41,19 @@ type Announcer struct {
 	once    sync.Once
 }
 
-func (a *Announcer) init() { a.once.Do(func() { a.news = make(chan struct{}, 1) }) }
+func (a *Announcer) init() {
+	a.once.Do(func() { a.news, a.applied = make(chan struct{}, 1), map[string]int64{} })
+}
 
-// Applied says what HAProxy has now, by registration. It never blocks.
-func (a *Announcer) Applied(applied map[string]int64) {
+// Applied says which registrations HAProxy has up to another version now, and
+// which are gone. It never blocks.
+func (a *Announcer) Applied(versions map[string]int64, gone []string) {
 	a.init()
 	a.mu.Lock()
-	a.applied = applied
+	maps.Copy(a.applied, versions)
+	for _, name := range gone {
+		delete(a.applied, name)
+	}
 	a.mu.Unlock()
 	select {
 	case a.news <- struct{}{}:

@@ -17,7 +17,7 @@ import (
 
 // An Entry is an entry of the registry that can become a server.
 type Entry struct {
-	Node    registry.Node
+	Node    *registry.Node // of the set that it was read in, and never changed
 	Addr    netip.AddrPort
 	Named   bool   // its host is a name, which may have another address tomorrow
 	Name    string // HAProxy's server name
@@ -35,7 +35,8 @@ func Entries(set registry.Set, lookup Lookup) (map[netip.AddrPort]Entry, map[str
 	entries := make(map[netip.AddrPort]Entry, len(set.Nodes))
 	bad := make(map[string]error, len(set.Bad))
 	maps.Copy(bad, set.Bad)
-	for _, n := range set.Nodes {
+	for i := range set.Nodes {
+		n := &set.Nodes[i]
 		e, err := entry(n, lookup)
 		if err != nil {
 			bad[n.Path] = err
@@ -48,7 +49,7 @@ func Entries(set registry.Set, lookup Lookup) (map[netip.AddrPort]Entry, map[str
 	return entries, bad
 }
 
-func newer(a, b registry.Node) bool {
+func newer(a, b *registry.Node) bool {
 	return a.Czxid > b.Czxid || a.Czxid == b.Czxid && a.Path > b.Path
 }
 
@@ -108,7 +109,7 @@ func address(host string, lookup Lookup) (ip netip.Addr, named bool, err error) 
 	return ip, named, nil
 }
 
-func entry(n registry.Node, lookup Lookup) (Entry, error) {
+func entry(n *registry.Node, lookup Lookup) (Entry, error) {
 	ip, named, err := address(n.Host, lookup)
 	if err != nil {
 		return Entry{}, err

@@ -29,13 +29,13 @@ func (m Member) draining() bool { return m.Entry.Weight == 0 }
 
 // Members are the members of one registration, and what was there lately.
 type Members struct {
-	All map[netip.AddrPort]Member
+	All map[netip.AddrPort]*Member // members are replaced, never changed
 	// sizes are how many members took traffic, oldest first: what the floor is
 	// measured against.
 	sizes []size
 	// gone are those that went within the floor's window though nobody drained
 	// them: when the registry turns out to be empty, they come back.
-	gone []Member
+	gone []*Member
 }
 
 type size struct {
@@ -44,14 +44,14 @@ type size struct {
 }
 
 // Serving returns the members that belong into HAProxy, by address.
-func (m Members) Serving() []Member {
-	var serving []Member
+func (m Members) Serving() []*Member {
+	var serving []*Member
 	for _, member := range m.All {
 		if member.Serving {
 			serving = append(serving, member)
 		}
 	}
-	slices.SortFunc(serving, func(a, b Member) int { return a.Entry.Addr.Compare(b.Entry.Addr) })
+	slices.SortFunc(serving, func(a, b *Member) int { return a.Entry.Addr.Compare(b.Entry.Addr) })
 	return serving
 }
 
@@ -84,11 +84,11 @@ type Floor struct {
 // servers of a registration (an empty registry is more likely broken than
 // right), and within the floor's window never more than its share.
 func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Time) (next Members, why string, again time.Time) {
-	next.All = make(map[netip.AddrPort]Member, len(entries))
+	next.All = make(map[netip.AddrPort]*Member, len(entries))
 	drained := 0
 	for addr, e := range entries {
 		old, known := m.All[addr]
-		member := Member{Entry: e, Since: now}
+		member := &Member{Entry: e, Since: now}
 		switch {
 		case known && old.Entry.Name == e.Name:
 			member.Serving, member.Since, member.Unproven = old.Serving, old.Since, old.Unproven
@@ -109,15 +109,16 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 	for i := range next.sizes {
 		next.sizes[i].n -= drained
 	}
-	var missing []Member
+	var missing []*Member
 	for addr, old := range m.All {
 		if _, ok := entries[addr]; ok || !old.Serving && old.Missing.IsZero() || old.draining() || old.Down {
 			continue
 		}
-		if old.Missing.IsZero() {
-			old.Missing = now
+		lost := *old
+		if lost.Missing.IsZero() {
+			lost.Missing = now
 		}
-		missing = append(missing, old)
+		missing = append(missing, &lost)
 	}
 	present := next.taking()
 	peak := max(present, m.taking()-drained)
@@ -130,14 +131,15 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 		// seen to be empty. They come back once they pass a probe.
 		for _, old := range m.gone {
 			if _, kept := m.All[old.Entry.Addr]; !kept && now.Sub(old.Missing) < floor.Window {
-				old.Serving = false
-				missing = append(missing, old)
+				back := *old
+				back.Serving = false
+				missing = append(missing, &back)
 			}
 		}
 		keep = len(missing)
 	}
 	// Those that have been missing longest go first.
-	slices.SortFunc(missing, func(a, b Member) int {
+	slices.SortFunc(missing, func(a, b *Member) int {
 		if c := b.Missing.Compare(a.Missing); c != 0 {
 			return c
 		}
@@ -191,10 +193,10 @@ func (m Members) window(window time.Duration, now time.Time) []size {
 	return slices.Clone(m.sizes[min(first, len(m.sizes)):])
 }
 
-// Adopt adds a member that was there before this process.
-func (m *Members) Adopt(member Member) {
+// Put adds a member, or puts it in the place of the one with its address.
+func (m *Members) Put(member Member) {
 	if m.All == nil {
-		m.All = map[netip.AddrPort]Member{}
+		m.All = map[netip.AddrPort]*Member{}
 	}
-	m.All[member.Entry.Addr] = member
+	m.All[member.Entry.Addr] = &member
 }

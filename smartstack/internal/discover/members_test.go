@@ -28,9 +28,10 @@ func entries(weights map[int]int) map[netip.AddrPort]Entry {
 
 // pass makes every member serve, as a probe would.
 func pass(m Members) Members {
-	for addr, member := range m.All {
-		member.Serving = true
-		m.All[addr] = member
+	for _, member := range m.All {
+		passed := *member
+		passed.Serving = true
+		m.Put(passed)
 	}
 	return m
 }

@@ -166,9 +166,11 @@ func fault(ns soaconfig.Namespace, here Location) haproxy.Fault {
 func (n Namespace) With(members Members, id func(backend, server string) int) haproxy.Service {
 	s := n.Service
 	s.Backends = make([]haproxy.Backend, len(n.views))
+	serving := members.Serving()
 	for i, v := range n.views {
 		s.Backends[i].Name = v.backend
-		for _, m := range members.Serving() {
+		s.Backends[i].Servers = make([]haproxy.Server, 0, len(serving))
+		for _, m := range serving {
 			if n.location.sees(v, m.Entry.Node.Labels) {
 				s.Backends[i].Servers = append(s.Backends[i].Servers, haproxy.Server{
 					Name: m.Entry.Name, Addr: m.Entry.Addr, ID: id(v.backend, m.Entry.Name), Weight: m.Entry.Weight, Options: m.Entry.Options,
@@ -183,7 +185,7 @@ func (n Namespace) With(members Members, id func(backend, server string) int) ha
 // as far as the server tells.
 func (n Namespace) Imported(backend string, s haproxy.Server) Entry {
 	name := strings.TrimSuffix(s.Name, "_"+s.Addr.Addr().String()+":"+fmt.Sprint(s.Addr.Port()))
-	e := Entry{Addr: s.Addr, Name: s.Name, Weight: s.Weight}
+	e := Entry{Addr: s.Addr, Name: s.Name, Weight: s.Weight, Node: new(registry.Node)}
 	e.Node.Entry = registry.Entry{Host: s.Addr.Addr().String(), Port: int(s.Addr.Port()), Name: name, Weight: s.Weight, Labels: map[string]string{}}
 	for _, v := range n.views {
 		if v.backend == backend && v.label != "" {

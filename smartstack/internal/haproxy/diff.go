@@ -85,7 +85,7 @@ func (c *Change) merge(more Change) {
 // Diff returns the way from old, how a service runs, to want. Only membership
 // changes at run time; everything else is a reload, and then the commands are
 // left out, since the new process reads everything from its file.
-func Diff(old, want Section) Change {
+func Diff(old, want *Section) Change {
 	var c Change
 	if old.Structure != want.Structure {
 		c.Reload = append(c.Reload, Reason{ServiceChanged, want.Service.Name + " changed"})

@@ -120,17 +120,19 @@ func BenchmarkDiff(b *testing.B) {
 	}
 }
 
-func FuzzParseStats(f *testing.F) {
-	f.Add("# pxname,svname,status,weight,iid\na,b,UP,1,3\n")
+func FuzzAnswers(f *testing.F) {
+	f.Add("# pxname,svname,status,weight,iid\na,b,UP,1,3\na,\"b\"\"\",UP,1,3\n\"\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		rows, err := ParseStats(strings.NewReader(text))
-		if err == nil {
-			for _, r := range rows {
+		var rows table
+		for line := range strings.Lines(text) {
+			if rows.columns == nil {
+				_ = rows.head([]byte(line))
+			} else if r, ok := rows.row([]byte(line)); ok {
 				_ = r.Check()
 			}
-		}
-		if states, err := parseServerStates(text); err == nil {
-			CarryOver(states)
+			if s, ok := parseServerState(line); ok {
+				CarryOver([]ServerState{s})
+			}
 		}
 		parseInfo(text)
 	})

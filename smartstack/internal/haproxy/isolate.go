@@ -12,7 +12,7 @@ import (
 // says, so that one broken service is left out and all others go on. check
 // tells whether the given sections make a config that HAProxy accepts; an error
 // of it that is no *ConfigError ends the search and is returned.
-func Isolate(sections []Section, check func([]Section) error) (map[string]error, error) {
+func Isolate(sections []*Section, check func([]*Section) error) (map[string]error, error) {
 	err := check(sections)
 	if err == nil {
 		return nil, nil
@@ -25,11 +25,11 @@ func Isolate(sections []Section, check func([]Section) error) (map[string]error,
 	// is short.
 	if named := Accused(refused.Output, sections); len(named) > 0 {
 		broken := map[string]error{}
-		suspects := slices.DeleteFunc(slices.Clone(sections), func(s Section) bool { return !named[s.Service.Name] })
+		suspects := slices.DeleteFunc(slices.Clone(sections), func(s *Section) bool { return !named[s.Service.Name] })
 		if err := bisect(suspects, check, broken); err != nil {
 			return nil, err
 		}
-		err := check(slices.DeleteFunc(slices.Clone(sections), func(s Section) bool { return broken[s.Service.Name] != nil }))
+		err := check(slices.DeleteFunc(slices.Clone(sections), func(s *Section) bool { return broken[s.Service.Name] != nil }))
 		if err == nil {
 			return broken, nil
 		}
@@ -45,17 +45,18 @@ func Isolate(sections []Section, check func([]Section) error) (map[string]error,
 }
 
 // bisect puts the refused sections of sections into broken.
-func bisect(sections []Section, check func([]Section) error, broken map[string]error) error {
+func bisect(sections []*Section, check func([]*Section) error, broken map[string]error) error {
 	if len(sections) == 0 {
 		return nil
 	}
 	// Alone, without those that it may refer to: references are made only to what
 	// is there, so they are never what is wrong.
-	alone := make([]Section, len(sections))
+	alone := make([]*Section, len(sections))
 	for i, s := range sections {
 		if s.Service.ProxiedThrough != "" {
-			s.Service.ProxiedThrough = ""
-			s = RenderService(s.Service)
+			service := s.Service
+			service.ProxiedThrough = ""
+			s = RenderService(service)
 		}
 		alone[i] = s
 	}
@@ -77,7 +78,7 @@ func bisect(sections []Section, check func([]Section) error, broken map[string]e
 var quoted = regexp.MustCompile(`(?i)(?:proxy|frontend|backend|server) '?([A-Za-z0-9_.:-]+)`)
 
 // Accused returns the names of the sections that a refusal names.
-func Accused(output string, sections []Section) map[string]bool {
+func Accused(output string, sections []*Section) map[string]bool {
 	byName := map[string]string{}
 	for _, s := range sections {
 		byName[s.Service.Name] = s.Service.Name

@@ -122,7 +122,7 @@ func (p Process) KeepHealth(ctx context.Context, pid int) error {
 	var states []ServerState
 	if pid != 0 {
 		var err error
-		if states, err = p.Runtime().ServerStates(ctx, pid, ""); err != nil {
+		if states, err = p.Runtime().ServerStates(ctx, pid); err != nil {
 			return errors.Join(fmt.Errorf("read server states: %w", err), p.KeepHealth(ctx, 0))
 		}
 	}

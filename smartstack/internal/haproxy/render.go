@@ -16,29 +16,15 @@ import (
 // whatever order their services and servers come, so a caller may compare texts
 // to see whether anything changed.
 func Render(c Config) []byte {
-	sections := make([]Section, len(c.Services))
+	sections := make([]*Section, len(c.Services))
 	for i, s := range c.Services {
 		sections[i] = RenderService(s)
 	}
 	return Assemble(c.Global, c.Custom, sections)
 }
 
-// A Section is a service as text.
-type Section struct {
-	Service   Service
-	Text      []byte // all of it
-	Structure string // all but the server lines: what only a reload changes
-}
-
-// RenderService returns the section of one service, which ends with a newline.
-func RenderService(s Service) Section {
-	w := &writer{text: make([]byte, 0, 2048)}
-	w.service(s)
-	return Section{Service: s, Text: w.text, Structure: w.structure()}
-}
-
 // Assemble puts rendered services together to a whole config.
-func Assemble(g Global, custom string, sections []Section) []byte {
+func Assemble(g Global, custom string, sections []*Section) []byte {
 	size := 4096 + len(custom)
 	for _, s := range sections {
 		size += len(s.Text)
@@ -52,11 +38,11 @@ func Assemble(g Global, custom string, sections []Section) []byte {
 
 // AssembleTo writes what Assemble returns. A large config is some megabytes, and
 // its file follows every change.
-func AssembleTo(b *bufio.Writer, g Global, custom string, sections []Section) {
+func AssembleTo(b *bufio.Writer, g Global, custom string, sections []*Section) {
 	sections = slices.Clone(sections)
-	slices.SortFunc(sections, func(a, b Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
+	slices.SortFunc(sections, func(a, b *Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
 	b.WriteString("# Written by paasta smartstack. What is changed here is lost; an operator's own sections go into custom_config.\n")
-	delays := slices.ContainsFunc(sections, func(s Section) bool { return s.Service.Mode == ModeHTTP && s.Service.Fault.Delay > 0 })
+	delays := slices.ContainsFunc(sections, func(s *Section) bool { return s.Service.Mode == ModeHTTP && s.Service.Fault.Delay > 0 })
 	global(b, g, StructureHash(g, custom, sections), delays)
 	for _, s := range sections {
 		b.Write(s.Text)
@@ -73,13 +59,13 @@ func AssembleTo(b *bufio.Writer, g Global, custom string, sections []Section) {
 // StructureHash names all that only a reload changes. A running HAProxy tells
 // it (Info.Structure), so that an agent that starts knows whether the one it
 // adopts is up to date.
-func StructureHash(g Global, custom string, sections []Section) string {
+func StructureHash(g Global, custom string, sections []*Section) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v\n%d %s\n", g, len(custom), custom)
 	sections = slices.Clone(sections)
-	slices.SortFunc(sections, func(a, b Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
+	slices.SortFunc(sections, func(a, b *Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
 	for _, s := range sections {
-		fmt.Fprintf(h, "%d %s\n", len(s.Structure), s.Structure)
+		h.Write(s.Structure[:])
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
@@ -151,17 +137,17 @@ type writer struct {
 	servers [][2]int // from, to
 }
 
-// structure is what was written without the server lines.
-func (w *writer) structure() string {
-	var b strings.Builder
-	b.Grow(len(w.text))
+// structure is the hash of what was written without the server lines.
+func (w *writer) structure() (sum [sha256.Size]byte) {
+	h := sha256.New()
 	from := 0
 	for _, at := range w.servers {
-		b.Write(w.text[from:at[0]])
+		h.Write(w.text[from:at[0]])
 		from = at[1]
 	}
-	b.Write(w.text[from:])
-	return b.String()
+	h.Write(w.text[from:])
+	h.Sum(sum[:0])
+	return sum
 }
 
 func (w *writer) line(words ...string) {

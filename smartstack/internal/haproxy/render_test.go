@@ -183,7 +183,7 @@ func TestNothingAddsALine(t *testing.T) {
 // What Validate passes, HAProxy takes.
 func TestValidIsAccepted(t *testing.T) {
 	p := Process{Binary: paastatest.Need(t, "haproxy"), Dir: t.TempDir()}
-	var valid []Section
+	var valid []*Section
 	ugly := rapid.Map(rapid.SliceOf(rapid.SampledFrom([]string{"a", "b c", `"`, `\\`, "$", "${HOME}", "%", "%[src]", "'", "#", "/", ":", ";", "{", "}", "é", "(", "*"})), func(s []string) string { return strings.Join(s, "") })
 	rapid.Check(t, func(t *rapid.T) {
 		s := hostileService(t, ugly)
@@ -210,7 +210,7 @@ func TestValidIsAccepted(t *testing.T) {
 
 func TestIsolate(t *testing.T) {
 	p := Process{Binary: paastatest.Need(t, "haproxy"), Dir: t.TempDir()}
-	var sections []Section
+	var sections []*Section
 	for i := range 40 {
 		sections = append(sections, RenderService(plain(fmt.Sprintf("svc.n%d", i), uint16(20000+i), server(1, 10))))
 	}
@@ -218,7 +218,7 @@ func TestIsolate(t *testing.T) {
 		sections[i].Text = append(sections[i].Text, "\tnonsense here\n"...)
 	}
 	checks := 0
-	broken, err := Isolate(sections, func(some []Section) error {
+	broken, err := Isolate(sections, func(some []*Section) error {
 		checks++
 		return p.Check(t.Context(), Assemble(Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some))
 	})

@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -44,19 +46,11 @@ func (r Runtime) Do(ctx context.Context, pid int, commands ...string) ([]string,
 }
 
 func (r Runtime) exchange(ctx context.Context, pid int, commands []string) ([]string, error) {
-	timeout := r.Timeout
-	if timeout == 0 {
-		timeout = 5 * time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	line := strings.Join(commands, ";")
-	if strings.ContainsAny(line, "\n\r\x00") {
-		return nil, fmt.Errorf("runtime api: command with a line break: %q", line)
-	}
-	// The first answer tells who answers. On a socket that two processes share
-	// the commands may reach the old one, where they harm nobody.
-	out, err := r.send(ctx, "prompt;show info;"+line+";quit\n")
+	var out []byte
+	err := r.send(ctx, commands, func(conn io.Reader) (err error) {
+		out, err = io.ReadAll(conn)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -64,33 +58,102 @@ func (r Runtime) exchange(ctx context.Context, pid int, commands []string) ([]st
 	if err != nil {
 		return nil, fmt.Errorf("runtime api at %s: %w", r.Socket, err)
 	}
-	if got := parseInfo(answers[0]).PID; pid != 0 && got != pid {
-		return nil, fmt.Errorf("runtime api at %s: %w: %d, want %d", r.Socket, ErrOtherProcess, got, pid)
+	if err := r.isFrom(pid, parseInfo(answers[0])); err != nil {
+		return nil, err
 	}
 	return answers[1:], nil
 }
 
-func (r Runtime) send(ctx context.Context, line string) ([]byte, error) {
+// isFrom tells whether it was process pid that answered.
+func (r Runtime) isFrom(pid int, in Info) error {
+	if pid != 0 && in.PID != pid {
+		return fmt.Errorf("runtime api at %s: %w: %d, want %d", r.Socket, ErrOtherProcess, in.PID, pid)
+	}
+	return nil
+}
+
+// send writes commands on a connection of their own and lets read take the
+// answers. The first answer tells who answers: on a socket that two processes
+// share the commands may reach the old one, where they harm nobody.
+func (r Runtime) send(ctx context.Context, commands []string, read func(io.Reader) error) error {
+	line := strings.Join(commands, ";")
+	if strings.ContainsAny(line, "\n\r\x00") {
+		return fmt.Errorf("runtime api: command with a line break: %q", line)
+	}
+	timeout := r.Timeout
+	if timeout == 0 {
+		timeout = 5 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", r.Socket)
 	if err != nil {
-		return nil, err // says the address
+		return err // says the address
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that is closed already
 	defer stop()
 	if err := conn.SetDeadline(deadline); err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := io.WriteString(conn, line); err != nil {
-		return nil, fmt.Errorf("runtime api: %w", err)
+	if _, err := io.WriteString(conn, "prompt;show info;"+line+";quit\n"); err != nil {
+		return fmt.Errorf("runtime api: %w", err)
 	}
-	out, err := io.ReadAll(conn)
-	if err != nil {
-		return nil, fmt.Errorf("runtime api at %s: %w", r.Socket, err)
+	if err := read(conn); err != nil {
+		return fmt.Errorf("runtime api at %s: %w", r.Socket, err)
 	}
-	return out, nil
+	return nil
+}
+
+// readers are kept: answers about thousands of servers are megabytes.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1<<16) }}
+
+// dump sends commands to process pid and tells each line of their answers with
+// the number of its command, without keeping them. A line is true until the next
+// one.
+func (r Runtime) dump(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
+	return r.send(ctx, commands, func(conn io.Reader) error {
+		lines := readers.Get().(*bufio.Reader)
+		defer readers.Put(lines)
+		lines.Reset(conn)
+		// Each prompt, which stands before the first line of an answer, begins the
+		// next one: that to prompt, that to show info, and then ours.
+		answer := 0
+		var info bytes.Buffer
+		for {
+			text, err := lines.ReadSlice('\n')
+			if err == bufio.ErrBufferFull {
+				return errors.New("a line is too long")
+			}
+			if rest, ok := bytes.CutPrefix(text, []byte("> ")); ok {
+				text = rest
+				if answer++; answer == 2 {
+					if err := r.isFrom(pid, parseInfo(info.String())); err != nil {
+						return err
+					}
+				}
+			}
+			if err == io.EOF && answer == len(commands)+2 {
+				return nil
+			}
+			if err == io.EOF {
+				return fmt.Errorf("%d answers to %d commands", max(answer-2, 0), len(commands))
+			}
+			if err != nil {
+				return err
+			}
+			switch {
+			case answer == 1:
+				info.Write(text)
+			case answer > 1 && len(text) > 1:
+				if err := line(answer-2, text[:len(text)-1]); err != nil {
+					return err
+				}
+			}
+		}
+	})
 }
 
 // split takes the answers to n commands apart. With the prompt on, which is

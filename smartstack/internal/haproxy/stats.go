@@ -1,11 +1,11 @@
 package haproxy
 
 import (
+	"bytes"
 	"context"
-	"encoding/csv"
 	"fmt"
-	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,6 +54,13 @@ func (r Row) Check() string {
 
 // Stats reads the rows of the proxies with the given ids, of all without any.
 func (r Runtime) Stats(ctx context.Context, pid int, proxies ...int) ([]Row, error) {
+	var rows []Row
+	err := r.EachRow(ctx, pid, func(row Row) { rows = append(rows, row) }, proxies...)
+	return rows, err
+}
+
+// EachRow is Stats for those who keep little of it.
+func (r Runtime) EachRow(ctx context.Context, pid int, each func(Row), proxies ...int) error {
 	commands := []string{"show stat"}
 	if len(proxies) > 0 {
 		commands = commands[:0]
@@ -61,68 +68,127 @@ func (r Runtime) Stats(ctx context.Context, pid int, proxies ...int) ([]Row, err
 			commands = append(commands, fmt.Sprintf("show stat %d 6 -1", id)) // 6 = backends and servers
 		}
 	}
-	answers, err := r.Do(ctx, pid, commands...)
-	if err != nil {
-		return nil, err
-	}
-	var rows []Row
-	for _, a := range answers {
-		some, err := ParseStats(strings.NewReader(a))
-		if err != nil {
-			return nil, fmt.Errorf("runtime api at %s: %w", r.Socket, err)
-		}
-		rows = append(rows, some...)
-	}
-	return rows, nil
+	return r.stats(ctx, pid, each, commands)
 }
 
-// ParseStats reads CSV statistics by the names in their header, as HAProxy of
-// any version writes them. Rows that are too short are left out.
-func ParseStats(in io.Reader) ([]Row, error) {
-	r := csv.NewReader(in)
-	r.FieldsPerRecord = -1
-	r.LazyQuotes = true
-	r.ReuseRecord = true
-	head, err := r.Read()
-	if err != nil {
-		return nil, fmt.Errorf("statistics: %w", err)
-	}
-	at := map[string]int{}
-	for i, name := range head {
-		at[strings.TrimPrefix(name, "# ")] = i
-	}
+// BackendIDs returns the numbers of all backends, which is much less than all
+// rows.
+func (r Runtime) BackendIDs(ctx context.Context, pid int) (map[string]int, error) {
+	ids := map[string]int{}
+	err := r.stats(ctx, pid, func(row Row) { ids[row.Proxy] = row.ProxyID }, []string{"show stat -1 2 -1"})
+	return ids, err
+}
+
+func (r Runtime) stats(ctx context.Context, pid int, each func(Row), commands []string) error {
+	tables := make([]table, len(commands))
+	return r.dump(ctx, pid, commands, func(command int, line []byte) error {
+		t := &tables[command]
+		if t.columns == nil {
+			return t.head(line)
+		}
+		if row, ok := t.row(line); ok {
+			each(row)
+		}
+		return nil
+	})
+}
+
+// A table reads CSV statistics by the names in their header, as HAProxy of any
+// version writes them.
+type table struct {
+	columns []string
+	texts   map[string]string // the same few again and again
+}
+
+func (t *table) head(line []byte) error {
+	t.texts = map[string]string{}
+	t.columns = strings.Split(strings.TrimPrefix(string(line), "# "), ",")
 	for _, name := range []string{"pxname", "svname", "status"} {
-		if _, ok := at[name]; !ok {
-			return nil, fmt.Errorf("statistics: no column %q", name)
+		if !slices.Contains(t.columns, name) {
+			t.columns = nil
+			return fmt.Errorf("statistics: no column %q", name)
 		}
 	}
-	var rows []Row
-	for {
-		rec, err := r.Read()
-		if err == io.EOF {
-			return rows, nil
+	return nil
+}
+
+// row reads one line; ok is false for one that is too short.
+func (t *table) row(line []byte) (row Row, ok bool) {
+	for _, name := range t.columns {
+		if len(line) == 0 {
+			break
 		}
-		if err != nil {
-			return nil, fmt.Errorf("statistics: %w", err)
+		var field []byte
+		field, line = cutField(line)
+		if len(field) == 0 {
+			continue
 		}
-		text := func(name string) string {
-			if i, ok := at[name]; ok && i < len(rec) {
-				return strings.Clone(rec[i])
-			}
-			return ""
-		}
-		number := func(name string) int64 { n, _ := strconv.ParseInt(text(name), 10, 64); return n }
-		row := Row{
-			Proxy: text("pxname"), Server: text("svname"), Status: text("status"),
-			ProxyID: int(number("iid")), ID: int(number("sid")), Weight: int(number("weight")), Sessions: int(number("scur")),
-			Queue: int(number("qcur")), Total: number("stot"), LastChange: time.Duration(number("lastchg")) * time.Second,
-			CheckStatus: text("check_status"), CheckCode: text("check_code"), CheckTook: text("check_duration"), LastCheck: text("last_chk"),
-			Errors5xx: number("hrsp_5xx"), ConnErrors: number("econ"),
-		}
-		if row.Proxy != "" && row.Server != "" {
-			rows = append(rows, row)
+		number := func() int64 { n, _ := strconv.ParseInt(string(field), 10, 64); return n }
+		switch name {
+		case "pxname":
+			row.Proxy = t.text(field)
+		case "svname":
+			row.Server = string(field)
+		case "status":
+			row.Status = t.text(field)
+		case "iid":
+			row.ProxyID = int(number())
+		case "sid":
+			row.ID = int(number())
+		case "weight":
+			row.Weight = int(number())
+		case "scur":
+			row.Sessions = int(number())
+		case "qcur":
+			row.Queue = int(number())
+		case "stot":
+			row.Total = number()
+		case "lastchg":
+			row.LastChange = time.Duration(number()) * time.Second
+		case "check_status":
+			row.CheckStatus = t.text(field)
+		case "check_code":
+			row.CheckCode = t.text(field)
+		case "check_duration":
+			row.CheckTook = t.text(field)
+		case "last_chk":
+			row.LastCheck = t.text(field)
+		case "hrsp_5xx":
+			row.Errors5xx = number()
+		case "econ":
+			row.ConnErrors = number()
 		}
 	}
+	return row, row.Proxy != "" && row.Server != ""
+}
+
+// text returns b as a string that is shared with other rows.
+func (t *table) text(b []byte) string {
+	s, ok := t.texts[string(b)]
+	if !ok {
+		s = string(b)
+		t.texts[s] = s
+	}
+	return s
+}
+
+// cutField takes the first field of a line of CSV, which may be quoted.
+func cutField(line []byte) (field, rest []byte) {
+	if line[0] != '"' {
+		field, rest, _ = bytes.Cut(line, []byte(","))
+		return field, rest
+	}
+	for i := 1; i < len(line); i++ {
+		switch {
+		case line[i] != '"':
+		case i+1 < len(line) && line[i+1] == '"':
+			i++ // a quote in the text
+		default:
+			_, rest, _ = bytes.Cut(line[i:], []byte(","))
+			return bytes.ReplaceAll(line[1:i], []byte(`""`), []byte(`"`)), rest
+		}
+	}
+	return line, nil // it does not end
 }
 
 // A ServerState is one line of "show servers state".
@@ -137,20 +203,40 @@ type ServerState struct {
 	Maint     bool // forced into maintenance
 	Drain     bool
 
-	fields []string
+	line string // of one that is down
 }
 
-// ServerStates reads the state of every server, of backend if it is not "".
-func (r Runtime) ServerStates(ctx context.Context, pid int, backend string) ([]ServerState, error) {
-	command := "show servers state"
-	if backend != "" {
-		command += " " + word(backend)
+// ServerStates reads the state of every server, of some backends if they are
+// given.
+func (r Runtime) ServerStates(ctx context.Context, pid int, backends ...string) ([]ServerState, error) {
+	commands := []string{"show servers state"}
+	if len(backends) > 0 {
+		commands = commands[:0]
+		for _, b := range backends {
+			commands = append(commands, "show servers state "+word(b))
+		}
 	}
-	answers, err := r.Do(ctx, pid, command)
-	if err != nil {
-		return nil, err
+	var states []ServerState
+	for some := range slices.Chunk(commands, batch) {
+		versions := make([]string, len(some))
+		err := r.dump(ctx, pid, some, func(command int, line []byte) error {
+			switch {
+			case versions[command] == "":
+				if versions[command] = string(line); versions[command] != stateVersion {
+					return fmt.Errorf("%s: version %q, want %s", some[command], line, stateVersion)
+				}
+			case line[0] != '#':
+				if s, ok := parseServerState(string(line)); ok {
+					states = append(states, s)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return parseServerStates(answers[0])
+	return states, nil
 }
 
 // Columns of version 1, the only one there is.
@@ -170,31 +256,30 @@ const (
 
 const stateVersion = "1"
 
-func parseServerStates(text string) ([]ServerState, error) {
-	version, rest, _ := strings.Cut(text, "\n")
-	if version != stateVersion {
-		return nil, fmt.Errorf("server states of version %q, want %s", version, stateVersion)
+func parseServerState(line string) (s ServerState, ok bool) {
+	var f [serverStateLen]string
+	n := 0
+	for word := range strings.FieldsSeq(line) {
+		f[n] = word
+		if n++; n == serverStateLen {
+			break
+		}
 	}
-	var states []ServerState
-	for line := range strings.Lines(rest) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		f := strings.Fields(line)
-		if len(f) < serverStateLen {
-			continue
-		}
-		number := func(i int) int { n, _ := strconv.Atoi(f[i]); return n }
-		s := ServerState{
-			Backend: f[colBackend], BackendID: number(colBackendID), Name: f[colName], ID: number(colID), Weight: number(colUserWeight),
-			Down: f[colOp] == "0", Maint: number(colAdmin)&0x1 != 0, Drain: number(colAdmin)&0x8 != 0, fields: f,
-		}
-		if ip, err := netip.ParseAddr(f[colAddr]); err == nil {
-			s.Addr = netip.AddrPortFrom(ip, uint16(number(colPort)))
-		}
-		states = append(states, s)
+	if n < serverStateLen {
+		return s, false
 	}
-	return states, nil
+	number := func(i int) int { n, _ := strconv.Atoi(f[i]); return n }
+	s = ServerState{
+		Backend: f[colBackend], BackendID: number(colBackendID), Name: f[colName], ID: number(colID), Weight: number(colUserWeight),
+		Down: f[colOp] == "0", Maint: number(colAdmin)&0x1 != 0, Drain: number(colAdmin)&0x8 != 0,
+	}
+	if s.Down {
+		s.line = line
+	}
+	if ip, err := netip.ParseAddr(f[colAddr]); err == nil {
+		s.Addr = netip.AddrPortFrom(ip, uint16(number(colPort)))
+	}
+	return s, true
 }
 
 // CarryOver returns a server-state file that holds nothing but health: the
@@ -207,7 +292,7 @@ func CarryOver(states []ServerState) []byte {
 		if !s.Down || s.Maint {
 			continue
 		}
-		f := append([]string(nil), s.fields...)
+		f := strings.Fields(s.line)
 		f[colAdmin] = "0"
 		f[colUserWeight] = f[colInitialWeight]
 		b.WriteString(strings.Join(f, " "))

@@ -4,6 +4,7 @@
 package probe
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -23,15 +24,8 @@ import (
 // longestBody bounds what is read to find the expected text.
 const longestBody = 1 << 20
 
-var client = &http.Client{
-	// One request a connection: the next probe must find out whether the server
-	// still accepts any.
-	Transport: &http.Transport{
-		DisableKeepAlives: true,
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // as "check-ssl verify none": an address has no name to verify
-	},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
+// longestHead bounds what is read before the body.
+const longestHead = 1 << 16
 
 // Once checks the server at addr and returns nil if it passes.
 func Once(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
@@ -40,21 +34,30 @@ func Once(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	if c.Mode == haproxy.ModeTCP {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
-		if err != nil {
-			return err // says the address
-		}
-		return conn.Close()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return err // says the address
 	}
-	return get(ctx, addr, c)
+	defer conn.Close()
+	if c.Mode == haproxy.ModeTCP {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that is closed already
+	defer stop()
+	return get(ctx, conn, addr, c)
 }
 
-func get(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
+// buffers are kept for the next probe: a host that starts makes thousands.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
+
+// get is one request on a connection of its own. An http.Client's costs several
+// times as much, and two goroutines.
+func get(ctx context.Context, conn net.Conn, addr netip.AddrPort, c haproxy.Check) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Mode+"://"+addr.String()+c.Path, nil)
 	if err != nil {
 		return fmt.Errorf("check %s: %w", c.Path, err)
 	}
+	req.Close = true // the next probe must find out whether the server still accepts connections
 	for _, h := range c.AllHeaders() {
 		if http.CanonicalHeaderKey(h.Name) == "Host" {
 			req.Host = h.Value
@@ -62,11 +65,34 @@ func get(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
 			req.Header.Set(h.Name, h.Value)
 		}
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err // says the method and the URL
+	failed := func(err error) error {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %s: %w", c.Timeout, ctx.Err())
+		}
+		return fmt.Errorf("GET %s: %w", req.URL, err)
 	}
-	defer resp.Body.Close()
+	if c.Mode == haproxy.ModeHTTPS {
+		// As "check-ssl verify none": an address has no name to verify.
+		secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return failed(err)
+		}
+		conn = secure
+	}
+	if err := req.Write(conn); err != nil {
+		return failed(err)
+	}
+	r := buffers.Get().(*bufio.Reader)
+	defer buffers.Put(r)
+	r.Reset(io.LimitReader(conn, longestHead+longestBody))
+	resp, err := http.ReadResponse(r, req)
+	for err == nil && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols { // e.g. early hints
+		resp, err = http.ReadResponse(r, req)
+	}
+	if err != nil {
+		return failed(err)
+	}
+	// The body ends with the connection: to close it would be to read all of it.
 	if resp.StatusCode < 200 || resp.StatusCode > 399 {
 		return errors.New("GET " + req.URL.String() + ": " + strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode))
 	}
@@ -75,7 +101,7 @@ func get(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, longestBody))
 	if err != nil {
-		return fmt.Errorf("GET %s: %w", req.URL, err)
+		return failed(err)
 	}
 	if !bytes.Contains(body, []byte(c.BodyExpect)) {
 		return fmt.Errorf("GET %s: the body does not hold %q", req.URL, c.BodyExpect)

@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+)
+
+// A sweep is how HAProxy's servers are at one time: for the answers to those who
+// ask about all of them. With thousands of servers it is megabytes of text, which
+// HAProxy has to write and we to read, so nobody is swept for who does not ask.
+type sweep struct {
+	until   time.Time                // it is good for
+	servers map[string][]sweptServer // by backend
+	queues  map[string]int           // requests that wait, by backend
+}
+
+// A sweptServer is what is kept of a row.
+type sweptServer struct {
+	name, status string
+	weight       int
+}
+
+func (s sweptServer) up() bool { return haproxy.Row{Status: s.status, Weight: s.weight}.Up() }
+
+// recent is how old an answer about all servers may be, at least; one that took
+// long is good for longer, so that asking all the time costs HAProxy and us no
+// more than a small share of it.
+const recent = 5 * time.Second
+
+// swept returns a recent sweep.
+func (a *Agent) swept(ctx context.Context) (*sweep, error) {
+	a.sweeping.Lock() // one for all who ask meanwhile
+	defer a.sweeping.Unlock()
+	a.view.mu.Lock()
+	pid, last := a.view.pid, a.view.sweep
+	a.view.mu.Unlock()
+	begin := time.Now()
+	if last != nil && begin.Before(last.until) {
+		return last, nil
+	}
+	if pid == 0 {
+		return nil, errNotStarted
+	}
+	s := &sweep{servers: map[string][]sweptServer{}, queues: map[string]int{}}
+	err := a.runtime.EachRow(ctx, pid, func(row haproxy.Row) {
+		s.queues[row.Proxy] += row.Queue
+		switch row.Server {
+		case "FRONTEND", "BACKEND":
+		default:
+			s.servers[row.Proxy] = append(s.servers[row.Proxy], sweptServer{row.Server, row.Status, row.Weight})
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.until = begin.Add(max(recent, min(250*time.Since(begin), time.Minute)))
+	a.view.mu.Lock()
+	defer a.view.mu.Unlock()
+	if a.view.pid == pid {
+		a.view.sweep = s
+	}
+	return s, nil
+}
+
+// Sweep looks every few seconds, until ctx ends, whether HAProxy's checks call
+// members down that only they can call down.
+func (a *Agent) Sweep(ctx context.Context, every time.Duration) error {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		a.view.mu.Lock()
+		held := map[string]seen{}
+		for name := range a.view.held {
+			held[name] = a.view.seen[name]
+		}
+		ids, pid := a.view.ids, a.view.pid
+		a.view.mu.Unlock()
+		for name, s := range held {
+			down := map[string]bool{}
+			for server, row := range a.rowsOf(ctx, s, ids, pid) {
+				if row.Status == "DOWN" {
+					down[server] = true
+				}
+			}
+			if len(down) > 0 {
+				a.inbox.put(func() { a.inbox.down[name] = down })
+			}
+		}
+	}
+}
+
+// rowsOf asks HAProxy for the servers of one registration only, by name; those of
+// the nearest backend where there are several.
+func (a *Agent) rowsOf(ctx context.Context, s seen, ids map[string]int, pid int) map[string]haproxy.Row {
+	if pid == 0 || len(s.backends) == 0 {
+		return nil
+	}
+	var proxies []int
+	for _, b := range s.backends {
+		id := ids[b]
+		if id == 0 {
+			if ids = a.learn(ctx, pid); ids[b] == 0 {
+				return nil
+			}
+			id = ids[b]
+		}
+		proxies = append(proxies, id)
+	}
+	slices.Reverse(proxies)
+	byName := map[string]haproxy.Row{}
+	err := a.runtime.EachRow(ctx, pid, func(row haproxy.Row) {
+		if row.Server != "BACKEND" && row.Server != "FRONTEND" {
+			byName[row.Server] = row
+		}
+	}, proxies...)
+	if err != nil {
+		return nil
+	}
+	return byName
+}
+
+// learn returns HAProxy's numbers of backends.
+func (a *Agent) learn(ctx context.Context, pid int) map[string]int {
+	ids, err := a.runtime.BackendIDs(ctx, pid)
+	if err != nil {
+		return nil
+	}
+	a.view.mu.Lock()
+	defer a.view.mu.Unlock()
+	if a.view.pid == pid {
+		a.view.ids = ids
+	}
+	return ids
+}
+
+// states counts backends by how they are.
+func states(s seen, servers map[string][]sweptServer) map[string]int {
+	n := map[string]int{"up": 0, "down": 0, "drain": 0, "maint": 0, "probing": 0}
+	byName := map[string]sweptServer{}
+	for _, b := range slices.Backward(s.backends) {
+		for _, server := range servers[b] {
+			byName[server.name] = server
+		}
+	}
+	for _, m := range s.members {
+		server, ok := byName[m.Entry.Name]
+		switch {
+		case unproven(m) || !ok:
+			n["probing"]++
+		case server.up():
+			n["up"]++
+		case strings.HasPrefix(server.status, "DRAIN") || server.weight == 0:
+			n["drain"]++
+		case strings.HasPrefix(server.status, "MAINT"):
+			n["maint"]++
+		default:
+			n["down"]++
+		}
+	}
+	return n
+}
