@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
@@ -23,28 +23,29 @@ import (
 // more, and not all of a file of megabytes.
 type journal struct {
 	path        string
-	begun, size int64 // of the file, when it was last written as a whole and now
+	begun, size int    // of the file, when it was last written as a whole and now
+	line        []byte // kept for the next
 }
 
-// A journalLine is one registration as it was at a time. One without entries is
-// gone.
+// A journalLine is one registration as it was at a time. One that is gone has no
+// entries.
 type journalLine struct {
 	Registration string        `json:"registration"`
 	At           time.Time     `json:"at"`
-	Entries      []cachedEntry `json:"entries,omitempty"`
+	Entries      []cachedEntry `json:"entries"`
 }
 
 type cachedEntry struct {
 	Host    string            `json:"host"`
 	Port    int               `json:"port"`
-	Name    string            `json:"name,omitempty"`
+	Name    string            `json:"name"`
 	Weight  int               `json:"weight"`
-	Options string            `json:"haproxy_server_options,omitempty"`
-	Labels  map[string]string `json:"labels,omitempty"`
-	Path    string            `json:"path,omitempty"`
-	Czxid   int64             `json:"czxid,omitempty"`
-	Missing time.Time         `json:"missing,omitzero"`
-	Addr    netip.Addr        `json:"addr,omitzero"` // of a host that is a name
+	Options string            `json:"haproxy_server_options"`
+	Labels  map[string]string `json:"labels"`
+	Path    string            `json:"path"`
+	Czxid   int64             `json:"czxid"`
+	Missing time.Time         `json:"missing"`
+	Addr    netip.Addr        `json:"addr"` // of a host that is a name
 }
 
 // full tells whether to write the file as a whole: it is another process's, or
@@ -53,8 +54,14 @@ func (j *journal) full() bool { return j.size == 0 || j.size > 3*j.begun+1<<16 }
 
 // write writes the file as a whole.
 func (j *journal) write(now time.Time, all map[string][]*discover.Member) error {
-	size := int64(0)
-	err := haproxy.WriteFileBy(j.path, 0o600, func(w *bufio.Writer) { size = lines(w, now, all) })
+	size := 0
+	err := haproxy.WriteFileBy(j.path, 0o600, func(w *bufio.Writer) {
+		for name, members := range all {
+			j.line = appendLine(j.line[:0], name, now, members)
+			size += len(j.line)
+			w.Write(j.line)
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -64,49 +71,90 @@ func (j *journal) write(now time.Time, all map[string][]*discover.Member) error 
 
 // add writes what changed.
 func (j *journal) add(now time.Time, changed map[string][]*discover.Member, gone []string) error {
-	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	size := lines(w, now, changed)
-	for _, name := range gone {
-		size += lines(w, now, map[string][]*discover.Member{name: nil})
-	}
-	if err := w.Flush(); err != nil {
-		return err // a buffer takes everything
-	}
 	f, err := os.OpenFile(j.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b.Bytes())
+	for _, name := range gone {
+		changed[name] = nil
+	}
+	for name, members := range changed {
+		j.line = appendLine(j.line[:0], name, now, members)
+		j.size += len(j.line)
+		if _, err = f.Write(j.line); err != nil {
+			break
+		}
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		j.size = 0 // nobody knows what it holds
 		return fmt.Errorf("write %s: %w", j.path, err)
 	}
-	j.size += size
 	return nil
 }
 
-// lines writes registrations, one a line, and returns how many bytes that are.
-func lines(w *bufio.Writer, now time.Time, all map[string][]*discover.Member) (size int64) {
-	for name, members := range all {
-		line := journalLine{Registration: name, At: now.UTC()}
-		for _, m := range members {
-			n := m.Entry.Node
-			c := cachedEntry{Host: n.Host, Port: n.Port, Name: n.Name, Weight: n.Weight, Options: n.ServerOptions, Labels: n.Labels, Path: n.Path, Czxid: n.Czxid, Missing: m.Missing}
-			if m.Entry.Named {
-				c.Addr = m.Entry.Addr.Addr()
+// appendLine is json.Marshal of a journalLine. In a storm of changes that would
+// be a large part of all that the agent does.
+func appendLine(b []byte, name string, now time.Time, members []*discover.Member) []byte {
+	b = append(b, `{"registration":`...)
+	b = appendText(b, name)
+	b = append(b, `,"at":"`...)
+	b = now.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","entries":[`...)
+	for i, m := range members {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		n := m.Entry.Node
+		b = append(b, `{"host":`...)
+		b = appendText(b, n.Host)
+		b = append(b, `,"port":`...)
+		b = strconv.AppendInt(b, int64(n.Port), 10)
+		b = append(b, `,"weight":`...)
+		b = strconv.AppendInt(b, int64(n.Weight), 10)
+		b = append(b, `,"czxid":`...)
+		b = strconv.AppendInt(b, n.Czxid, 10)
+		for _, field := range [...]struct{ key, text string }{{`,"name":`, n.Name}, {`,"haproxy_server_options":`, n.ServerOptions}, {`,"path":`, n.Path}} {
+			if field.text != "" {
+				b = appendText(append(b, field.key...), field.text)
 			}
-			line.Entries = append(line.Entries, c)
 		}
-		text, err := json.Marshal(line)
-		if err != nil {
-			panic(err) // our own struct
+		if m.Entry.Named {
+			b = append(b, `,"addr":"`...)
+			b = m.Entry.Addr.Addr().AppendTo(b)
+			b = append(b, '"')
 		}
-		w.Write(text)
-		w.WriteByte('\n')
-		size += int64(len(text)) + 1
+		if !m.Missing.IsZero() {
+			b = append(b, `,"missing":"`...)
+			b = m.Missing.UTC().AppendFormat(b, time.RFC3339Nano)
+			b = append(b, '"')
+		}
+		b = append(b, `,"labels":{`...)
+		comma := false
+		for key, label := range n.Labels {
+			if comma {
+				b = append(b, ',')
+			}
+			comma = true
+			b = append(appendText(b, key), ':')
+			b = appendText(b, label)
+		}
+		b = append(b, "}}"...)
 	}
-	return size
+	return append(b, "]}\n"...)
+}
+
+// appendText appends s as JSON.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			text, err := json.Marshal(s)
+			if err != nil {
+				panic(err) // a string
+			}
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // read returns the lines that count. A line that is broken, as the last one is

@@ -124,7 +124,7 @@ func (r Runtime) dump(ctx context.Context, pid int, commands []string, line func
 		var info bytes.Buffer
 		for {
 			text, err := lines.ReadSlice('\n')
-			if err == bufio.ErrBufferFull {
+			if errors.Is(err, bufio.ErrBufferFull) {
 				return errors.New("a line is too long")
 			}
 			if rest, ok := bytes.CutPrefix(text, []byte("> ")); ok {
@@ -135,7 +135,7 @@ func (r Runtime) dump(ctx context.Context, pid int, commands []string, line func
 					}
 				}
 			}
-			if err == io.EOF && answer == len(commands)+2 {
+			if errors.Is(err, io.EOF) && answer == len(commands)+2 {
 				return nil
 			}
 			if err == io.EOF {

@@ -48,7 +48,7 @@ func Once(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
 }
 
 // buffers are kept for the next probe: a host that starts makes thousands.
-var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
+var buffers = sync.Pool{New: func() any { return bufio.NewReadWriter(bufio.NewReaderSize(nil, 4096), bufio.NewWriterSize(nil, 1024)) }}
 
 // get is one request on a connection of its own. An http.Client's costs several
 // times as much, and two goroutines.
@@ -79,12 +79,14 @@ func get(ctx context.Context, conn net.Conn, addr netip.AddrPort, c haproxy.Chec
 		}
 		conn = secure
 	}
-	if err := req.Write(conn); err != nil {
+	both := buffers.Get().(*bufio.ReadWriter)
+	defer buffers.Put(both)
+	r := both.Reader
+	r.Reset(io.LimitReader(conn, longestHead+longestBody))
+	both.Writer.Reset(conn)
+	if err := errors.Join(req.Write(both.Writer), both.Flush()); err != nil {
 		return failed(err)
 	}
-	r := buffers.Get().(*bufio.Reader)
-	defer buffers.Put(r)
-	r.Reset(io.LimitReader(conn, longestHead+longestBody))
 	resp, err := http.ReadResponse(r, req)
 	for err == nil && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols { // e.g. early hints
 		resp, err = http.ReadResponse(r, req)

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
+)
+
+// What a journal reads is what was written last, whatever texts entries hold and
+// wherever the last line ends.
+func TestJournal(t *testing.T) {
+	at := time.Date(2026, 11, 22, 1, 2, 3, 4000, time.UTC)
+	j := journal{path: filepath.Join(t.TempDir(), "cache.json")}
+	member := func(name string, missing time.Time) *discover.Member {
+		node := &registry.Node{
+			Entry: registry.Entry{Host: "10.0.0.1", Port: 80, Name: name, Weight: 7, Labels: map[string]string{"a": "", `b"\`: "ü\n"}, ServerOptions: "backup"},
+			Path:  "/x/" + name, Czxid: 5,
+		}
+		return &discover.Member{Entry: discover.Entry{Node: node, Addr: netip.MustParseAddrPort("10.0.0.2:80"), Named: !missing.IsZero()}, Missing: missing}
+	}
+	want := func(entries ...string) map[string][]string {
+		m := map[string][]string{}
+		for _, e := range entries {
+			name, list, _ := strings.Cut(e, ":")
+			m[name] = strings.Fields(list)
+		}
+		return m
+	}
+	check := func(what string, broken bool, want map[string][]string) {
+		t.Helper()
+		all, err := j.read()
+		if (err != nil) != broken {
+			t.Errorf("%s: %v", what, err)
+		}
+		got := map[string][]string{}
+		for name, line := range all {
+			names := []string{}
+			for _, e := range line.Entries {
+				names = append(names, e.Name)
+			}
+			got[name] = names
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	check("no file", false, want())
+	if !j.full() {
+		t.Error("a journal that was never written is added to")
+	}
+	members := func(names ...string) (all []*discover.Member) {
+		for _, n := range names {
+			all = append(all, member(n, time.Time{}))
+		}
+		return all
+	}
+	if err := j.write(at, map[string][]*discover.Member{"web.main": members("a", "b"), "api.main": members("c")}); err != nil {
+		t.Fatal(err)
+	}
+	check("written", false, want("web.main:a b", "api.main:c"))
+	if err := j.add(at, map[string][]*discover.Member{"web.main": {member("a", at)}}, []string{"api.main"}); err != nil {
+		t.Fatal(err)
+	}
+	check("added", false, want("web.main:a", "api.main:"))
+	all, _ := j.read()
+	line := journalLine{"web.main", at, []cachedEntry{{
+		Host: "10.0.0.1", Port: 80, Name: "a", Weight: 7, Options: "backup", Labels: map[string]string{"a": "", `b"\`: "ü\n"}, Path: "/x/a", Czxid: 5,
+		Missing: at, Addr: netip.MustParseAddr("10.0.0.2"),
+	}}}
+	if diff := cmp.Diff(line, all["web.main"], cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	text, err := os.ReadFile(j.path)
+	if err != nil || len(text) != j.size {
+		t.Fatalf("%d bytes, want %d (%v)", len(text), j.size, err)
+	}
+	if err := os.WriteFile(j.path, text[:len(text)-30], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := j.read(); err == nil || len(all) != 2 || len(all["web.main"].Entries) == 0 {
+		t.Errorf("a file that ends within a line: %v, %v", all, err)
+	}
+	for !j.full() {
+		if err := j.add(at, map[string][]*discover.Member{"web.main": members("a", "b")}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
