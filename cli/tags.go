@@ -61,6 +61,8 @@ func adviseGit(err error) error {
 		return command.WithHint(err, gitDown+". Or is git_url in service.yaml wrong?")
 	case errors.Is(err, git.ErrUnreachable):
 		return command.WithHint(err, gitDown)
+	case errors.Is(err, git.ErrRefused):
+		return command.WithHint(err, "check that git_url in service.yaml is right, and that you may read and write there. What runs goes on running")
 	case errors.Is(err, git.ErrNoCommit):
 		return command.WithHint(err, "push the commit first: git push")
 	case errors.Is(err, git.ErrAmbiguous):

@@ -89,10 +89,11 @@ func (s *session) do(ctx context.Context, method, path, service string, body []b
 			}
 		}
 		err = fmt.Errorf("%s %s: %s: %s", method, request.URL.Redacted(), answer.Status, strings.TrimSpace(string(text)))
-		if answer.StatusCode >= 500 {
-			err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+		class := ErrRefused
+		if answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests {
+			class = ErrUnreachable
 		}
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", class, err)
 	}
 }
 

@@ -46,10 +46,27 @@ func (r *Remote) converse(ctx context.Context, service string, talk func(in io.W
 	if err == nil && wait != nil {
 		err = fmt.Errorf("%w: %s: %w", ErrUnreachable, service, wait)
 	}
-	if text := said.String(); err != nil && text != "" {
-		err = fmt.Errorf("%w: %s", err, text)
+	text := said.String()
+	switch {
+	case err == nil || text == "":
+		return err
+	case errors.Is(err, ErrUnreachable) && denied(text):
+		return fmt.Errorf("%w: %s", ErrRefused, text)
+	case errors.Is(err, errSilent): // in the protocol's words, but not in these
+		return fmt.Errorf("%w: %s", ErrUnreachable, text)
 	}
-	return err
+	return fmt.Errorf("%w: %s", err, text)
+}
+
+// denied tells whether git or ssh ended because it may not go on, whoever asks
+// again.
+func denied(text string) bool {
+	for _, words := range []string{"detected dubious ownership", "Permission denied", "Host key verification failed", "Repository not found", "access denied", "not authorized"} {
+		if strings.Contains(strings.ToLower(text), strings.ToLower(words)) {
+			return true
+		}
+	}
+	return false
 }
 
 // program is the command that runs service at the repository.

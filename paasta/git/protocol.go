@@ -27,7 +27,7 @@ func readAdvertisement(p *pktReader, prefixes []string) (*listing, error) {
 	for first := true; ; first = false {
 		line, err := p.next()
 		if errors.Is(err, io.EOF) && first {
-			return nil, fmt.Errorf("%w: it hung up without a word", ErrUnreachable)
+			return nil, fmt.Errorf("%w: %w", ErrUnreachable, errSilent)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
@@ -184,16 +184,20 @@ func readReport(p *pktReader, advertised *listing) error {
 		if text == "unpack ok" {
 			unpacked = true
 		} else if why, ok := strings.CutPrefix(text, "unpack "); ok {
-			refused = append(refused, errors.New("git server refuses: "+why))
+			refused = append(refused, fmt.Errorf("%w: %s", ErrRefused, why))
 		} else if why, ok := strings.CutPrefix(text, "ng "); ok {
 			refused = append(refused, refusal(why))
 		}
 	}
 	if len(refused) > 0 {
 		if hook := strings.TrimSpace(said.String()); hook != "" {
-			refused = append(refused, errors.New("its hook says: "+hook))
+			refused = append(refused, errors.New("its hook says: "+strings.ReplaceAll(hook, "\n", "; ")))
 		}
-		return errors.Join(refused...)
+		err := refused[0]
+		for _, further := range refused[1:] {
+			err = fmt.Errorf("%w; %w", err, further)
+		}
+		return err
 	}
 	if !unpacked {
 		return fmt.Errorf("%w: it did not say whether it took the tags", ErrUnreachable)
@@ -210,5 +214,5 @@ func refusal(text string) error {
 	case strings.Contains(why, "missing necessary objects"), strings.Contains(why, "bad pack"):
 		return fmt.Errorf("%s: %w", ref, ErrNoCommit)
 	}
-	return fmt.Errorf("git server refuses %s: %s", ref, why)
+	return fmt.Errorf("%w %s: %s", ErrRefused, ref, why)
 }

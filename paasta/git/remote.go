@@ -24,6 +24,9 @@ import (
 var (
 	// ErrUnreachable: no answer from the git server, or one that is not git's.
 	ErrUnreachable = errors.New("git server does not answer")
+	// ErrRefused: it answers, and does not let us: no such repository, no
+	// permission, or a hook that says no. Trying again does not help.
+	ErrRefused = errors.New("git server refuses")
 	// ErrExists: somebody else wrote a tag of that name; read again, and take a
 	// later time.
 	ErrExists = errors.New("tag exists already")
@@ -32,6 +35,9 @@ var (
 	// ErrAmbiguous: a short commit id could be several commits.
 	ErrAmbiguous = errors.New("short commit id is ambiguous")
 )
+
+// errSilent: the other end hung up before it said anything.
+var errSilent = errors.New("it hung up without a word")
 
 // defaultTimeout bounds each call whose context has no deadline.
 const defaultTimeout = 60 * time.Second

@@ -218,7 +218,7 @@ func TestHTTPWithPassword(t *testing.T) {
 	t.Parallel()
 	bare, first, second := repository(t)
 	address := serveHTTP(t, filepath.Dir(bare), "secret") + "/" + strings.ReplaceAll(filepath.Base(bare), " ", "%20")
-	if _, err := open(t, address).Tags(bounded(t)); err == nil || !strings.Contains(err.Error(), "401") {
+	if _, err := open(t, address).Tags(bounded(t)); !errors.Is(err, git.ErrRefused) || !strings.Contains(err.Error(), "401") {
 		t.Errorf("without a password: %v", err)
 	}
 	r := open(t, strings.Replace(address, "http://", "http://me:secret@", 1))
@@ -360,7 +360,7 @@ func TestSSH(t *testing.T) {
 	t.Run("a key that may not", func(t *testing.T) {
 		t.Setenv("GIT_SSH_COMMAND", "ssh -F none -i /dev/null -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null")
 		_, err := open(t, "ssh://"+login+"@127.0.0.1:"+port+"/x.git").Tags(bounded(t))
-		if !errors.Is(err, git.ErrUnreachable) || !strings.Contains(err.Error(), "Permission denied") {
+		if !errors.Is(err, git.ErrRefused) || !strings.Contains(err.Error(), "Permission denied") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -414,16 +414,33 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// A repository of another user is refused by git itself, which says what helps.
+func TestAnotherUsersRepository(t *testing.T) {
+	t.Parallel()
+	paastatest.NeedRoot(t)
+	bare, first, _ := repository(t)
+	if err := os.Chown(bare, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, bare)
+	_, err := r.Tags(bounded(t))
+	for _, err := range []error{err, r.Push(bounded(t), tag(1, "a", paasta.TagDeploy, first))} {
+		if !errors.Is(err, git.ErrRefused) || !strings.Contains(err.Error(), "safe.directory") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // The words of a hook that refuses reach the user.
 func TestHookRefuses(t *testing.T) {
 	t.Parallel()
 	bare, first, _ := repository(t)
-	hook := "#!/bin/sh\necho no deploys on Fridays >&2\nexit 1\n"
+	hook := "#!/bin/sh\necho no deploys on Fridays >&2\necho ask Ada >&2\nexit 1\n"
 	if err := os.WriteFile(filepath.Join(bare, "hooks", "pre-receive"), []byte(hook), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	err := open(t, bare).Push(bounded(t), tag(1, "a", paasta.TagDeploy, first))
-	if err == nil || !strings.Contains(err.Error(), "no deploys on Fridays") {
+	if !errors.Is(err, git.ErrRefused) || !strings.HasSuffix(err.Error(), "its hook says: no deploys on Fridays; ask Ada") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
 }
