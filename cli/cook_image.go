@@ -20,7 +20,7 @@ DOCKER_TAG=paasta-cook-image-SERVICE-USER, or the DOCKER_TAG of your environment
 The exit code is make's; 1 when there is no such target, 2 on Ctrl-C.`,
 		Example: `  paasta cook-image -s web
   cd web && paasta cook-image`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := env.soaDir(soaDir)
 			if err != nil {

@@ -3,13 +3,11 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gopaasta/paasta/cli/internal/demo"
-	"github.com/gopaasta/paasta/cli/internal/playground"
 )
 
 // newDemo is what "make demo" runs.
@@ -20,14 +18,10 @@ func newDemo(env *Env) *cobra.Command {
 		Use:    "demo [--dir DIR]",
 		Short:  "Deploy the example service twice in a playground, the second time under load",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if down {
-				if err := playground.Down(cmd.Context(), dir); err != nil {
-					return fmt.Errorf("remove the demo in %s: %w", dir, err)
-				}
-				env.notef("the demo in %s is gone", dir)
-				return nil
+				return playgroundDown(cmd.Context(), env, "demo", dir)
 			}
 			binary, err := os.Executable()
 			if err != nil {

@@ -41,6 +41,8 @@ type Env struct {
 	Config func() (sysconfig.Config, error)
 	// Version is what "paasta --version" prints.
 	Version string
+
+	lost error // what first kept printf from writing the answer
 }
 
 // Main runs paasta with args and returns its exit code. more holds the commands
@@ -57,6 +59,10 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	parents(root)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		_, rest, _ := root.Find(args) // it was found before its flags were parsed
+		return flagError(cmd, rest, err)
+	})
 
 	// An error before a command starts is about how it was called.
 	started := false
@@ -64,6 +70,9 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 		cmd.DisableFlagsInUseLine = true // ours say which flags matter
 		if run := cmd.RunE; run != nil {
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if err := checkSelecting(cmd); err != nil {
+					return err
+				}
 				started = true
 				return run(cmd, args)
 			}
@@ -71,6 +80,9 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 	})
 
 	cmd, err := root.ExecuteContextC(ctx)
+	if env.lost != nil && (err == nil || errors.Is(err, command.ErrNotHealthy)) {
+		err = fmt.Errorf("write the answer: %w", env.lost)
+	}
 	var usage command.UsageError
 	var exit command.ExitError
 	switch {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -93,9 +94,9 @@ func (env *Env) soaDir(flag string) (string, error) {
 // which must exist in dir, or else the one that the current directory is named
 // after.
 func (env *Env) service(dir, flag string) (string, error) {
-	names, err := soaconfig.Names(dir)
+	names, err := serviceNames(dir)
 	if err != nil {
-		return "", command.WithHint(err, "say where your soa-configs are: --soa-dir DIR, PAASTA_SOA_DIR, or soa_dir in the system config")
+		return "", err
 	}
 	if flag != "" {
 		if !slices.Contains(names, flag) {
@@ -111,6 +112,21 @@ func (env *Env) service(dir, flag string) (string, error) {
 		return name, nil
 	}
 	return "", usagef("no --service given, and the current directory (%s) is not named after a service of %s", here, dir)
+}
+
+// whereSoaConfigs is what helps when their directory cannot be read.
+const whereSoaConfigs = "say where your soa-configs are: --soa-dir DIR, PAASTA_SOA_DIR, or soa_dir in the system config"
+
+// serviceNames lists the services of dir.
+func serviceNames(dir string) ([]string, error) {
+	names, err := soaconfig.Names(dir)
+	return names, command.WithHint(err, whereSoaConfigs)
+}
+
+// loadTree reads all services of dir. Problems in their files are in the tree.
+func loadTree(ctx context.Context, dir string, o soaconfig.Options) (*soaconfig.Tree, error) {
+	tree, err := soaconfig.Load(ctx, dir, o)
+	return tree, command.WithHint(err, whereSoaConfigs)
 }
 
 // loadService reads the service that a command is about, as service does.

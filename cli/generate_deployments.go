@@ -29,7 +29,7 @@ it exits 1. deployd reads the tags itself and needs this only with
 "deployments: file" in the system config.`,
 		Example: `  paasta generate-deployments
   paasta generate-deployments -s web --dry-run`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return generateDeployments(cmd.Context(), env, service, gitURL, soaDir, dryRun)
 		},
@@ -53,7 +53,7 @@ func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir 
 		if _, err := env.service(dir, service); err != nil {
 			return err
 		}
-	} else if names, err = soaconfig.Names(dir); err != nil {
+	} else if names, err = serviceNames(dir); err != nil {
 		return err
 	} else if gitURL != "" {
 		return usagef("--git-url needs --service")

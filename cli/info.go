@@ -22,7 +22,7 @@ func newInfo(env *Env) *cobra.Command {
 runs and at which address clients reach it. It reads files only.`,
 		Example: `  paasta info -s web
   paasta info -s web --json | jq -r .git_url`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return info(env, dir, service, json)
 		},

@@ -22,7 +22,7 @@ commit, with DOCKER_TAG set to the name that the image will be deployed by, and
 see that it built an image of that name.`,
 		Example: `  paasta itest -s web -c "$(git rev-parse HEAD)"
   cd web && paasta itest`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return itest(cmd.Context(), env, service, commit, soaDir, time.Duration(timeout)*time.Second)
 		},

@@ -24,7 +24,7 @@ func newList(env *Env) *cobra.Command {
 the instances.`,
 		Example: `  paasta list
   paasta list --print-instances -c norcal-prod`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return list(cmd.Context(), env, f)
 		},
@@ -50,7 +50,7 @@ func list(ctx context.Context, env *Env, f listFlags) error {
 		return err
 	}
 	if f.all && !f.json && len(f.clusters) == 0 {
-		names, err := soaconfig.Names(dir)
+		names, err := serviceNames(dir)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func list(ctx context.Context, env *Env, f listFlags) error {
 		}
 		return nil
 	}
-	tree, err := soaconfig.Load(ctx, dir, soaconfig.Options{})
+	tree, err := loadTree(ctx, dir, soaconfig.Options{})
 	if err != nil {
 		return err
 	}

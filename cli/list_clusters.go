@@ -22,7 +22,7 @@ that soa-configs have files for. On a terminal it says which have an API that
 commands can ask.`,
 		Example: `  paasta list-clusters
   paasta list-clusters --json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return listClusters(cmd.Context(), env, dir, json)
 		},
@@ -48,7 +48,7 @@ func listClusters(ctx context.Context, env *Env, soaDir string, json bool) error
 	if err != nil {
 		return err
 	}
-	tree, err := soaconfig.Load(ctx, dir, soaconfig.Options{})
+	tree, err := loadTree(ctx, dir, soaconfig.Options{})
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ groups that soa-configs do not use any more. In a pipe: time, deploy group,
 commit, and "current" or "-".`,
 		Example: `  paasta list-deployments -s web
   paasta list-deployments -s web -l prod.main -n 0 --json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := env.soaDir(soaDir)
 			if err != nil {

@@ -38,7 +38,7 @@ func newLogs(env *Env) *cobra.Command {
 each, or those of a stretch of time, or with --follow also every new one.`,
 		Example: `  paasta logs -s web -f
   paasta logs -s web -C deploy --from 2h --raw`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return logs(cmd.Context(), env, f, cmd.Flags().Changed("lines"))
 		},
@@ -122,6 +122,8 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 		}
 		return joined(errs)
 	}
+	ctx, cancel := whileRead(ctx, env.Out)
+	defer cancel()
 	var wg sync.WaitGroup
 	for n, cluster := range clusters {
 		wg.Go(func() { errs[n] = env.followLogs(ctx, cluster, q, byCluster[cluster], p.print) })
@@ -162,7 +164,7 @@ func (env *Env) followLogs(ctx context.Context, cluster string, q api.LogQuery, 
 		var refused *api.AnswerError
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return context.Cause(ctx)
 		case !q.To.IsZero() && !env.Now().Before(q.To):
 			return nil
 		case err != nil && (!began || errors.As(err, &refused)):
@@ -174,7 +176,7 @@ func (env *Env) followLogs(ctx context.Context, cluster string, q api.LogQuery, 
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		began = true
 		q.From, q.Lines = latest.Add(time.Nanosecond), 10_000

@@ -17,7 +17,7 @@ import (
 // with verbs for the service and the deploy group.
 func newMarked(env *Env, cmd *cobra.Command, missing string, show func(s *soaconfig.Service, sha string) (string, error)) *cobra.Command {
 	var service, group, gitURL, soaDir string
-	cmd.Args = cobra.NoArgs
+	cmd.Args = noArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		dir, err := env.soaDir(soaDir)
 		if err != nil {

@@ -37,8 +37,13 @@ func (env *Env) paint(c color, text string) string {
 	return styles[c].Render(text)
 }
 
-// printf writes to the answer.
-func (env *Env) printf(format string, args ...any) { fmt.Fprintf(env.Out, format, args...) }
+// printf writes to the answer. What it cannot write makes the command fail, in
+// Main: an answer on a full disk is none.
+func (env *Env) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(env.Out, format, args...); err != nil && env.lost == nil {
+		env.lost = err
+	}
+}
 
 // notef writes a line about the answer, to stderr.
 func (env *Env) notef(format string, args ...any) { fmt.Fprintf(env.Err, format+"\n", args...) }

@@ -21,7 +21,7 @@ func newPerformanceCheck(env *Env) *cobra.Command {
 goes wrong is said and does not stop a pipeline: the exit code is 0 all the same.`,
 		Example: `  paasta performance-check -s web
   cd web && paasta performance-check`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := env.soaDir(soaDir)
 			if err != nil {

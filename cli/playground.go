@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,7 +65,7 @@ What runs already is left alone; daemons of an older build are restarted. A
 second playground, in another directory, gets another loopback address.`,
 		Example: `  paasta playground up
   paasta playground up --dir /tmp/other --agents 5`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Agents < 0 || o.Agents > 200 {
 				return usagef("--agents %d: want 1 to 200", o.Agents)
@@ -109,17 +110,27 @@ func newPlaygroundDown(env *Env) *cobra.Command {
 it, whatever state it is in. A directory that is no playground is left alone.`,
 		Example: `  paasta playground down
   paasta playground down --dir /tmp/other`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := playground.Down(cmd.Context(), dir); err != nil {
-				return fmt.Errorf("remove the playground in %s: %w", dir, err)
-			}
-			env.notef("the playground in %s is gone", dir)
-			return nil
+			return playgroundDown(cmd.Context(), env, "playground", dir)
 		},
 	}
 	playgroundDirFlag(cmd, &dir)
 	return cmd
+}
+
+// playgroundDown removes the playground in dir, as the user knows it.
+func playgroundDown(ctx context.Context, env *Env, what, dir string) error {
+	gone, err := playground.Down(ctx, dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("remove the %s in %s: %w", what, dir, err)
+	case gone:
+		env.notef("the %s in %s is gone", what, dir)
+	default:
+		env.notef("there is no %s in %s: nothing to remove", what, dir)
+	}
+	return nil
 }
 
 func newPlaygroundStatus(env *Env) *cobra.Command {
@@ -131,10 +142,13 @@ func newPlaygroundStatus(env *Env) *cobra.Command {
 		Long:  `Show how the daemons of a playground are, and what is forwarded. Exits 3 if one is not ready.`,
 		Example: `  paasta playground status
   paasta playground status --json | jq .ready`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := playground.Open(dir)
 			if err != nil {
+				return err
+			}
+			if err := playground.NeedRoot("looking into a playground", "paasta playground status --dir "+p.Dir); err != nil {
 				return err
 			}
 			s := p.Status(cmd.Context())
@@ -195,11 +209,21 @@ func newPlaygroundLogs(env *Env) *cobra.Command {
 			names := slices.Sorted(maps.Keys(files))
 			if len(args) > 0 {
 				if err := checkNames("daemon", args, "the playground", names); err != nil {
-					return command.UsageError{Err: err}
+					return usagef("%w (there are: %s)", err, strings.Join(names, ", "))
 				}
 				names = args
 			}
+			if lines < 0 {
+				return usagef("--lines: want 0 or more, not %d", lines)
+			}
 			return tailFiles(cmd.Context(), env.Out, files, names, lines, follow)
+		},
+		ValidArgsFunction: func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+			p, err := playground.Open(dir)
+			if err != nil {
+				return none()
+			}
+			return matching(typed, slices.Sorted(maps.Keys(p.Logs())))
 		},
 	}
 	playgroundDirFlag(cmd, &dir)
@@ -209,7 +233,7 @@ func newPlaygroundLogs(env *Env) *cobra.Command {
 }
 
 // tailFiles writes the last lines of each named file, and with follow what is
-// appended, until ctx ends. With several files each line begins with its name.
+// appended, until ctx ends or nobody reads any more. With several files each line begins with its name.
 func tailFiles(ctx context.Context, out io.Writer, files map[string]string, names []string, lines int, follow bool) error {
 	prefix := func(name string) string {
 		if len(names) == 1 {
@@ -221,6 +245,11 @@ func tailFiles(ctx context.Context, out io.Writer, files map[string]string, name
 		prefix string
 		file   *os.File
 		rest   string // of a line whose end has not come yet
+	}
+	if follow {
+		var cancel context.CancelFunc
+		ctx, cancel = whileRead(ctx, out)
+		defer cancel()
 	}
 	var sources []*source
 	for _, name := range names {
@@ -255,13 +284,13 @@ func tailFiles(ctx context.Context, out io.Writer, files map[string]string, name
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return context.Cause(ctx)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-func newPlaygroundExec(*Env) *cobra.Command {
+func newPlaygroundExec(env *Env) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "exec [--dir DIR] -- COMMAND [ARG]…",
@@ -270,14 +299,18 @@ func newPlaygroundExec(*Env) *cobra.Command {
 replaces paasta, so its exit code is the command's.`,
 		Example: `  paasta playground exec -- curl -s http://169.254.255.254:20001/
   paasta playground exec -- docker ps`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return execInside(dir, args) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("which COMMAND? e.g. paasta playground exec -- curl -s http://169.254.255.254:20001/")
+			}
+			return execInside(env, dir, "exec", args)
+		},
 	}
 	playgroundDirFlag(cmd, &dir)
 	return cmd
 }
 
-func newPlaygroundShell(*Env) *cobra.Command {
+func newPlaygroundShell(env *Env) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "shell [--dir DIR]",
@@ -285,30 +318,38 @@ func newPlaygroundShell(*Env) *cobra.Command {
 		Long:  `Open a shell ($SHELL) in the playground's network, with the settings of DIR/env.`,
 		Example: `  paasta playground shell
   paasta playground shell --dir /tmp/other`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			shell := os.Getenv("SHELL")
 			if shell == "" {
 				shell = "/bin/sh"
 			}
-			return execInside(dir, []string{shell})
+			return execInside(env, dir, "shell", []string{shell})
 		},
 	}
 	playgroundDirFlag(cmd, &dir)
 	return cmd
 }
 
-// execInside becomes a command inside the playground.
-func execInside(dir string, args []string) error {
+// execInside becomes a command inside the playground, for the subcommand sub.
+func execInside(env *Env, dir, sub string, args []string) error {
 	p, err := playground.Open(dir)
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("going inside a playground needs root")
+	again := "paasta playground " + sub + " --dir " + p.Dir
+	if sub == "exec" {
+		again += " -- " + strings.Join(args, " ")
+	}
+	if err := playground.NeedRoot("going inside a playground", again); err != nil {
+		return err
 	}
 	path, argv, environ, err := p.Command(args)
-	if err != nil {
+	switch missing := (&exec.Error{}); {
+	case errors.As(err, &missing) && errors.Is(err, exec.ErrNotFound):
+		env.notef("paasta: %s: command not found", missing.Name)
+		return command.ExitError{Code: 127} // as a shell has it
+	case err != nil:
 		return err
 	}
 	return fmt.Errorf("%s: %w", path, unix.Exec(path, argv, environ))
@@ -335,7 +376,7 @@ func playgroundDaemon(use, short string, env *Env, run func(context.Context, *pl
 		Use:    use + " [--dir DIR]",
 		Short:  short,
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := playground.Open(dir)
 			if err != nil {

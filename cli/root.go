@@ -83,13 +83,7 @@ func parents(cmd *cobra.Command) {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		var known []string
-		for _, sub := range cmd.Commands() {
-			if sub.IsAvailableCommand() {
-				known = append(known, sub.Name())
-			}
-		}
-		return usagef("unknown command %q%s", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "paasta "), didYouMean(args[0], known))
+		return unknownCommand(cmd, args[0])
 	}
 }
 

@@ -31,6 +31,7 @@ func TestExitCodes(t *testing.T) {
 		{"called wrongly, says the command", []string{"try"}, command.UsageError{Err: errors.New("what?")}, 2, "paasta: what?\nRun 'paasta try --help' for usage.\n"},
 		{"another program's exit code", []string{"try"}, command.ExitError{Code: 17}, 17, ""},
 		{"an unknown flag", []string{"try", "--nope"}, nil, 2, "paasta: unknown flag: --nope\nRun 'paasta try --help' for usage.\n"},
+		{"an unknown command with flags", []string{"tyr", "-s", "web"}, nil, 2, "paasta: unknown command \"tyr\" (did you mean \"try\"?)\nRun 'paasta --help' for usage.\n"},
 		{"an unknown command", []string{"tyr"}, nil, 2, "paasta: unknown command \"tyr\" (did you mean \"try\"?)\nRun 'paasta --help' for usage.\n"},
 		{"an unknown subcommand", []string{"playground", "upp"}, nil, 2, "paasta: unknown command \"playground upp\" (did you mean \"up\"?)\nRun 'paasta playground --help' for usage.\n"},
 	} {

@@ -26,7 +26,7 @@ func newSecurityCheck(env *Env) *cobra.Command {
 commit as its arguments. The exit code is the command's; 0 when none is set.`,
 		Example: `  paasta security-check -s web -c "$(git rev-parse HEAD)"
   cd web && paasta security-check -s web -c HEAD`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if commit == "" {
 				return usagef("--commit is required")

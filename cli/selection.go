@@ -48,7 +48,7 @@ func (env *Env) choose(ctx context.Context, s selection) ([]selected, error) {
 	}
 	var services []*soaconfig.Service
 	if s.service == "" && len(s.owners) > 0 {
-		tree, err := soaconfig.Load(ctx, dir, soaconfig.Options{})
+		tree, err := loadTree(ctx, dir, soaconfig.Options{})
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ func newState(env *Env, name string, kind paasta.TagKind, short, long string) *c
 		Short:   short,
 		Long:    long,
 		Example: "  paasta " + name + " -s web -i main -c norcal-prod\n  paasta " + name + " -s web --dry-run",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return changeState(cmd.Context(), env, name, kind, f)
 		},
@@ -88,7 +89,7 @@ func changeState(ctx context.Context, env *Env, name string, kind paasta.TagKind
 	if f.dryRun {
 		return nil
 	}
-	if err := env.confirm(f, names); err != nil {
+	if err := env.confirm(ctx, f, names); err != nil {
 		return err
 	}
 	var errs []error
@@ -99,7 +100,7 @@ func changeState(ctx context.Context, env *Env, name string, kind paasta.TagKind
 	}
 	if len(errs) < len(names) {
 		if kind == paasta.TagStop {
-			env.notef("This service will be gracefully stopped soon. It will be started back up again on the next deploy.\nTo stop this service permanently. Set this in the soa-configs definition:\n\n    instances: 0\n")
+			env.notef("This service will be gracefully stopped soon. It will be started back up again on the next deploy.\nTo stop this service permanently, set this in the soa-configs definition:\n\n    instances: 0\n")
 		} else {
 			env.notef("This service will soon be gracefully started/restarted, replacing old instances according to the bounce method chosen in soa-configs.")
 		}
@@ -110,7 +111,7 @@ func changeState(ctx context.Context, env *Env, name string, kind paasta.TagKind
 // confirm asks when the flags name no instances or clusters, or select several
 // services. Where nobody can be asked, one service goes on, since that is what
 // scripts rely on; several need --yes.
-func (env *Env) confirm(f stateFlags, services []string) error {
+func (env *Env) confirm(ctx context.Context, f stateFlags, services []string) error {
 	if f.yes || len(services) == 1 && len(f.instances) > 0 && len(f.clusters) > 0 {
 		return nil
 	}
@@ -121,11 +122,24 @@ func (env *Env) confirm(f stateFlags, services []string) error {
 		return nil
 	}
 	fmt.Fprint(env.Err, "Continue? [y/N] ")
-	line, err := bufio.NewReader(env.In).ReadString('\n')
-	if said := strings.ToLower(strings.TrimSpace(line)); err != nil || said != "y" && said != "yes" {
-		return fmt.Errorf("nothing was changed")
+	answer := make(chan string, 1)
+	go func() { // ends with the process when the answer is Ctrl-C: no read of a terminal can be called off
+		line, err := bufio.NewReader(env.In).ReadString('\n')
+		if err != nil {
+			line = ""
+		}
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case said := <-answer:
+		if said != "y" && said != "yes" {
+			return errors.New("nothing was changed")
+		}
+		return nil
+	case <-ctx.Done():
+		env.notef("\nnothing was changed")
+		return ctx.Err()
 	}
-	return nil
 }
 
 // tagState writes the start or stop tags of one service's instances, all at one

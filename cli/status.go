@@ -35,7 +35,7 @@ tasks, state of the bounce, what it waits for.`,
 		Example: `  paasta status -s web
   paasta status -s web -i main -vv
   paasta status -s web --json | jq '.[] | select(.ok | not) | .instance'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return status(cmd.Context(), env, f)
 		},

@@ -115,7 +115,7 @@ for a dependency called users USERS_HOST, USERS_PORT and USERS_URL. Before that,
 remove environments that are of no use any more.`,
 		Example: `  paasta test-deps up -s web
   set -a; eval "$(paasta test-deps up -s web)"`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			e, err := environment.Dial(cmd.Context(), "")
 			if err != nil {
@@ -225,7 +225,7 @@ service, or all. Exits 3 when one of them does not run as a whole. In a pipe:
 environment, dependency, state, address on the host or "-", image.`,
 		Example: `  paasta test-deps status
   paasta test-deps status --all --json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			e, err := environment.Dial(cmd.Context(), "")
 			if err != nil {
@@ -384,7 +384,7 @@ a service, or all on this engine, half made ones too: containers with their
 volumes, and networks.`,
 		Example: `  paasta test-deps down
   paasta test-deps down --all`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			e, err := environment.Dial(ctx, "")
@@ -420,7 +420,7 @@ volumes, and networks.`,
 // newTestDepsGateway is what runs inside an environment.
 func newTestDepsGateway() *cobra.Command {
 	return &cobra.Command{
-		Use: "gateway", Short: "Be the gateway of an environment", Hidden: true, Args: cobra.NoArgs,
+		Use: "gateway", Short: "Be the gateway of an environment", Hidden: true, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return gateway.Run(cmd.Context()) },
 	}
 }

@@ -34,7 +34,7 @@ where there is one.`,
 		Example: `  paasta validate -s web -y ~/soa-configs
   paasta validate --all -y soa-configs --json
   paasta validate --schema marathon > marathon.schema.json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.schema != "" {
 				text, err := soaconfig.Schema(f.schema)
@@ -81,7 +81,7 @@ func validate(ctx context.Context, env *Env, f validateFlags) error {
 		options.Clusters = config.Clusters
 	}
 	// One service is checked among all, for a proxy_port that two have.
-	tree, err := soaconfig.Load(ctx, dir, options)
+	tree, err := loadTree(ctx, dir, options)
 	if err != nil {
 		return err
 	}

@@ -289,6 +289,9 @@ func (d *Demo) report(r *load.Result, tagged time.Time, sha string) {
 func milliseconds(t time.Duration) float64 { return float64(t.Microseconds()) / 1000 }
 
 func (d *Demo) suggest() {
+	if os.Getenv("SUDO_UID") != "" {
+		fmt.Fprintln(d.Out, "  sudo -s                               # what it made is root's")
+	}
 	fmt.Fprintf(d.Out, `  . %s/env                         # then, in this shell:
   paasta status -s %s -v
   paasta logs -s %s -n 20

@@ -20,27 +20,33 @@ import (
 
 // Down removes the playground in dir with every process, container, address,
 // mount and file of it, in whatever state it is. A directory that is no
-// playground is refused; one that is not there is fine.
-func Down(ctx context.Context, dir string) error {
-	if os.Geteuid() != 0 {
-		return errors.New("removing a playground needs root")
+// playground is refused; for one that is not there, gone is false.
+func Down(ctx context.Context, dir string) (gone bool, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return false, err
 	}
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	p, err := Open(dir)
-	if err != nil {
-		return err
+	if errors.Is(err, ErrNone) {
+		return false, fmt.Errorf("%s: %w, and is left as it is", dir, ErrNone) // nothing to start, as Open has it
+	} else if err != nil {
+		return false, err
+	}
+	if err := NeedRoot("removing a playground", "paasta playground down --dir "+dir); err != nil {
+		return false, err
 	}
 	unlock, err := lockDir(p.Dir)
 	if err != nil {
-		return fmt.Errorf("another command is at work on this playground: %w", err)
+		return false, fmt.Errorf("another command is at work on this playground: %w", err)
 	}
 	defer unlock()
 	if id := p.namespaceID(); id != 0 && id == namespaceOf(os.Getpid()) {
-		return errors.New("this shell is inside the playground: leave it first")
+		return false, errors.New("this shell is inside the playground: leave it first")
 	}
-	return p.remove(ctx)
+	err = p.remove(ctx)
+	return err == nil, err
 }
 
 // remove is Down once the lock is held. Each step copes with what an earlier

@@ -84,6 +84,16 @@ func nameOf(dir string) string {
 	return "paasta-" + hex.EncodeToString(sum[:3])
 }
 
+// NeedRoot is an error unless this process is root's. doing says what needs it,
+// again is the command to try as root.
+func NeedRoot(doing, again string) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	// sudo has a PATH and settings of its own.
+	return command.WithHint(errors.New(doing+" needs root"), `sudo env "PATH=$PATH" `+again)
+}
+
 func (p *Playground) save() error {
 	text, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {

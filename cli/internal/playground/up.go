@@ -34,16 +34,16 @@ const readyWithin = 60 * time.Second
 // It returns once every daemon is ready. When it fails, nothing of a playground
 // that it began is left.
 func Up(ctx context.Context, o UpOptions) (*Playground, error) {
-	if os.Geteuid() != 0 {
-		return nil, command.WithHint(errors.New("a playground needs root: network namespaces, Docker"), "sudo env PATH=\"$PATH\" paasta playground up")
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := NeedRoot("a playground (network namespaces, Docker)", "paasta playground up --dir "+dir); err != nil {
+		return nil, err
 	}
 	if names := missing(); len(names) > 0 {
 		return nil, command.WithHint(fmt.Errorf("these programs are missing: %s", strings.Join(names, ", ")),
 			"apt-get install haproxy zookeeper docker.io docker-registry iproute2 iptables util-linux git (make deps does it)")
-	}
-	dir, err := filepath.Abs(o.Dir)
-	if err != nil {
-		return nil, err
 	}
 	if err := mayBecomePlayground(dir); err != nil {
 		return nil, err
@@ -318,6 +318,9 @@ func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ")
 func (p *Playground) Command(args []string) (path string, argv, env []string, err error) {
 	if p.namespaceID() == 0 {
 		return "", nil, nil, command.WithHint(fmt.Errorf("%s is not up", p.Dir), "paasta playground up --dir "+p.Dir)
+	}
+	if _, err := exec.LookPath(args[0]); err != nil {
+		return "", nil, nil, err // it says what was looked for, and where
 	}
 	path, err = exec.LookPath("nsenter")
 	argv = append([]string{"nsenter", "--net=" + filepath.Join(namespaces, p.Name), "--"}, args...)
