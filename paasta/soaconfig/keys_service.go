@@ -86,7 +86,7 @@ var testDependencyShape = anObject(
 	key{"args", listOf(aText().lines()), "none", "Arguments for the image's entrypoint."},
 	key{"env", envShape, "{}", "Environment."},
 	key{"volumes", listOf(aText().like(hostPath)).once(), "[]", "Paths in the container that are kept in memory."},
-	key{"files", mapOf(anyPath, aText().like(hostPath)), "{}", "Fixture, from the directory of the service's repository → path in the container."},
+	key{"files", mapOf(anyPath, aText().like(hostPath)), "{}", "Fixture, a file or directory of the service's repository or, for those who test with this service, of its directory in soa-configs → path in the container."},
 	key{"ready", anObject(
 		key{"http", aText().like(uriPath), "", "A path that answers with 200."},
 		key{"tcp", aBool(), "", "The port accepts connections."},

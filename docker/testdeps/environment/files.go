@@ -44,8 +44,8 @@ func (u *up) files(ctx context.Context, n *graph.Node, id string) error {
 }
 
 // fixture finds a file of a declaration: in the service's repository, which of
-// another service is not at hand unless it is built here, or beside its
-// soa-configs.
+// another service is not at hand unless it is built here, or else in the
+// service's directory of soa-configs, which everybody has.
 func (u *up) fixture(n *graph.Node, file string) (string, error) {
 	if filepath.IsAbs(file) {
 		return file, nil
@@ -68,7 +68,7 @@ func (u *up) fixture(n *graph.Node, file string) (string, error) {
 		}
 	}
 	return "", command.WithHint(fmt.Errorf("its fixture %s is not in %s", file, strings.Join(dirs, ", nor in ")),
-		fmt.Sprintf("run this in the repository of %s, or say build for it, or put the file beside %s", n.Owner.Name, n.Owner.TestDeps.File))
+		fmt.Sprintf("put the file beside %s, where everybody who tests with %s finds it; or run this in the repository of %s, or say build for it", n.Owner.TestDeps.File, n.Owner.Name, n.Owner.Name))
 }
 
 // pack adds a file, or a directory with all that is in it.
