@@ -132,6 +132,21 @@ func (e *Engine) Restart() {
 	}
 }
 
+// FullDisk leaves no room for another container on the engine's disk, until
+// free is called. There may be no containers meanwhile.
+func (e *Engine) FullDisk() (free func()) {
+	e.t.Helper()
+	dir := e.dir + "/root/containers"
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4k"); err != nil {
+		e.t.Fatalf("mount a small disk: %v", err)
+	}
+	return func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			e.t.Errorf("unmount the small disk: %v", err)
+		}
+	}
+}
+
 // Kill ends the engine with SIGKILL. Containers go on.
 func (e *Engine) Kill() {
 	e.t.Helper()

@@ -33,6 +33,7 @@ type Environment struct {
 	Notes        []string     `json:"notes,omitempty"`
 
 	engine      *Engine
+	id          string
 	owner       string
 	tied        bool
 	complete    bool // up got to its end

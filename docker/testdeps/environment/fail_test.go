@@ -3,6 +3,8 @@ package environment_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,11 +18,7 @@ import (
 )
 
 // What goes wrong says which dependency, why, and what to do, and leaves nothing.
-func TestFailures(t *testing.T) {
-	if !paastatest.InNamespace(t) {
-		return
-	}
-	w := newWorld(t)
+func testFailures(t *testing.T, w *world) {
 	w.service("users", 20011, "")
 	w.service("unmarked", 20012, "")
 	w.write("unmarked/deployments.json", `{"v1": {}, "v2": {"deployments": {"test.canary": {"docker_image": "a:b", "git_sha": "`+sha+`"}}, "controls": {}}}`)
@@ -39,8 +37,8 @@ func TestFailures(t *testing.T) {
 			"",
 		},
 		"never ready by HTTP": {
-			"db: {image: 'example/tools:1', port: 80, args: [sh, -c, 'echo waiting; httpd -f -h /; sleep 100'], ready: {http: /nothing, timeout_s: 3}}\n",
-			[]string{"db: not ready within 3s: GET /nothing answers 404", "| waiting"},
+			"db: {image: 'example/tools:1', port: 80, args: [sh, -c, 'echo waiting; httpd -f -h /; sleep 100'], ready: {http: /nothing, timeout_s: 4}}\n",
+			[]string{"db: not ready within 4s: GET /nothing answers 404", "| waiting"},
 			"",
 		},
 		"never ready by TCP": {
@@ -49,13 +47,13 @@ func TestFailures(t *testing.T) {
 			"",
 		},
 		"never ready by command": {
-			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 3}}\n",
-			[]string{`db: not ready within 3s: "echo not yet; exit 4" exits with 4: not yet`},
+			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 4}}\n",
+			[]string{`db: not ready within 4s: "echo not yet; exit 4" exits with 4: not yet`},
 			"",
 		},
 		"never ready by log": {
-			"db: {image: 'example/tools:1', args: [sh, -c, 'echo almost; sleep 100'], ready: {log: '^ready$', timeout_s: 3}}\n",
-			[]string{`db: not ready within 3s: no line of its log matches "^ready$"`, "| almost"},
+			"db: {image: 'example/tools:1', args: [sh, -c, 'echo almost; sleep 100'], ready: {log: '^ready$', timeout_s: 4}}\n",
+			[]string{`db: not ready within 4s: no line of its log matches "^ready$"`, "| almost"},
 			"",
 		},
 		"killed for memory": {
@@ -85,8 +83,8 @@ func TestFailures(t *testing.T) {
 		},
 		"no fixture": {
 			"db: {image: 'example/tools:1', files: {schema.sql: /schema.sql}}\n",
-			[]string{"db: its fixture schema.sql is not in " + w.dir},
-			"run this in the repository of",
+			[]string{"db: its fixture schema.sql is not in "},
+			"put the file beside ",
 		},
 		"no checkout": {
 			"a: {service: users, build: ../users}\n",
@@ -99,33 +97,37 @@ func TestFailures(t *testing.T) {
 			"",
 		},
 	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			w.service("web", 20010, test.deps)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			x, err := w.e.Up(ctx, w.options("web"))
-			if err == nil {
-				w.down(t, x)
-				t.Fatal("it came up")
-			}
-			if _, ok := errors.AsType[*environment.Failure](err); !ok {
-				t.Errorf("%v is no Failure", err)
-			}
-			for _, want := range test.is {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("the error lacks %q:\n%v", want, err)
+	t.Run("of a dependency", func(t *testing.T) {
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel() // they wait, for the most part
+				w := w.copy(t)
+				w.service("web", 20010, test.deps)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				x, err := w.e.Up(ctx, w.options("web"))
+				if err == nil {
+					w.down(t, x)
+					t.Fatal("it came up")
 				}
-			}
-			var hinted command.HintedError
-			if errors.As(err, &hinted); !strings.Contains(hinted.Hint, test.hint) {
-				t.Errorf("the hint is %q, want %q", hinted.Hint, test.hint)
-			}
-			if left := w.engine.Containers(); len(left) != 0 {
-				t.Errorf("left behind: %v", left)
-			}
-		})
-	}
+				if _, ok := errors.AsType[*environment.Failure](err); !ok {
+					t.Errorf("%v is no Failure", err)
+				}
+				for _, want := range test.is {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("the error lacks %q:\n%v", want, err)
+					}
+				}
+				var hinted command.HintedError
+				if errors.As(err, &hinted); !strings.Contains(hinted.Hint, test.hint) {
+					t.Errorf("the hint is %q, want %q", hinted.Hint, test.hint)
+				}
+				if left, err := w.e.List(t.Context(), environment.Selection{Dir: w.dir}); err != nil || len(left) != 0 {
+					t.Errorf("left behind: %v, %v", left, err)
+				}
+			})
+		}
+	})
 	t.Run("told to stop", func(t *testing.T) {
 		w.service("web", 20010, "db: {image: 'example/tools:1', args: [sleep, '100'], ready: {log: never}}\nusers: {service: users}\n")
 		ctx, cancel := context.WithCancel(t.Context())
@@ -162,12 +164,39 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// A checkout that is built here, a fixture, and a path that is kept in memory.
-func TestDeclarations(t *testing.T) {
-	if !paastatest.InNamespace(t) {
-		return
+// A disk that is really full is told as such, and leaves nothing.
+func testFullDisk(t *testing.T, w *world) {
+	w.service("users", 20011, "")
+	w.service("web", 20010, "users: {service: users}\n")
+	free := w.engine.FullDisk()
+	_, err := w.e.Up(t.Context(), w.options("web"))
+	free()
+	var hinted command.HintedError
+	if err == nil || !strings.Contains(err.Error(), "no space left on device") || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "docker system prune") {
+		t.Errorf("error is %v, its hint %q", err, hinted.Hint)
 	}
-	w := newWorld(t)
+}
+
+// All ports that the engine may choose from are other programs'.
+func testPortsTaken(t *testing.T, w *world) {
+	for port := range numPorts {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+	w.service("users", 20011, "")
+	w.service("web", 20010, "users: {service: users}\n")
+	_, err := w.e.Up(t.Context(), w.options("web"))
+	var hinted command.HintedError
+	if err == nil || !strings.Contains(err.Error(), "users: start its container: ") || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "the same again") {
+		t.Errorf("error is %v, its hint %q", err, hinted.Hint)
+	}
+}
+
+// A checkout that is built here, a fixture, and a path that is kept in memory.
+func testDeclarations(t *testing.T, w *world) {
 	if err := os.WriteFile(filepath.Join(w.dir, "seed.txt"), []byte("seeded\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -177,10 +206,16 @@ func TestDeclarations(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.service("users", 20011, "")
-	w.service("web", 20010, "users: {service: users, build: .}\ndb: {image: 'example/tools:1', port: 80, volumes: [/data], files: {seed.txt: /www/seed.txt}, args: [sh, -c, 'touch /data/x && exec httpd -f -h /www'], ready: {http: /seed.txt, cmd: 'test -e /data/x'}}\n")
+	// Of a service whose repository is not here, fixtures are in soa-configs.
+	w.service("orders", 20012, "db: {image: 'example/tools:1', port: 80, files: {fixtures: /www}, args: [httpd, -f, -h, /www], ready: {http: /orders.txt}}\n")
+	w.write("orders/fixtures/orders.txt", "ordered\n")
+	w.service("web", 20010, "orders: {service: orders}\nusers: {service: users, build: .}\ndb: {image: 'example/tools:1', port: 80, volumes: [/data], files: {seed.txt: /www/seed.txt}, args: [sh, -c, 'touch /data/x && exec httpd -f -h /www'], ready: {http: /seed.txt, cmd: 'test -e /data/x'}}\n")
 	x := w.up(t, w.options("web"))
 	if _, out := w.inside(t, x, "wget -qO- $DB_URL/seed.txt"); out != "seeded\n" {
 		t.Errorf("the fixture is %q", out)
+	}
+	if _, out := w.inside(t, x, "wget -qO- http://orders.db/orders.txt"); out != "ordered\n" {
+		t.Errorf("the fixture of the other service is %q", out)
 	}
 	if _, out := w.inside(t, x, "wget -qO- http://users:8888/"); !strings.Contains(out, "BUILT=here") || !strings.Contains(out, "PAASTA_SERVICE=users") {
 		t.Errorf("users is not what was built here: %s", out)

@@ -20,7 +20,8 @@ import (
 
 // The labels of all that an environment consists of.
 const (
-	nameLabel       = "paasta.test-deps" // its name
+	nameLabel       = "paasta.test-deps"    // its name
+	idLabel         = "paasta.test-deps.id" // tells it from another that has, or wants, its name
 	serviceLabel    = "paasta.test-deps.service"
 	dirLabel        = "paasta.test-deps.dir"   // where it was asked for
 	ownerLabel      = "paasta.test-deps.owner" // the process that made it
@@ -65,18 +66,18 @@ func (e *Engine) List(ctx context.Context, s Selection) ([]*Environment, error) 
 	}
 	found := map[string]*Environment{}
 	of := func(labels map[string]string) *Environment {
-		name := labels[nameLabel]
-		if found[name] == nil {
+		key := labels[nameLabel] + " " + labels[idLabel]
+		if found[key] == nil {
 			until, err := strconv.ParseInt(labels[untilLabel], 10, 64)
 			if err != nil {
 				until = 0 // not made by us as it should be: the next up removes it
 			}
-			found[name] = &Environment{
-				engine: e, Name: name, Service: labels[serviceLabel], Dir: labels[dirLabel],
+			found[key] = &Environment{
+				engine: e, Name: labels[nameLabel], id: labels[idLabel], Service: labels[serviceLabel], Dir: labels[dirLabel],
 				Until: time.Unix(until, 0), owner: labels[ownerLabel], tied: labels[tiedLabel] == "true",
 			}
 		}
-		return found[name]
+		return found[key]
 	}
 	for _, n := range networks {
 		x := of(n.Labels)
@@ -97,8 +98,8 @@ func (e *Engine) List(ctx context.Context, s Selection) ([]*Environment, error) 
 		}
 	}
 	var list []*Environment
-	for _, name := range slices.Sorted(maps.Keys(found)) {
-		if x := found[name]; s.has(x) {
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		if x := found[key]; s.has(x) {
 			slices.SortFunc(x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
 			list = append(list, x)
 		}
@@ -149,7 +150,10 @@ func (x *Environment) stale(now time.Time) string {
 
 // Sweep removes environments that are of no use any more, and returns a
 // sentence about each.
-func (e *Engine) Sweep(ctx context.Context) ([]string, error) {
+func (e *Engine) Sweep(ctx context.Context) ([]string, error) { return e.sweep(ctx, nil) }
+
+// sweep leaves one alone that is just being made.
+func (e *Engine) sweep(ctx context.Context, spared *Environment) ([]string, error) {
 	all, err := e.List(ctx, Selection{})
 	if err != nil {
 		return nil, err
@@ -158,20 +162,23 @@ func (e *Engine) Sweep(ctx context.Context) ([]string, error) {
 	var errs []error
 	for _, x := range all {
 		why := x.stale(time.Now())
-		if why == "" {
+		if why == "" || spared != nil && x.id == spared.id {
 			continue
 		}
 		if err := x.Down(ctx); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		did = append(did, fmt.Sprintf("removed %s: %s", x.Name, why))
+		did = append(did, removed(x, why))
 	}
 	return did, errors.Join(errs...)
 }
 
-// Down removes all of it: containers with their volumes, then the network. It
-// goes on where something is gone already or cannot be removed.
+func removed(x *Environment, why string) string { return fmt.Sprintf("removed %s: %s", x.Name, why) }
+
+// Down removes all of it, and nothing of another environment of its name:
+// containers with their volumes, then the network. It goes on where something
+// is gone already or cannot be removed.
 func (x *Environment) Down(ctx context.Context) error {
 	if x.Name == "" {
 		return nil // nothing was made
@@ -190,6 +197,7 @@ func (x *Environment) Down(ctx context.Context) error {
 	for failures := 0; ; {
 		// Not what we remember: there may be more.
 		now, err := x.engine.List(ctx, Selection{Name: x.Name})
+		now = slices.DeleteFunc(now, func(other *Environment) bool { return other.id != x.id })
 		switch {
 		case err != nil:
 			return err

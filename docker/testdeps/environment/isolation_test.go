@@ -1,13 +1,13 @@
 package environment_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,18 +20,19 @@ import (
 // On a host that runs a real HAProxy at 169.254.255.254, which containers of
 // other networks do reach, a test never does: not a declared dependency, not one
 // that is not declared, and not when the gateway is gone.
-func TestNeverReachesTheHost(t *testing.T) {
-	if !paastatest.InNamespace(t) {
-		return
-	}
+func testNeverReachesTheHost(t *testing.T, w *world) {
 	haproxy := paastatest.Need(t, "haproxy")
-	w := newWorld(t)
 	w.service("users", 20011, "")
 	w.service("quotes", 20013, "")
 	w.service("web", 20010, "users: {service: users}\n")
 	if out, err := exec.Command("ip", "addr", "add", "169.254.255.254/32", "dev", "lo").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("ip", "addr", "del", "169.254.255.254/32", "dev", "lo").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
 	dir := t.TempDir()
 	config := "defaults\n  mode http\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\n" +
 		"frontend all\n  bind 169.254.255.254:20011\n  bind 169.254.255.254:20013\n  bind 169.254.255.254:20099\n  http-request return status 200 content-type text/plain string \"the real one\"\n"
@@ -78,16 +79,16 @@ func TestNeverReachesTheHost(t *testing.T) {
 	}
 }
 
-// Environments of one service at once, on one engine: each sees its own.
-func TestTwoAtOnce(t *testing.T) {
-	if !paastatest.InNamespace(t) {
-		return
-	}
-	w := newWorld(t)
+// Environments of one service at once, on one engine: each sees its own. The
+// benchmark has ten.
+func testAtOnce(t *testing.T, w *world) { w.atOnce(t, 3) }
+
+func (w *world) atOnce(t testing.TB, many int) (took time.Duration) {
+	t.Helper()
 	w.service("users", 20011, "")
 	w.service("web", 20010, "users: {service: users, env: {VERSION: one}}\nstore: {image: 'example/tools:1', port: 80, args: [httpd, -f, -h, /data], volumes: [/data], ready: {tcp: true}}\n")
-	const many = 2
 	all := make([]*environment.Environment, many)
+	began := time.Now()
 	var coming sync.WaitGroup
 	for n := range many {
 		coming.Go(func() {
@@ -102,65 +103,83 @@ func TestTwoAtOnce(t *testing.T) {
 		})
 	}
 	coming.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
+	took = time.Since(began)
+	var going sync.WaitGroup
+	defer going.Wait()
 	for n, x := range all {
-		defer w.down(t, x)
+		if x == nil {
+			continue
+		}
+		defer going.Go(func() { w.down(t, x) })
 		for _, d := range x.Dependencies {
 			if d.Name == "store" {
 				if out, err := exec.Command("docker", "exec", d.Container, "sh", "-c", fmt.Sprintf("echo -n %d > /data/n", n)).CombinedOutput(); err != nil {
-					t.Fatalf("%v: %s", err, out)
+					t.Errorf("%v: %s", err, out)
 				}
 			}
 		}
 	}
+	if t.Failed() {
+		return took
+	}
+	seen := map[string]*environment.Environment{}
 	for n, x := range all {
-		if _, out := w.inside(t, x, "wget -qO- http://$STORE_HOST/n"); out != fmt.Sprint(n) {
-			t.Errorf("environment %d has the store of %s", n, out)
+		for _, own := range append(x.Variables(), x.Subnet) {
+			if other := seen[own]; other != nil && strings.ContainsAny(own, "/") {
+				t.Errorf("%s and %s share %s", other.Name, x.Name, own)
+			}
+			seen[own] = x
 		}
-		other := all[1-n]
-		address := strings.Replace(other.Subnet, ".0/24", ".10", 1)
-		if _, out := w.inside(t, x, "nc -w 1 "+address+" 8888 </dev/null && echo reached; true"); strings.Contains(out, "reached") {
-			t.Errorf("%s reaches %s at %s", x.Name, other.Name, address)
+		script := "wget -qO- http://$STORE_HOST/n; "
+		for _, other := range all {
+			if other != x {
+				script += "nc -w 1 " + strings.Replace(other.Subnet, ".0/24", ".10", 1) + " 8888 </dev/null 2>/dev/null && echo reached " + other.Name + " & "
+			}
+		}
+		if _, out := w.inside(t, x, script+"wait"); out != fmt.Sprint(n) {
+			t.Errorf("in environment %d, %s, the store is that of %q", n, x.Name, out)
 		}
 	}
-	if all[0].Subnet == all[1].Subnet || slices.Equal(all[0].Variables(), all[1].Variables()) {
-		t.Errorf("they share something: %v and %v", all[0], all[1])
+	return took
+}
+
+// Two commands that want one name in the same moment: one gets it.
+func testOneName(t *testing.T, w *world) {
+	w.service("users", 20011, "")
+	w.service("web", 20010, "users: {service: users}\n")
+	o := w.options("web")
+	o.Name = "ci"
+	for range 3 {
+		var all [2]*environment.Environment
+		var errs [2]error
+		var coming sync.WaitGroup
+		for n := range all {
+			coming.Go(func() { all[n], errs[n] = w.e.Up(t.Context(), o) })
+		}
+		coming.Wait()
+		if (errs[0] == nil) == (errs[1] == nil) {
+			t.Fatalf("of two, want one: %v and %v", errs[0], errs[1])
+		}
+		x, err := cmp.Or(all[0], all[1]), cmp.Or(errs[0], errs[1])
+		if !strings.Contains(err.Error(), "there is an environment called ci") {
+			t.Errorf("the other is told: %v", err)
+		}
+		if found, err := w.e.List(t.Context(), environment.Selection{Name: "ci"}); err != nil || len(found) != 1 || !found[0].Ready() || len(found[0].Dependencies) != 1 {
+			t.Errorf("found %+v, %v", found, err)
+		}
+		w.down(t, x)
 	}
 }
 
 // Whatever is killed, a later command finds and removes what it left.
-func TestKilled(t *testing.T) {
-	if os.Getenv("TEST_DEPS_SOA") != "" {
-		beKilled(t)
-		return
-	}
-	if !paastatest.InNamespace(t) {
-		return
-	}
-	w := newWorld(t)
+func testKilled(t *testing.T, w *world) {
 	w.service("users", 20011, "")
 	w.service("slow", 20012, "", "  env: {DELAY: 1h}\n")
 	w.service("web", 20010, "users: {service: users}\n")
 	w.service("half", 20014, "users: {service: users}\nslow: {service: slow}\n")
-	nothingLeft := func(t *testing.T) {
-		t.Helper()
-		if left := w.engine.Containers(); len(left) != 0 {
-			t.Errorf("containers left: %v", left)
-		}
-		out, err := exec.Command("docker", "network", "ls", "-q", "-f", "label=paasta.test-deps").Output()
-		if err != nil || len(out) != 0 {
-			t.Errorf("networks left: %s, %v", out, err)
-		}
-		out, err = exec.Command("docker", "volume", "ls", "-q").Output()
-		if err != nil || len(out) != 0 {
-			t.Errorf("volumes left: %s, %v", out, err)
-		}
-	}
 	for _, service := range []string{"web", "half"} {
 		t.Run("the command of "+service, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], "-test.run", "^TestKilled$")
+			cmd := exec.Command(os.Args[0], "-test.run", "^TestEnvironments$")
 			cmd.Env = append(os.Environ(), "TEST_DEPS_SOA="+w.soa, "TEST_DEPS_SERVICE="+service, "TMPDIR="+t.TempDir()) // it cannot clean up
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
@@ -175,13 +194,13 @@ func TestKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait()
-			// The next up removes what it left.
-			x := w.up(t, w.options("web"))
+			// The next up removes what it left, also when it wants its name.
+			x := w.up(t, w.named("web"))
 			if len(x.Notes) != 1 || !strings.Contains(x.Notes[0], "has ended") {
 				t.Errorf("notes are %q", x.Notes)
 			}
 			w.down(t, x)
-			nothingLeft(t)
+			nothingLeft(t, w)
 		})
 	}
 	t.Run("the engine", func(t *testing.T) {
@@ -198,7 +217,7 @@ func TestKilled(t *testing.T) {
 		if err := all[0].Down(t.Context()); err != nil {
 			t.Error(err)
 		}
-		nothingLeft(t)
+		nothingLeft(t, w)
 	})
 	t.Run("by age", func(t *testing.T) {
 		o := w.options("web")
@@ -207,8 +226,17 @@ func TestKilled(t *testing.T) {
 		if did, err := w.e.Sweep(t.Context()); err != nil || len(did) != 1 || !strings.Contains(did[0], "its time is over") {
 			t.Errorf("Sweep did %q, %v", did, err)
 		}
-		nothingLeft(t)
+		nothingLeft(t, w)
 	})
+}
+
+// named gives the environment of web a name that is always the same.
+func (w *world) named(service string) environment.Options {
+	o := w.options(service)
+	if service == "web" {
+		o.Name = "ci"
+	}
+	return o
 }
 
 // beKilled is the command that is killed.
@@ -218,7 +246,7 @@ func beKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := world{t: t, soa: os.Getenv("TEST_DEPS_SOA"), dir: t.TempDir()}
-	if _, err := e.Up(t.Context(), w.options(os.Getenv("TEST_DEPS_SERVICE"))); err != nil {
+	if _, err := e.Up(t.Context(), w.named(os.Getenv("TEST_DEPS_SERVICE"))); err != nil {
 		t.Fatal(err)
 	}
 	<-t.Context().Done()

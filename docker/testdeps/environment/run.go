@@ -41,7 +41,7 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		config: &container.Config{
 			Image: c.Image, Entrypoint: c.Args[:1], Cmd: c.Args[1:], Env: append(x.inside(), c.Env...),
 			Labels: map[string]string{
-				nameLabel: x.Name, serviceLabel: x.Service, dirLabel: x.Dir, ownerLabel: x.owner,
+				nameLabel: x.Name, idLabel: x.id, serviceLabel: x.Service, dirLabel: x.Dir, ownerLabel: x.owner,
 				tiedLabel: fmt.Sprint(x.tied), untilLabel: fmt.Sprint(x.Until.Unix()), roleLabel: "command",
 			},
 			AttachStdout: true, AttachStderr: true,

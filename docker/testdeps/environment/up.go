@@ -108,7 +108,7 @@ func (e *Engine) plan(o Options) (*up, error) {
 	now := time.Now()
 	x := &Environment{
 		Name: name, Service: o.Service, Dir: o.Dir, Created: now, Until: now.Add(cmp.Or(o.Keep, defaultKeep)), Notes: g.Notes,
-		engine: e, owner: owner(), tied: o.Tied, Dependencies: []Dependency{},
+		engine: e, id: rand.Text(), owner: owner(), tied: o.Tied, Dependencies: []Dependency{},
 	}
 	u := &up{e: e, o: o, g: g, x: x, began: now, ready: map[*graph.Node]chan struct{}{}, gatewayUp: make(chan struct{}), called: map[*graph.Node][]string{}, index: map[*graph.Node]int{}}
 	for n, node := range g.Nodes {
@@ -147,15 +147,22 @@ func (u *up) report(n *graph.Node, state, detail string) {
 
 func (u *up) up(ctx context.Context) (*Environment, error) {
 	labels := map[string]string{
-		nameLabel: u.x.Name, serviceLabel: u.x.Service, dirLabel: u.x.Dir, ownerLabel: u.x.owner,
+		nameLabel: u.x.Name, idLabel: u.x.id, serviceLabel: u.x.Service, dirLabel: u.x.Dir, ownerLabel: u.x.owner,
 		tiedLabel: strconv.FormatBool(u.x.tied), untilLabel: strconv.FormatInt(u.x.Until.Unix(), 10),
 	}
-	if err := u.free(ctx); err != nil {
+	trees := make(chan treeOrError, 1)
+	go func() {
+		t, err := soaconfig.Load(ctx, u.o.SoaDir, soaconfig.Options{})
+		trees <- treeOrError{t, err}
+	}()
+	id, l, err := u.claim(ctx, labels)
+	if err != nil {
 		return nil, err
 	}
+	u.x.network, u.x.Subnet, u.layout = id, l.subnet.String(), l
 	var swept errgroup.Group
 	swept.Go(func() error {
-		did, err := u.e.Sweep(ctx)
+		did, err := u.e.sweep(ctx, u.x)
 		if err != nil {
 			did = append(did, "old environments stay for now: "+err.Error())
 		}
@@ -165,17 +172,6 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		return nil
 	})
 	defer func() { _ = swept.Wait() }() // it never fails
-
-	trees := make(chan treeOrError, 1)
-	go func() {
-		t, err := soaconfig.Load(ctx, u.o.SoaDir, soaconfig.Options{})
-		trees <- treeOrError{t, err}
-	}()
-	id, l, err := u.e.makeNetwork(ctx, u.x.Name, labels)
-	if err != nil {
-		return nil, err
-	}
-	u.x.network, u.x.Subnet, u.layout = id, l.subnet.String(), l
 	bind := "127.0.0.1"
 	if dial.Host(u.e.docker) != bind {
 		bind = "" // elsewhere: any address of the engine's
@@ -224,19 +220,6 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 	u.reachable()
 	slices.SortFunc(u.x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
 	return u.x, nil
-}
-
-// free sees that a name that somebody chose is nobody's yet.
-func (u *up) free(ctx context.Context) error {
-	if u.o.Name == "" {
-		return nil
-	}
-	others, err := u.e.List(ctx, Selection{Name: u.x.Name})
-	if err == nil && len(others) > 0 {
-		u.x = &Environment{engine: u.e} // it is not ours to remove
-		err = fmt.Errorf("there is an environment called %s: paasta test-deps down --name %s removes it", u.o.Name, u.o.Name)
-	}
-	return err
 }
 
 // near tells whether this machine is in the network, as the engine's own is.

@@ -9,14 +9,9 @@ import (
 	"testing"
 
 	"github.com/gopaasta/paasta/docker/testdeps/environment"
-	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
-func TestUp(t *testing.T) {
-	if !paastatest.InNamespace(t) {
-		return
-	}
-	w := newWorld(t)
+func testUp(t *testing.T, w *world) {
 	w.service("users", 20011, "db: {image: 'example/tools:1', port: 3306, args: [nc, -ll, -p, '3306', -e, echo, db of users]}\n")
 	w.service("orders", 20012, "db: {image: 'example/tools:1', port: 3306, args: [nc, -ll, -p, '3306', -e, echo, db of orders]}\nusers: {service: users}\n")
 	w.service("quotes", 20013, "")
@@ -90,8 +85,4 @@ func TestUp(t *testing.T) {
 			t.Errorf("refused are %+v", refused)
 		}
 	})
-	w.down(t, x)
-	if left := w.engine.Containers(); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
-	}
 }

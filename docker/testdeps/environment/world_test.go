@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,6 +23,9 @@ const (
 	registry = "127.0.0.1:1" // nobody listens there: all images are on the engine
 )
 
+// The ports that the engine publishes at: few enough to take them all.
+const firstPort, numPorts = 61000, 64
+
 // A world is an engine with images, and soa-configs.
 type world struct {
 	t      testing.TB
@@ -33,7 +37,19 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, engine: dockertest.Start(t), soa: t.TempDir(), dir: t.TempDir()}
+	const ports = "/proc/sys/net/ipv4/ip_local_port_range" // of this namespace
+	all, err := os.ReadFile(ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The engine reads once from which ports it may choose.
+	if err := os.WriteFile(ports, fmt.Appendf(nil, "%d %d", firstPort, firstPort+numPorts-1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, engine: dockertest.Start(t)}
+	if err := os.WriteFile(ports, all, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	busybox, err := os.ReadFile(paastatest.Need(t, "busybox"))
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +64,64 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { w.e.Close() })
 	return w
+}
+
+// in is the world with new soa-configs and an empty repository.
+func (w *world) in(t *testing.T) *world {
+	t.Helper()
+	return &world{t: t, engine: w.engine, e: w.e, soa: t.TempDir(), dir: t.TempDir()}
+}
+
+// copy is the world with a copy of its soa-configs and an empty repository.
+func (w *world) copy(t *testing.T) *world {
+	t.Helper()
+	c := w.in(t)
+	if err := os.CopyFS(c.soa, os.DirFS(w.soa)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestEnvironments is everything that needs an engine, on one.
+func TestEnvironments(t *testing.T) {
+	if os.Getenv("TEST_DEPS_SOA") != "" {
+		beKilled(t)
+		return
+	}
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	w := newWorld(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *world)
+	}{
+		{"up", testUp},
+		{"declarations", testDeclarations},
+		{"failures", testFailures},
+		{"disk is full", testFullDisk},
+		{"ports are taken", testPortsTaken},
+		{"one name", testOneName},
+		{"some at once", testAtOnce},
+		{"never reaches the host", testNeverReachesTheHost},
+		{"killed", testKilled}, // the engine, too: last
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, w.in(t)) })
+		nothingLeft(t, w)
+	}
+}
+
+// nothingLeft sees that the engine has nothing of any environment.
+func nothingLeft(t *testing.T, w *world) {
+	t.Helper()
+	if left := w.engine.Containers(); len(left) != 0 {
+		t.Errorf("containers left: %v", left)
+	}
+	for _, list := range [][]string{{"network", "ls", "-q", "-f", "label=paasta.test-deps"}, {"volume", "ls", "-q"}} {
+		if out, err := exec.Command("docker", list...).CombinedOutput(); err != nil || len(out) != 0 {
+			t.Errorf("docker %s: left are %s, %v", list[0], out, err)
+		}
+	}
 }
 
 // service writes the soa-configs of a service that runs the probe.
@@ -90,7 +164,7 @@ func (w *world) up(t *testing.T, o environment.Options) *environment.Environment
 	return x
 }
 
-func (w *world) down(t *testing.T, x *environment.Environment) {
+func (w *world) down(t testing.TB, x *environment.Environment) {
 	t.Helper()
 	if err := x.Down(context.Background()); err != nil {
 		t.Error(err)
@@ -98,7 +172,7 @@ func (w *world) down(t *testing.T, x *environment.Environment) {
 }
 
 // inside runs a shell command in a container of the environment.
-func (w *world) inside(t *testing.T, x *environment.Environment, script string) (code int, out string) {
+func (w *world) inside(t testing.TB, x *environment.Environment, script string) (code int, out string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
