@@ -156,6 +156,28 @@ func (e *Engine) Kill() {
 	<-e.exited
 }
 
+// Forget makes the engine, which does not run now, forget that it has started a
+// container: as if it had been killed before it could write that down.
+func (e *Engine) Forget(id string) {
+	e.t.Helper()
+	file := filepath.Join(e.dir, "root/containers", id, "config.v2.json")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(text, &config); err != nil {
+		e.t.Fatalf("%s: %v", file, err)
+	}
+	config["State"] = map[string]any{}
+	if text, err = json.Marshal(config); err != nil {
+		e.t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
 // Log returns what the engine logged.
 func (e *Engine) Log() string {
 	text, err := os.ReadFile(e.dir + "/log")

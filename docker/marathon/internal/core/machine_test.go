@@ -312,6 +312,49 @@ func TestEngineOutage(t *testing.T) {
 	}
 }
 
+// An engine that dies while it starts a container may leave one that runs without
+// its network: it is started anew. When we die, the engine goes on, and what it
+// has started is adopted.
+func TestDeathDuringAStart(t *testing.T) {
+	t.Parallel()
+	for who, want := range map[string]int{"engine": 2, "we": 1} {
+		c := newCluster(t)
+		c.mustPut(`{"id":"/a","instances":1,"container":{"docker":{"image":"x"}}}`)
+		task := c.m.Tasks("/a")[0].ID
+		launches := c.launched(task)
+		if who == "engine" {
+			c.m.EngineDown(c.now)
+			c.m.HandleStatus(c.now, core.Status{TaskID: task, State: core.Unreachable, Message: "connection refused"})
+		} else {
+			c.m = c.machine()
+			if err := c.m.Load(c.disk); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.m.Recovered(c.now, false, []core.Status{{TaskID: task, State: core.Running, Handle: "half"}})
+		launches += c.launched(task)
+		if launches != want {
+			t.Errorf("%s died: launched %d times, want %d", who, launches, want)
+		}
+		if state := c.m.Task(task).State; (state == core.Running) != (who == "we") {
+			t.Errorf("%s died: %s", who, state)
+		}
+	}
+}
+
+// launched takes what is to be done, and counts the launches of a task.
+func (c *cluster) launched(task string) int {
+	c.store()
+	n := 0
+	for _, e := range c.queued {
+		if e.Launch != nil && e.Launch.Task.ID == task {
+			n++
+		}
+	}
+	c.queued = nil
+	return n
+}
+
 // Whatever is asked for, and whenever the process dies, in the end what was
 // asked for last runs, as often as asked for, and nothing else.
 func TestConverges(t *testing.T) {

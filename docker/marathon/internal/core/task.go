@@ -281,15 +281,22 @@ func (m *Machine) EngineDown(now time.Time) {
 
 // Recovered says what a runner found when it looked: at the start, and after an
 // outage. process tells which runner it is. Tasks that it should have and does
-// not are gone, or, if they were never started, are launched now.
+// not are gone, or, if they were never known to run, are launched now.
 func (m *Machine) Recovered(now time.Time, process bool, found []Status) {
+	outage := !process && m.engineDown
 	if !process {
 		m.engineDown = false
 	}
 	seen := map[string]bool{}
 	for _, s := range found {
+		t := m.byID[s.TaskID]
+		if outage && t != nil && t.StartedAt.IsZero() && !t.Doomed {
+			// The engine died in the middle of its start: such a container may run
+			// without its network. It is started anew.
+			continue
+		}
 		seen[s.TaskID] = true
-		if t := m.byID[s.TaskID]; t == nil {
+		if t == nil {
 			m.HandleStatus(now, s)
 		} else if !t.launching {
 			m.status(now, t, s)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -41,6 +42,7 @@ type Engine struct {
 	pulls  singleflight.Group
 	slots  chan struct{} // bounds how many containers are made at once
 
+	down     atomic.Bool // it did not answer, and that was said
 	mu       sync.Mutex
 	starting map[string]context.CancelFunc // launches under way, by task
 	work     sync.WaitGroup
@@ -82,7 +84,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		if time.Since(began) > 10*time.Second {
 			pause = 50 * time.Millisecond
 		}
-		e.o.Log.Warn("docker engine does not answer", "err", err, "retry_in", pause)
+		if !e.down.Swap(true) {
+			e.o.Log.Warn("docker engine does not answer, will ask again", "err", err)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -109,6 +113,9 @@ func (e *Engine) watch(ctx context.Context) error {
 	found, err := e.list(ctx)
 	if err != nil {
 		return err
+	}
+	if e.down.Swap(false) {
+		e.o.Log.Info("docker engine answers again")
 	}
 	e.o.Found(found)
 	sweep := time.NewTicker(time.Minute)
@@ -151,9 +158,16 @@ func (e *Engine) list(ctx context.Context) ([]core.Status, error) {
 		return nil, err
 	}
 	var all []core.Status
+	var idle []string
 	for _, c := range list {
+		e.mu.Lock()
+		starting := e.starting[c.Labels[taskLabel]] != nil
+		e.mu.Unlock()
+		if (c.State == "created" || c.State == "exited" || c.State == "dead") && !starting {
+			idle = append(idle, c.ID)
+		}
 		// One that was made but not started is as if it were not there: its launch
-		// is done again and finds it.
+		// is done again and replaces it.
 		if c.State == "created" {
 			continue
 		}
@@ -161,6 +175,7 @@ func (e *Engine) list(ctx context.Context) ([]core.Status, error) {
 			all = append(all, s)
 		}
 	}
+	e.killOrphans(ctx, idle...)
 	return all, nil
 }
 
@@ -212,7 +227,7 @@ func (e *Engine) Launch(l core.Launch) {
 		delete(e.starting, l.Task.ID)
 		stopped := e.ctx.Err() != nil
 		e.mu.Unlock()
-		if !stopped && s.State != "" {
+		if !stopped {
 			e.o.Report(s)
 		}
 	})
@@ -220,15 +235,18 @@ func (e *Engine) Launch(l core.Launch) {
 
 func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
 	s := core.Status{TaskID: l.Task.ID}
+	unreachable := func(why string) core.Status {
+		// It is tried again as soon as this is known, so not too soon.
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+		s.State, s.Message = core.Unreachable, why
+		return s
+	}
 	fail := func(state, what string, err error) core.Status {
 		if client.IsErrConnectionFailed(err) {
-			// It is tried again as soon as this is known, so not too soon.
-			select {
-			case <-ctx.Done():
-			case <-time.After(500 * time.Millisecond):
-			}
-			s.State, s.Message = core.Unreachable, err.Error()
-			return s
+			return unreachable(err.Error())
 		}
 		s.State, s.Message = state, what+": "+err.Error()
 		return s
@@ -269,7 +287,9 @@ func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), call)
 	defer cancel()
 	if err := e.docker.ContainerStart(within, id, container.StartOptions{}); err != nil {
-		e.remove(within, id)
+		if !client.IsErrConnectionFailed(err) { // then the next launch replaces it
+			e.remove(within, id)
+		}
 		return fail(core.Failed, "Failed to run docker container", err)
 	}
 	if ctx.Err() != nil { // killed meanwhile
@@ -279,25 +299,31 @@ func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
 	}
 	now, ok := e.inspect(within, id)
 	if !ok {
-		return core.Status{} // what watches says what has become of it
+		return unreachable("the Docker Engine has started it and does not say what became of it")
 	}
 	return now
 }
 
-// create makes the container, or finds the one that a broken-off launch made.
+// create makes the container. One that a broken-off launch has left is replaced,
+// in whatever state it is: an engine that was killed while it started a container
+// may have it run without its network, or not be able to start it any more.
 func (e *Engine) create(ctx context.Context, taskID string, c *container.Config, h *container.HostConfig) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, call)
 	defer cancel()
-	made, err := e.docker.ContainerCreate(ctx, c, h, nil, nil, containerName(taskID))
-	if err == nil {
-		return made.ID, nil
+	name := containerName(taskID)
+	made, err := e.docker.ContainerCreate(ctx, c, h, nil, nil, name)
+	if !errdefs.IsConflict(err) {
+		return made.ID, err
 	}
-	if errdefs.IsConflict(err) {
-		if old, again := e.docker.ContainerInspect(ctx, containerName(taskID)); again == nil && old.Config.Labels[taskLabel] == taskID {
-			return old.ID, nil
-		}
+	left, inspectErr := e.docker.ContainerInspect(ctx, name)
+	if inspectErr != nil || left.Config == nil || left.Config.Labels[taskLabel] != taskID {
+		return "", err // not ours
 	}
-	return "", err
+	e.o.Log.Info("replacing a container that was not started all the way", "task", taskID, "container", left.ID)
+	e.remove(ctx, left.ID)
+	e.killOrphans(ctx, left.ID)
+	made, err = e.docker.ContainerCreate(ctx, c, h, nil, nil, name)
+	return made.ID, err
 }
 
 // Kill ends a task: the container's stop signal, and SIGKILL after the grace.
