@@ -56,9 +56,17 @@ func Decode(text []byte) (Entry, error) {
 	if !utf8.Valid(text) {
 		return Entry{}, errors.New("entry is not UTF-8")
 	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return Entry{}, errors.New("entry is empty")
+	}
 	var keys map[string]json.RawMessage // a struct would also take "HOST"
 	if err := json.Unmarshal(text, &keys); err != nil {
-		return Entry{}, fmt.Errorf("entry is no JSON object: %w", err)
+		return Entry{}, fmt.Errorf("entry is no JSON object: %s", reason(err))
+	}
+	for _, key := range []string{"host", "port"} {
+		if v, ok := keys[key]; !ok || string(v) == "null" {
+			return Entry{}, fmt.Errorf("entry has no %s", key)
+		}
 	}
 	e := Entry{Weight: DefaultWeight}
 	var labels map[string]*string
@@ -103,9 +111,17 @@ func value(keys map[string]json.RawMessage, key string, to any) error {
 		return nil
 	}
 	if err := json.Unmarshal(text, to); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+		return fmt.Errorf("%s: %s", key, reason(err))
 	}
 	return nil
+}
+
+// reason is what is wrong with JSON, without Go's words for it.
+func reason(err error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return "it is of type " + wrong.Value
+	}
+	return err.Error()
 }
 
 // number reads a whole number, be it written as 1, "1" or 1.0.

@@ -106,6 +106,29 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// An operator reads these.
+func TestDecodeSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                                     "entry is empty",
+		" \n":                                  "entry is empty",
+		`[1]`:                                  "entry is no JSON object: it is of type array",
+		`"10.0.0.1:80"`:                        "entry is no JSON object: it is of type string",
+		`10.0.0.1:80`:                          "entry is no JSON object: invalid character",
+		`{}`:                                   "entry has no host",
+		`null`:                                 "entry has no host",
+		`{"host":"a"}`:                         "entry has no port",
+		`{"host":"a","port":null}`:             "entry has no port",
+		`{"host":7,"port":1}`:                  "host: it is of type number",
+		`{"host":"a","port":true}`:             "port: \"true\" is no whole number",
+		`{"host":"a","port":1,"labels":["x"]}`: "labels: it is of type array",
+	} {
+		if _, err := Decode([]byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("Decode(%q): %v, want %s", text, err, want)
+		}
+	}
+}
+
 // Whatever passes Check comes back from its node's name as it was.
 func TestNodeNameIsRead(t *testing.T) {
 	t.Parallel()
