@@ -58,7 +58,7 @@ an agent that starts adopts it.`,
 			log := slog.New(slog.NewJSONHandler(io.Err, &slog.HandlerOptions{Level: level})).With("component", "smartstack")
 			return start(ctx, c, w, log)
 		},
-		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w), servicesCommand(w), drainCommand(w), undrainCommand(w)}, w.Sub...),
+		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w), statusCommand(w), servicesCommand(w), drainCommand(w), undrainCommand(w)}, w.Sub...),
 	}
 }
 
