@@ -42,8 +42,9 @@ func (f *waitFlags) check() error {
 }
 
 // A condition looks at a service of this host, and says what it still waits
-// for, "" for nothing.
-type condition func(ctx context.Context, agent string, s nerve.Status) (pending string, err error)
+// for, "" for nothing. namespaces are those of its registrations that
+// soa-configs have.
+type condition func(ctx context.Context, agent string, s nerve.Status, namespaces map[string]soaconfig.Namespace) (pending string, err error)
 
 // run waits until the condition is true of the service.
 func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service string, met condition) error {
@@ -56,19 +57,25 @@ func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service st
 	}
 	agent := "http://" + c.Smartstack.Listen
 	begin := time.Now()
-	var longest time.Duration // known once the agent has named the registrations
+	var namespaces map[string]soaconfig.Namespace // nil until the agent has named the registrations
+	longest := f.timeout
 	said := ""
 	for {
-		pending, s, err := look(ctx, agent, service, met)
+		s, err := localService(ctx, agent, service)
+		if err != nil {
+			return err
+		}
+		if namespaces == nil {
+			namespaces = namespacesOf(ctx, c, s.Registrations)
+			longest = cmp.Or(longest, updownTimeout(namespaces))
+		}
+		pending, err := met(ctx, agent, s, namespaces)
 		if err != nil {
 			return err
 		}
 		if pending == "" {
 			fmt.Fprintf(io.Err, "done after %s\n", time.Since(begin).Round(100*time.Millisecond))
 			return nil
-		}
-		if longest == 0 {
-			longest = cmp.Or(f.timeout, updownTimeout(ctx, c, s.Registrations))
 		}
 		if time.Since(begin) > longest {
 			return fmt.Errorf("wait for %s: after %s still %s", service, longest, pending)
@@ -85,38 +92,51 @@ func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service st
 	}
 }
 
-// look asks the agent for the service, and the condition about it.
-func look(ctx context.Context, agent, service string, met condition) (pending string, s nerve.Status, err error) {
+// localService asks the agent for a service of this host.
+func localService(ctx context.Context, agent, service string) (nerve.Status, error) {
 	var all LocalServices
 	if err := ask(ctx, agent+"/v1/services", &all); err != nil {
-		return "", s, err
+		return nerve.Status{}, err
 	}
-	for _, s = range all.Services {
+	for _, s := range all.Services {
 		if s.Service == service {
-			pending, err = met(ctx, agent, s)
-			return pending, s, err
+			return s, nil
 		}
 	}
-	return "", s, command.WithHint(fmt.Errorf("the agent has no service %q", service), "paasta smartstack services --check")
+	return nerve.Status{}, command.WithHint(fmt.Errorf("the agent has no service %q", service), "paasta smartstack services --check")
 }
 
-// updownTimeout is the longest updown_timeout_s of the registrations; its
-// default for those that soa-configs do not have.
-func updownTimeout(ctx context.Context, c sysconfig.Config, registrations []string) time.Duration {
-	longest := time.Duration(0)
+// namespacesOf returns the namespaces of registrations; without soa-configs
+// none.
+func namespacesOf(ctx context.Context, c sysconfig.Config, registrations []string) map[string]soaconfig.Namespace {
+	all := map[string]soaconfig.Namespace{}
 	tree, err := soaconfig.Load(ctx, c.SoaDir, soaconfig.Options{})
+	if err != nil {
+		return all // the agent says so; we do with defaults
+	}
 	for _, r := range registrations {
 		service, name, _ := strings.Cut(r, ".")
-		if err == nil && tree.Services[service] != nil {
-			longest = max(longest, tree.Services[service].Namespaces.Sound[name].UpdownTimeout)
+		if s := tree.Services[service]; s != nil {
+			if ns, ok := s.Namespaces.Sound[name]; ok {
+				all[r] = ns
+			}
 		}
+	}
+	return all
+}
+
+// updownTimeout is the longest updown_timeout_s, or its default.
+func updownTimeout(namespaces map[string]soaconfig.Namespace) time.Duration {
+	longest := time.Duration(0)
+	for _, ns := range namespaces {
+		longest = max(longest, ns.UpdownTimeout)
 	}
 	return cmp.Or(longest, 300*time.Second)
 }
 
 // drained is met when the proxy of this host sends nothing to the service any
 // more, and no connection to it is left.
-func drained(ctx context.Context, agent string, s nerve.Status) (string, error) {
+func drained(ctx context.Context, agent string, s nerve.Status, _ map[string]soaconfig.Namespace) (string, error) {
 	if s.Up && s.Weight != 0 {
 		return "to be registered with weight 0", nil
 	}
@@ -145,7 +165,7 @@ func drained(ctx context.Context, agent string, s nerve.Status) (string, error) 
 }
 
 // taking is met when the service is up in the proxy of this host.
-func taking(ctx context.Context, agent string, s nerve.Status) (string, error) {
+func taking(ctx context.Context, agent string, s nerve.Status, namespaces map[string]soaconfig.Namespace) (string, error) {
 	switch {
 	case !s.Up:
 		return "for its checks: " + s.Why, nil
@@ -157,6 +177,8 @@ func taking(ctx context.Context, agent string, s nerve.Status) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		// An agent that has just started serves nothing yet.
+		served = served || namespaces[r].ProxyPort != nil
 		if served && (b == nil || b.Weight == 0 || !b.Up) {
 			return "to be up in HAProxy: " + r, nil
 		}
