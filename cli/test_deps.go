@@ -69,6 +69,11 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	if err != nil {
 		return nil, err
 	}
+	if f.envFile != "" { // before anything is started
+		if _, err := os.Stat(filepath.Dir(f.envFile)); err != nil {
+			return nil, fmt.Errorf("--env-file %s: %w", f.envFile, err)
+		}
+	}
 	var output io.Writer
 	if f.verbose {
 		output = env.Err
@@ -87,7 +92,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	}
 	if f.envFile != "" {
 		if err := writeFile(f.envFile, []byte(strings.Join(x.Variables(), "\n")+"\n")); err != nil {
-			return nil, errors.Join(err, x.Down(ctx))
+			return nil, errors.Join(fmt.Errorf("--env-file %s: %w", f.envFile, err), x.Down(ctx))
 		}
 	}
 	return x, nil

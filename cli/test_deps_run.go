@@ -54,6 +54,9 @@ names and at 169.254.255.254:<proxy_port>, too.`,
 }
 
 func testDepsRun(ctx context.Context, env *Env, f testDepsFlags, inContainer bool, c environment.Command) error {
+	if _, err := exec.LookPath(c.Args[0]); err != nil && !inContainer { // before anything is started
+		return command.WithHint(fmt.Errorf("run %s: %w", c.Args[0], err), "the program's full path; or --in-container, if it is one of the service's image")
+	}
 	e, err := environment.Dial(ctx, "")
 	if err != nil {
 		return err

@@ -34,14 +34,15 @@ func TestTestDeps(t *testing.T) {
 	t.Setenv("PAASTA_TEST_DEPS", "")
 	dir := t.TempDir()
 	for file, text := range map[string]string{
-		"soa/users/marathon-test.yaml":   "main: {deploy_group: test.main, mem: 64}\n",
-		"soa/users/deploy.yaml":          "pipeline: [{step: test.main}]\nproduction_deploy_group: test.main\n",
-		"soa/users/smartstack.yaml":      "main: {proxy_port: 20001}\n",
-		"soa/quotes/smartstack.yaml":     "main: {proxy_port: 20002}\n",
-		"soa/users/deployments.json":     fmt.Sprintf(`{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "", "git_sha": %q}}, "controls": {}}}`, sha),
-		"soa/web/test-dependencies.yaml": "users: {service: users}\n",
-		"web/.keep":                      "",
-		"elsewhere/.keep":                "",
+		"soa/users/marathon-test.yaml":    "main: {deploy_group: test.main, mem: 64}\n",
+		"soa/users/deploy.yaml":           "pipeline: [{step: test.main}]\nproduction_deploy_group: test.main\n",
+		"soa/users/smartstack.yaml":       "main: {proxy_port: 20001}\n",
+		"soa/quotes/smartstack.yaml":      "main: {proxy_port: 20002}\n",
+		"soa/users/deployments.json":      fmt.Sprintf(`{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "", "git_sha": %q}}, "controls": {}}}`, sha),
+		"soa/web/test-dependencies.yaml":  "users: {service: users}\n",
+		"soa/lost/test-dependencies.yaml": "it: {service: elsewere}\n",
+		"web/.keep":                       "",
+		"elsewhere/.keep":                 "",
 	} {
 		path := filepath.Join(dir, file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -114,6 +115,10 @@ func TestTestDeps(t *testing.T) {
 			"down --all --name x":   "use one of --service, --name and --all",
 			"up -s nobody":          `no service "nobody"`,
 			"status --name nothing": "there is no environment called nothing",
+			"up --name a/b":         `an environment cannot be called "a/b"`,
+			"up --env-file /no/x":   "--env-file /no/x: stat /no: no such file",
+			"run -- /no/such":       "run /no/such: ",
+			"up -s lost":            "there is no service elsewere in " + dir + "/soa",
 			"logs":                  "0 environments to choose from: none",
 		} {
 			if code, _, errs := in(t.Context(), "web", strings.Fields(args)...); code == 0 || !strings.Contains(errs, want) {

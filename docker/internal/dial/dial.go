@@ -38,7 +38,7 @@ func Engine(host string) (*client.Client, error) {
 	}
 	c, err := client.NewClientWithOpts(opts...)
 	if err != nil {
-		return nil, fmt.Errorf("docker engine %s: %w", host, err)
+		return nil, command.WithHint(fmt.Errorf("docker engine %s: %w", host, err), "DOCKER_HOST: unix:///PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
 	}
 	return c, nil
 }

@@ -146,6 +146,10 @@ func short(sha string) string { return sha[:min(8, len(sha))] }
 // loader reads services of soa-configs.
 func loader(dir string) func(string) (*soaconfig.Service, error) {
 	return func(name string) (*soaconfig.Service, error) {
-		return soaconfig.LoadService(dir, name, soaconfig.Options{})
+		s, err := soaconfig.LoadService(dir, name, soaconfig.Options{})
+		if errors.Is(err, os.ErrNotExist) {
+			err = command.WithHint(fmt.Errorf("there is no service %s in %s", name, dir), "paasta validate, which guesses what was meant; paasta list --all shows what there is")
+		}
+		return s, err
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
+	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
@@ -77,6 +79,9 @@ func isFailure(err error) bool {
 	return errors.As(err, &f)
 }
 
+// nameable is what Docker takes as part of a container's name.
+var nameable = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,59}$`)
+
 // plan reads soa-configs.
 func (e *Engine) plan(o Options) (*up, error) {
 	if o.Dir == "" {
@@ -103,6 +108,12 @@ func (e *Engine) plan(o Options) (*up, error) {
 	}
 	if len(g.Nodes) > most {
 		return nil, fmt.Errorf("%s has %d test dependencies, with theirs: an environment can hold %d", o.Service, len(g.Nodes), most)
+	}
+	if len(g.Nodes) == 0 {
+		g.Notes = append(g.Notes, fmt.Sprintf("%s declares no test dependencies: %s is not there, or empty", o.Service, filepath.Join(g.Service.Dir, "test-dependencies.yaml")))
+	}
+	if o.Name != "" && !nameable.MatchString(o.Name) {
+		return nil, command.UsageError{Err: fmt.Errorf("an environment cannot be called %q: want letters, digits, dots, dashes and underscores, and no more than 60", o.Name)}
 	}
 	name := cmp.Or(o.Name, strings.ToLower(o.Service+"-"+rand.Text()[:6]))
 	now := time.Now()
