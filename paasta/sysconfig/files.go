@@ -2,7 +2,6 @@ package sysconfig
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +54,7 @@ func readDir(dir string) (settings, error) {
 	for _, file := range files {
 		text, values, err := decode(file)
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w", file, err))
+			mistakes = append(mistakes, err)
 			continue
 		}
 		f := reader{file: file, text: text}
@@ -115,29 +114,20 @@ func find(dir string) ([]string, error) {
 	return files, err
 }
 
-// decode reads one file. Its values have text keys at every depth.
+// decode reads one file. Its values have text keys at every depth. The error
+// names the file.
 func decode(file string) ([]byte, map[string]any, error) {
-	f, err := os.Open(file)
+	text, err := readFile(file)
 	if err != nil {
-		return nil, nil, errors.Unwrap(err) // the caller names the file
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, nil, errors.Join(errors.New("is no regular file"), err)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case len(text) > maxFile:
-		return nil, nil, fmt.Errorf("is larger than %d MB", maxFile>>20)
-	case len(bytes.TrimSpace(text)) == 0:
+	if len(bytes.TrimSpace(text)) == 0 {
 		return text, map[string]any{}, nil
 	}
 	format := "yaml"
 	if filepath.Ext(file) == ".json" {
 		format = "json"
-		if err := duplicates(text); err != nil {
+		if err := duplicates(file, text); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -147,50 +137,25 @@ func decode(file string) ([]byte, map[string]any, error) {
 	}
 	values := map[string]any{}
 	if err := codec.Decode(text, values); err != nil {
-		return nil, nil, fmt.Errorf("is no %s object: %w", strings.ToUpper(format), err)
+		return nil, nil, unreadable(file, text, err)
 	}
 	return text, values, nil
 }
 
-// duplicates finds a key that one JSON object has twice, which encoding/json
-// does not mind.
-func duplicates(text []byte) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	var value func() error
-	value = func() error {
-		token, err := d.Token()
-		if err != nil {
-			return err
-		}
-		open, ok := token.(json.Delim)
-		if !ok {
-			return nil
-		}
-		seen := map[string]bool{}
-		for d.More() {
-			if open == '{' {
-				token, err := d.Token()
-				if err != nil {
-					return err
-				}
-				key, _ := token.(string)
-				if seen[key] {
-					line := 1 + bytes.Count(text[:d.InputOffset()], []byte("\n"))
-					return fmt.Errorf("line %d: key %q is there twice", line, key)
-				}
-				seen[key] = true
-			}
-			if err := value(); err != nil {
-				return err
-			}
-		}
-		_, err = d.Token()
-		return err
+func readFile(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, errors.Unwrap(err) // the caller names the file
 	}
-	if err := value(); err != nil && !errors.Is(err, io.EOF) {
-		return err
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errors.New("is no regular file"), err)
 	}
-	return nil
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("is larger than %d MB", maxFile>>20)
+	}
+	return text, err
 }
 
 // A reader checks one file against the shape of Config.

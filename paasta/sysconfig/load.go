@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"reflect"
 	"strconv"
@@ -26,12 +27,19 @@ func Dir() string {
 	return DefaultDir
 }
 
-// Load reads the system config of this machine. A directory that does not
-// exist is an empty config; an unknown key, or two files that set one key
-// differently, is an error that names the places. The error holds every mistake.
-func Load() (Config, error) { return LoadDir(Dir()) }
+// Load reads the system config of this machine. Without DefaultDir it is empty;
+// a directory that $PAASTA_SYSTEM_CONFIG_DIR names must be there. An unknown key,
+// or two files that set one key differently, is an error that names the places.
+// The error holds every mistake.
+func Load() (Config, error) {
+	dir := Dir()
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && dir == os.Getenv("PAASTA_SYSTEM_CONFIG_DIR") {
+		return Config{}, fmt.Errorf("PAASTA_SYSTEM_CONFIG_DIR: %s: no such directory", dir)
+	}
+	return LoadDir(dir)
+}
 
-// LoadDir is Load for the given directory. PAASTA_… variables of the process
+// LoadDir is Load for the given directory; one that is not there is empty. PAASTA_… variables of the process
 // count here too.
 func LoadDir(dir string) (Config, error) {
 	settings, err := readDir(dir)

@@ -39,6 +39,15 @@ func TestMissingDirectoryIsEmpty(t *testing.T) {
 	}
 }
 
+// A directory that was asked for by name must be there.
+func TestNamedDirectoryMustExist(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	t.Setenv("PAASTA_SYSTEM_CONFIG_DIR", dir)
+	if _, err := Load(); err == nil || !strings.Contains(err.Error(), "PAASTA_SYSTEM_CONFIG_DIR: "+dir+": no such directory") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFilesMerge(t *testing.T) {
 	dir := write(t, map[string]string{
 		"a.yaml": `
@@ -152,16 +161,18 @@ func TestMistakesNameThePlace(t *testing.T) {
 		},
 		"a duplicate key in YAML": {
 			map[string]string{"a.yaml": "cluster: a\ncluster: b\n"},
-			[]string{"DIR/a.yaml: is no YAML object", "already defined at line 1"},
+			[]string{"DIR/a.yaml:2: cluster: is there twice, first in line 1"},
 		},
 		"a duplicate key in JSON": {
 			map[string]string{"a.json": "{\"cluster\": \"a\",\n \"cluster\": \"b\"}"},
-			[]string{`DIR/a.json: line 2: key "cluster" is there twice`},
+			[]string{`DIR/a.json:2: cluster: is there twice in one object`},
 		},
-		"no YAML":                {map[string]string{"a.yaml": "cluster: [\n"}, []string{"DIR/a.yaml: is no YAML object"}},
-		"no JSON":                {map[string]string{"a.json": "{"}, []string{"DIR/a.json: "}},
-		"a list":                 {map[string]string{"a.yaml": "- a\n"}, []string{"DIR/a.yaml: is no YAML object"}},
-		"bytes":                  {map[string]string{"a.yaml": "\x00\xff\xfe"}, []string{"DIR/a.yaml: is no YAML object"}},
+		"no YAML":                {map[string]string{"a.yaml": "a: b\ncluster: [\n"}, []string{"DIR/a.yaml:2: is no YAML: did not find expected node content"}},
+		"no JSON":                {map[string]string{"a.json": "{\n\"a\": x"}, []string{"DIR/a.json:2: is no JSON: invalid character 'x'"}},
+		"half a JSON":            {map[string]string{"a.json": "{\n\"cluster\": \"a\""}, []string{"DIR/a.json:2: is no JSON: unexpected end"}},
+		"a list in JSON":         {map[string]string{"a.json": "[1]"}, []string{"DIR/a.json: is no object"}},
+		"a list":                 {map[string]string{"a.yaml": "- a\n"}, []string{"DIR/a.yaml:1: is no object: want KEY: VALUE in it"}},
+		"bytes":                  {map[string]string{"a.yaml": "\x00\xff\xfe"}, []string{"DIR/a.yaml: is no YAML: "}},
 		"a number as a key":      {map[string]string{"a.yaml": "location: {1: a}\n"}, []string{"DIR/a.yaml:1: location: is an object, want an object with text keys"}},
 		"a bad duration":         {map[string]string{"a.yaml": "deployd: {resync: soon}\n"}, []string{`DIR/a.yaml:1: deployd.resync: "soon" is no duration`}},
 		"an unknown choice":      {map[string]string{"a.yaml": "smartstack:\n  reload:\n    protect: qdsic\n"}, []string{`DIR/a.yaml:3: smartstack.reload.protect: unknown value "qdsic" (known: auto, qdisc, nfqueue, none) (did you mean "qdisc"?)`}},
@@ -181,6 +192,9 @@ func TestMistakesNameThePlace(t *testing.T) {
 				t.Fatal("loaded without an error")
 			}
 			got := strings.ReplaceAll(err.Error(), dir, "DIR")
+			if strings.Count(got, "\n") != strings.Count(got, "\nDIR/") {
+				t.Errorf("a mistake is more than a line:\n%s", got)
+			}
 			for _, want := range tc.want {
 				if !strings.Contains(got, want) {
 					t.Errorf("got  %s\nwant %s", got, want)

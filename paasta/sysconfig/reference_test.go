@@ -87,7 +87,7 @@ func TestReferenceIsFresh(t *testing.T) {
 
 Our own settings, of one machine. Every ` + "`*.yaml`, `*.yml` and `*.json`" + ` file below ` + "`/etc/paasta`" + ` (or ` + "`$PAASTA_SYSTEM_CONFIG_DIR`" + `) counts;
 which file says what does not matter. Objects merge; two files that set one key differently are an error that names both, and so is a key
-that is not in this list. Hidden names and ` + "`services.d`" + ` are left out. A directory that does not exist is an empty config.
+that is not in this list. Hidden names and ` + "`services.d`" + ` are left out. Without ` + "`/etc/paasta`" + ` the config is empty; a directory that the variable names must exist.
 A file that cannot be read is an error: give secrets to the daemon that needs them as variables instead.
 
 The variable in the last column goes over the files. Durations are written ` + "`90s`, `10m`, `1h30m`" + `; a bare number is seconds.
