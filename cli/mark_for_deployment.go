@@ -182,9 +182,12 @@ func (env *Env) afterFailure(ctx context.Context, s *soaconfig.Service, r *git.R
 	if ctx.Err() != nil || !f.autoRollback || !canGoBack {
 		env.notef("Waiting for deployment aborted. PaaSTA will continue trying to deploy this code.")
 		env.notef("To see how it is: paasta status -s %s -l %s -v", s.Name, f.group)
-		if canGoBack {
+		switch {
+		case canGoBack:
 			env.notef("If you need to roll back manually, run: paasta rollback --service %s --deploy-groups %s --commit %s", s.Name, f.group, before.SHA)
-		} else if f.autoRollback {
+		case f.autoRollback && before.SHA == sha:
+			env.notef("--auto-rollback goes back to what was marked before, and that was %s already. To choose: paasta rollback -s %s -l %s", short(sha), s.Name, f.group)
+		case f.autoRollback:
 			env.notef("There is nothing to roll back to: %s is all that was deployed to %s.", short(sha), f.group)
 		}
 		return err

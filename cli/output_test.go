@@ -66,18 +66,19 @@ func TestProgress(t *testing.T) {
 		p.set("b", "b: 0 of 1")
 		p.set("a", "a: 1 of 3") // no change, no line
 		p.set("a", "a: 3 of 3")
+		p.finish("a", "a is complete")
 		p.say("done")
 		p.done()
 	}
 	env, out, stderr := testEnv()
 	run(env)
-	if want := "a: 1 of 3\nb: 0 of 1\na: 3 of 3\ndone\n"; stderr.String() != want || out.Len() > 0 {
+	if want := "a: 1 of 3\nb: 0 of 1\na: 3 of 3\na is complete\ndone\n"; stderr.String() != want || out.Len() > 0 {
 		t.Errorf("pipe: %q and on stdout %q, want %q", stderr, out, want)
 	}
 	env, _, stderr = testEnv()
 	env.ErrTTY, env.Width = true, 8
 	run(env)
-	want := "a: 1 of\n" + "\x1b[1A\x1b[Ja: 1 of\nb: 0 of\n" + "\x1b[2A\x1b[Ja: 3 of\nb: 0 of\n" + "\x1b[2A\x1b[Jdone\na: 3 of\nb: 0 of\n"
+	want := "a: 1 of\n" + "\x1b[1A\x1b[Ja: 1 of\nb: 0 of\n" + "\x1b[2A\x1b[Ja: 3 of\nb: 0 of\n" + "\x1b[2A\x1b[Ja is complete\nb: 0 of\n" + "\x1b[1A\x1b[Jdone\nb: 0 of\n"
 	if got := strings.ReplaceAll(stderr.String(), " \n", "\n"); got != want {
 		t.Errorf("terminal:\n%q, want\n%q", got, want)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -44,6 +45,14 @@ func (p *progress) say(text string) {
 	if p.env.ErrTTY {
 		p.draw()
 	}
+}
+
+// finish says the last of key, whole, above the rows that go on.
+func (p *progress) finish(key, text string) {
+	p.erase()
+	p.keys = slices.DeleteFunc(p.keys, func(k string) bool { return k == key })
+	delete(p.rows, key)
+	p.say(text)
 }
 
 // done leaves the rows as they are; what is printed next stands below them.

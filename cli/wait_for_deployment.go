@@ -205,7 +205,7 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 			done, why := judge(a, name, sha)
 			if done {
 				delete(waiting, at)
-				p.set(at, fmt.Sprintf("Complete: %s looks 100%% deployed at %s on %s", at, why, sha))
+				p.finish(at, fmt.Sprintf("Complete: %s looks 100%% deployed at %s on %s", at, why, sha))
 				continue
 			}
 			why += crashing(a, name)
@@ -337,7 +337,8 @@ func judge(a answer, instance, sha string) (done bool, why string) {
 	case s.Expected == 0 || s.DesiredState == "stop":
 		return true, "0 instances"
 	case s.Bounce != nil && s.Bounce.State != "steady" && s.Bounce.Why != "":
-		return false, s.Bounce.State + ": " + oneLine(s.Bounce.Why)
+		// deployd's words name the instance again.
+		return false, s.Bounce.State + ": " + oneLine(strings.TrimPrefix(s.Bounce.Why, s.Service+"."+instance+": "))
 	}
 	desired := slices.IndexFunc(s.Versions, func(v api.Version) bool { return v.Desired })
 	switch {

@@ -26,9 +26,12 @@ func TestJudge(t *testing.T) {
 		"two versions":                 {func(s *api.InstanceStatus) { s.AppCount = 2 }, false, "2 versions running"},
 		"only the old version":         {func(s *api.InstanceStatus) { s.Versions[0].Desired = false }, false, "isn't in Marathon yet"},
 		"bouncing, and why":            {func(s *api.InstanceStatus) { s.Bounce.State, s.Bounce.Why = "waiting", "for a\nprobe" }, false, "waiting: for a probe"},
-		"bouncing":                     {func(s *api.InstanceStatus) { s.Bounce.State = "bouncing" }, false, "is bouncing"},
-		"no deployd leads":             {func(s *api.InstanceStatus) { s.Bounce = nil }, true, ""},
-		"not running":                  {func(s *api.InstanceStatus) { s.DeployStatus = "Stopped" }, false, "isn't running yet: Stopped"},
+		"deployd names the instance": {func(s *api.InstanceStatus) {
+			s.Bounce.State, s.Bounce.Why = "waiting", "web.main: not deployed yet"
+		}, false, "waiting: not deployed yet"},
+		"bouncing":         {func(s *api.InstanceStatus) { s.Bounce.State = "bouncing" }, false, "is bouncing"},
+		"no deployd leads": {func(s *api.InstanceStatus) { s.Bounce = nil }, true, ""},
+		"not running":      {func(s *api.InstanceStatus) { s.DeployStatus = "Stopped" }, false, "isn't running yet: Stopped"},
 		"ZooKeeper is down": {func(s *api.InstanceStatus) {
 			s.GitSHA, s.GitUnknown, s.Notes = "", true, []string{"which commit should run is unknown: no session"}
 		}, false, "cannot be judged: which commit should run is unknown: no session"},

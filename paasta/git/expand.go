@@ -26,12 +26,12 @@ func (r *Remote) InClone(dir string) *Remote {
 // of InClone, and then fetches the commits, without their files. It fails with
 // ErrNoCommit or ErrAmbiguous. A full id is returned as it is.
 func (r *Remote) Expand(ctx context.Context, short string) (string, error) {
-	short = strings.ToLower(short)
+	typed, short := short, strings.ToLower(short)
 	if paasta.IsSHA(short) {
 		return short, nil
 	}
 	if len(short) < 4 || len(short) > 40 || strings.Trim(short, "0123456789abcdef") != "" {
-		return "", fmt.Errorf("%q is no commit id: want 4 to 40 hex digits", short)
+		return "", fmt.Errorf("%q is no commit id: want 4 to 40 hex digits, such as git rev-parse prints", typed)
 	}
 	ctx, cancel := bound(ctx)
 	defer cancel()

@@ -147,6 +147,9 @@ func parseServers(s string) (servers []string, root string, err error) {
 	if i := strings.LastIndex(list, "@"); i >= 0 {
 		return nil, "", errors.New("ZooKeeper servers: credentials belong into the auth setting, not into the address")
 	}
+	if s == "" {
+		return nil, "", errors.New("no ZooKeeper is named: set zookeeper: HOST:PORT,… in a file below $PAASTA_SYSTEM_CONFIG_DIR (default /etc/paasta)")
+	}
 	for server := range strings.SplitSeq(list, ",") {
 		if server = strings.TrimSpace(server); server != "" {
 			servers = append(servers, server)

@@ -45,7 +45,10 @@ func commands(env *cli.Env) []command.Command {
 
 func environment() *cli.Env {
 	out := int(os.Stdout.Fd())
-	width, _, _ := term.GetSize(out)
+	width, _, err := term.GetSize(out)
+	if err != nil { // the answer goes elsewhere, and progress to the terminal
+		width, _, _ = term.GetSize(int(os.Stderr.Fd()))
+	}
 	return &cli.Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		TTY: term.IsTerminal(out), InTTY: term.IsTerminal(int(os.Stdin.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
