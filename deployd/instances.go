@@ -84,14 +84,21 @@ func (t *term) kickService(service string, p queue.Priority) {
 // resyncs reads everything every now and then, and when events may have been
 // missed.
 func (t *term) resyncs(ctx context.Context) error {
+	said := "" // of the failure that goes on
 	for {
 		pause := t.Config.Deployd.Resync
 		again, err := t.readAll(ctx)
 		if err != nil && ctx.Err() == nil {
-			t.Log.Warn("resync failed, will retry", "err", err, "retry_in", time.Second)
 			pause = time.Second
-		} else if again > 0 {
-			pause = min(pause, again)
+			if said != err.Error() {
+				said = err.Error()
+				t.Log.Warn("resync failed, will retry", "err", err, "retry_in", pause)
+			}
+		} else {
+			said = ""
+			if again > 0 {
+				pause = min(pause, again)
+			}
 		}
 		timer := time.NewTimer(pause)
 		select {

@@ -22,13 +22,14 @@ type pool struct {
 
 	mu   sync.Mutex
 	q    *queue.Queue[paasta.InstanceID]
+	said map[paasta.InstanceID]string // why the latest round failed
 	wake chan struct{}
 }
 
 func newPool(slots int, limit time.Duration, log *slog.Logger, m *metrics) *pool {
 	return &pool{
 		slots: make(chan struct{}, slots), limit: limit, log: log, m: m,
-		q: queue.New[paasta.InstanceID](), wake: make(chan struct{}, 1),
+		q: queue.New[paasta.InstanceID](), said: map[paasta.InstanceID]string{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -116,13 +117,21 @@ func (p *pool) one(ctx context.Context, id paasta.InstanceID) {
 	p.m.rounds.WithLabelValues(outcome(err)).Observe(time.Since(began).Seconds())
 	p.mu.Lock()
 	pause := p.q.Done(id, err != nil, firstRetry, lastRetry)
+	before := p.said[id]
+	if err != nil {
+		p.said[id] = err.Error()
+	} else {
+		delete(p.said, id)
+	}
 	p.mu.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
 	switch {
 	case err != nil:
-		p.log.Warn("round failed, will retry", "service", id.Service, "instance", id.Instance, "err", err, "retry_in", pause)
+		if before != err.Error() { // each failure is said once
+			p.log.Warn("round failed, will retry", "service", id.Service, "instance", id.Instance, "err", err, "retry_in", pause)
+		}
 		p.add(id, pause, queue.Normal)
 	case again > 0:
 		p.add(id, again, queue.Normal)

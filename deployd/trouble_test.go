@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,6 +43,57 @@ func TestFailover(t *testing.T) {
 	w.deploy(sha2)
 	w.untilRunning(sha2, 3)
 	w.untilState("steady")
+}
+
+// What fails again and again is said when it begins, not each time.
+func TestFailuresAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.marathon.Auto(true)
+	var log lockedBuffer
+	w.options = func(o *deployd.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) }
+	w.start()
+	w.deploy(sha1)
+	w.untilRunning(sha1, 3)
+	failed := func(name string, times int) {
+		t.Helper()
+		w.until(name+" fails again and again", func() string {
+			response, err := http.Get(w.base + "/metrics")
+			if err != nil {
+				return err.Error()
+			}
+			defer response.Body.Close()
+			text, err := io.ReadAll(response.Body)
+			if err != nil {
+				return err.Error()
+			}
+			var n int
+			_, rest, _ := strings.Cut(string(text), "paasta_deployd_"+name+`_seconds_count{outcome="failed"} `)
+			if _, err := fmt.Sscan(rest, &n); err != nil || n < times {
+				return fmt.Sprintf("%d times, %v", n, err)
+			}
+			return ""
+		})
+	}
+	w.git(errors.New("no route to the git server"))
+	w.kick("web")
+	failed("tag_read", 3)
+	w.git(nil)
+	w.kick("web")
+	w.until("read tags again", func() string {
+		if !strings.Contains(log.String(), "tags can be read again") {
+			return "not said"
+		}
+		return ""
+	})
+	w.marathon.Down(true)
+	w.kick("web")
+	failed("round", 4)
+	for _, message := range []string{"tags not read", "round failed"} {
+		if n := strings.Count(log.String(), message); n != 1 {
+			t.Errorf("%q was said %d times, want once:\n%s", message, n, log.String())
+		}
+	}
 }
 
 // ZooKeeper goes and comes back in the middle of a bounce.

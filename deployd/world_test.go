@@ -171,8 +171,6 @@ func (w *world) ctx() context.Context {
 func (w *world) start() (stop func()) {
 	w.t.Helper()
 	conn := w.dial()
-	client, err := marathon.New(marathon.Options{URLs: []string{w.marathon.URL}})
-	must(w.t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(w.t, err)
 	w.base = "http://" + l.Addr().String()
@@ -181,12 +179,14 @@ func (w *world) start() (stop func()) {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	o := deployd.Options{
-		Config: w.config, ZK: conn, Marathon: client, Tags: w.readTags, Listener: l, Log: log,
+		Config: w.config, ZK: conn, Tags: w.readTags, Listener: l, Log: log,
 		Settle: time.Millisecond, HoldEntries: time.Second, HoldInstances: 2 * time.Second,
 	}
 	if w.options != nil {
 		w.options(&o)
 	}
+	o.Marathon, err = marathon.New(marathon.Options{URLs: []string{w.marathon.URL}, Log: o.Log})
+	must(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- deployd.Run(ctx, o) }()

@@ -37,9 +37,13 @@ func (c *Client) Events(ctx context.Context, each func(Event), attached func()) 
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval = 100 * time.Millisecond
 	retry.MaxInterval = 10 * time.Second
+	said := "" // of the failure that goes on
 	for {
 		began := time.Now()
-		err := c.attach(ctx, each, attached)
+		err := c.attach(ctx, each, func() {
+			said = ""
+			attached()
+		})
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -47,7 +51,10 @@ func (c *Client) Events(ctx context.Context, each func(Event), attached func()) 
 			retry.Reset()
 		}
 		pause := retry.NextBackOff()
-		c.log.Warn("marathon's event stream ended, will reconnect", "err", err, "retry_in", pause)
+		if said != err.Error() {
+			said = err.Error()
+			c.log.Warn("marathon's event stream ended, will reconnect", "err", err, "retry_in", pause)
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -101,9 +101,6 @@ func (q *Queue[K]) Done(key K, failed bool, first, most time.Duration) (pause ti
 	return min(pause, most)
 }
 
-// Failures returns how often in a row key has failed.
-func (q *Queue[K]) Failures(key K) int { return q.failures[key] }
-
 // Due returns when key will be handed out next, if it waits.
 func (q *Queue[K]) Due(key K) (time.Time, bool) {
 	item, ok := q.waiting[key]

@@ -194,7 +194,6 @@ func (t *Tags) one(ctx context.Context, service string) {
 		return
 	}
 	t.mu.Lock()
-	failures := t.q.Failures(service)
 	pause := t.q.Done(service, err != nil, time.Second, max(t.o.Poll, time.Second))
 	before := t.errs[service]
 	t.errs[service] = err
@@ -218,7 +217,11 @@ func (t *Tags) one(ctx context.Context, service string) {
 	what := "ok"
 	if err != nil {
 		what = "failed"
-		t.o.Log.Warn("tags not read, what they said last stands", "service", service, "err", err, "failures", failures+1, "retry_in", pause)
+		if before == nil || before.Error() != err.Error() { // each failure is said once
+			t.o.Log.Warn("tags not read, what they said last stands", "service", service, "err", err, "retry_in", pause)
+		}
+	} else if before != nil {
+		t.o.Log.Info("tags can be read again", "service", service)
 	}
 	t.o.Count(what, time.Since(began))
 	if (err != nil) != (before != nil) {
