@@ -70,6 +70,9 @@ func run(ctx context.Context, c sysconfig.Config, stderr io.Writer, level slog.L
 		return command.WithHint(errors.New("the system config names no zookeeper"), "set zookeeper: HOST:2181")
 	case len(c.MarathonServers) == 0:
 		return command.WithHint(errors.New("the system config names no Marathon"), "set marathon_servers: [{url: [http://HOST:8080]}]")
+	case len(c.MarathonServers) > 1:
+		return command.WithHint(fmt.Errorf("marathon_servers has %d entries, each a Marathon of its own: deployd drives one", len(c.MarathonServers)),
+			"one Marathon with several masters is one entry: marathon_servers: [{url: [http://M1:8080, http://M2:8080]}]")
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})).With("cluster", c.Cluster)
 	atStep, err := crashAt(os.Getenv(CrashAt), log)

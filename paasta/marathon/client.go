@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,7 +30,7 @@ type Options struct {
 }
 
 // A Client calls one Marathon. A member that does not answer, or answers 5xx,
-// is passed over for the next one.
+// is passed over for the next one, which is asked first from then on.
 type Client struct {
 	urls     []*url.URL
 	user     string
@@ -98,6 +99,8 @@ func New(o Options) (*Client, error) {
 func transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 16
+	// A member whose host is off must not keep us from asking the next for long.
+	t.DialContext = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	t.ResponseHeaderTimeout = 30 * time.Second
 	return t
 }
@@ -134,7 +137,10 @@ func (c *Client) do(ctx context.Context, hc *http.Client, method, path string, h
 			errs = append(errs, fmt.Errorf("%s %s: %w", method, target, failure(response)))
 			continue
 		}
-		c.good.Store(int32(i))
+		if from := int(c.good.Swap(int32(i))); from != i {
+			c.log.Warn("a marathon does not answer, asking another one from now on",
+				"url", c.urls[from].Redacted(), "next", c.urls[i].Redacted(), "err", errors.Join(errs...))
+		}
 		return response, nil
 	}
 	return nil, errors.Join(errs...)

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -260,6 +263,40 @@ func TestEventsReconnect(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A member that is down is passed over: at first with a call more, and a word in
+// the log, and then no more until the one that answers is down.
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	standby, s := marathontest.Start(t), marathontest.Start(t)
+	standby.Down(true)
+	var log bytes.Buffer
+	c, err := marathon.New(marathon.Options{
+		URLs: []string{gone.URL, standby.URL, s.URL}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := c.Apps(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "url="+gone.URL+" next="+s.URL) {
+		t.Errorf("logged, want one line with both members:\n%s", &log)
+	}
+	standby.Down(false)
+	s.Down(true)
+	if _, err := c.Apps(t.Context()); err != nil {
+		t.Errorf("back to the second: %v", err)
+	}
+	standby.Down(true)
+	if _, err := c.Apps(t.Context()); err == nil || strings.Count(err.Error(), "/v2/apps") != 3 {
+		t.Errorf("with none: %v, want what each of them said", err)
 	}
 }
 

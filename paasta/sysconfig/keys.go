@@ -101,7 +101,7 @@ var retired = map[string]string{
 	"deployd_startup_bounce_deadline": "see deployd.big_bounce_rate",
 	"deployd_big_bounce_deadline":     "see deployd.big_bounce_rate",
 	"deployd_log_level":               "deployd logs what an operator needs",
-	"previous_marathon_servers":       "put them behind the first in marathon_servers",
+	"previous_marathon_servers":       "deployd drives one Marathon: delete its old apps there by hand once their services run on the new one",
 }
 
 // defaults are the values of keys that nobody set, by dotted path. What is not
