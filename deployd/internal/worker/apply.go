@@ -38,12 +38,13 @@ func (r *round) carryOut(ctx context.Context, steps []bounce.Step) error {
 			r.want[s.Task] = register.Gone // not drained by the registry: out before it dies
 		}
 	}
+	// Traffic goes to whoever knows that it takes some: a drain ends before the
+	// weight comes back, and begins after the weight has gone.
+	by[bounce.Undrain] = r.stopDrains(ctx, by[bounce.Undrain])
 	if err := r.register(ctx, by); err != nil {
 		return err
 	}
-	if err := r.drainOutside(ctx, by[bounce.Drain], by[bounce.Undrain]); err != nil {
-		return err
-	}
+	r.startDrains(ctx, by[bounce.Drain])
 	if err := r.kill(ctx, by[bounce.Kill]); err != nil {
 		return err
 	}

@@ -24,16 +24,27 @@ func (r *round) drainTimeout() time.Duration {
 	return time.Minute
 }
 
+// drainNote returns what is remembered of a task's drain, which began at the
+// latest now.
+func (r *round) drainNote(task string) *drainNote {
+	d := r.note.drains[task]
+	if d == nil {
+		d = &drainNote{began: r.now}
+		r.note.drains[task] = d
+	}
+	return d
+}
+
 // drained tells whether a task with weight 0 can be killed: every agent that
 // lives has applied that, and its own host sees no connection to it; or it has
 // drained for as long as it may.
 func (r *round) drained(t marathon.Task) bool {
-	d, ok := r.note.drains[t.ID]
-	if !ok {
-		d = drainNote{began: r.now, version: map[string]int64{}}
+	d := r.drainNote(t.ID)
+	if d.version == nil {
 		// The version of this read holds the weight 0, and whoever has applied
 		// it has applied that. After a restart it may be a later one, which is
 		// as good.
+		d.version = map[string]int64{}
 		for name, set := range r.sets {
 			for _, n := range set.Nodes {
 				if n.Labels[registry.LabelTaskID] == t.ID {
@@ -41,7 +52,6 @@ func (r *round) drained(t marathon.Task) bool {
 				}
 			}
 		}
-		r.note.drains[t.ID] = d
 	}
 	limit := r.drainTimeout()
 	left := limit - r.now.Sub(d.began)
@@ -59,7 +69,7 @@ func (r *round) drained(t marathon.Task) bool {
 }
 
 // traffic says why a draining task may still get requests, "" when it does not.
-func (r *round) traffic(t marathon.Task, d drainNote) string {
+func (r *round) traffic(t marathon.Task, d *drainNote) string {
 	live, lingering := r.o.Agents.Live()
 	if len(live) == 0 && len(lingering) == 0 {
 		if ok, left := r.o.Agents.Settled(); !ok {

@@ -2,8 +2,8 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,9 +35,9 @@ func (r *round) drainer(method string, p soaconfig.DrainParams) drainer {
 const asked = 16
 
 // external asks the drain method about tasks that might be draining, and tells
-// those to drain that only half were: they have weight 0, and whoever set it
-// did not live to say the rest. It does so outside, since the answers come from
-// the service itself.
+// those to drain that do not although they should: they have weight 0, or were
+// told by an earlier round, and did not hear it. It does so outside, since the
+// answers come from the service itself.
 func (r *round) external(ctx context.Context) error {
 	d := r.drain.external()
 	// Who drains matters only when something might have to go.
@@ -45,60 +45,74 @@ func (r *round) external(ctx context.Context) error {
 		r.state.Apps[0].Size <= r.state.Size && !r.anyDrains() {
 		return nil
 	}
-	r.o.Outside(func() {
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		slots := make(chan struct{}, asked)
-		for a := range r.state.Apps {
-			for n := range r.state.Apps[a].Tasks {
-				task := &r.state.Apps[a].Tasks[n]
-				if task.Health == bounce.NotRunning || task.Killing {
-					continue
-				}
-				wg.Go(func() {
-					slots <- struct{}{}
-					defer func() { <-slots }()
-					half := r.weight[task.ID] == 0 && r.registered(task.ID)
-					draining, safe, err := d.State(ctx, r.drainTarget(task.ID))
-					if err == nil && half && !draining {
-						err = d.Start(ctx, r.drainTarget(task.ID))
-						draining, safe = true, false
-					}
-					mu.Lock()
-					defer mu.Unlock()
-					r.outside(task, half, draining, safe, err)
-				})
+	var tasks []*bounce.Task
+	for a := range r.state.Apps {
+		for n := range r.state.Apps[a].Tasks {
+			if task := &r.state.Apps[a].Tasks[n]; task.Health != bounce.NotRunning && !task.Killing {
+				tasks = append(tasks, task)
 			}
 		}
-		wg.Wait()
+	}
+	answers := make([]drainAnswer, len(tasks))
+	r.each(len(tasks), func(n int) {
+		id := tasks[n].ID
+		target := r.drainTarget(id)
+		_, told := r.note.drains[id]
+		told = told || r.registered(id) && r.weight[id] == 0
+		draining, safe, err := d.State(ctx, target)
+		if err == nil && told && !draining {
+			safe, err = false, d.Start(ctx, target)
+		}
+		answers[n] = drainAnswer{draining: told || draining, safe: safe, err: err}
 	})
+	for n, task := range tasks {
+		r.outside(task, answers[n])
+	}
 	return nil
 }
 
+// A drainAnswer is what a drain method knows of a task. Who was told to drain
+// counts as draining, whatever came of it: its drain timeout runs.
+type drainAnswer struct {
+	draining, safe bool
+	err            error
+}
+
+// each calls f for 0 to n-1, some at a time, without holding up other instances.
+func (r *round) each(n int, f func(n int)) {
+	r.o.Outside(func() {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		slots := make(chan struct{}, asked)
+		for n := range n {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				f(n)
+			})
+		}
+	})
+}
+
 // outside puts one answer into the state.
-func (r *round) outside(task *bounce.Task, half, draining, safe bool, err error) {
-	task.Draining = half || draining
+func (r *round) outside(task *bounce.Task, answer drainAnswer) {
+	task.Draining = answer.draining
 	task.Safe = false
 	if !task.Draining {
-		if err != nil {
-			r.why[task.ID] = err.Error()
+		if answer.err != nil {
+			r.why[task.ID] = answer.err.Error()
 		}
 		return
 	}
-	note, ok := r.note.drains[task.ID]
-	if !ok {
-		note = drainNote{began: r.now, version: map[string]int64{}}
-		r.note.drains[task.ID] = note
-	}
-	left := r.drainTimeout() - r.now.Sub(note.began)
+	left := r.drainTimeout() - r.now.Sub(r.drainNote(task.ID).began)
 	switch {
 	case left <= 0:
 		r.why[task.ID] = fmt.Sprintf("drained for %s, which is as long as it may", r.drainTimeout())
 		task.Safe = true
 		return
-	case err != nil:
-		r.why[task.ID] = "drain method " + r.drain.method + ": " + err.Error()
-	case safe && half:
+	case answer.err != nil:
+		r.why[task.ID] = "drain method " + r.drain.method + ": " + answer.err.Error()
+	case answer.safe && r.registered(task.ID) && r.weight[task.ID] == 0:
 		for _, a := range r.apps {
 			for _, t := range a.Tasks {
 				if t.ID == task.ID {
@@ -106,7 +120,7 @@ func (r *round) outside(task *bounce.Task, half, draining, safe bool, err error)
 				}
 			}
 		}
-	case safe:
+	case answer.safe:
 		task.Safe = true
 	default:
 		r.why[task.ID] = "drain method " + r.drain.method + " says that it is not safe to kill yet"
@@ -144,31 +158,49 @@ func (r *round) drainTarget(task string) drain.Target {
 	return target
 }
 
-// drainOutside tells the drain method of tasks that are to take no more
-// traffic, or to take it again. What fails is tried again by the next round.
-func (r *round) drainOutside(ctx context.Context, stop, start []bounce.Step) error {
+// startDrains tells the drain method of tasks that are to take no more traffic.
+// Whom it cannot tell now, the next rounds tell again.
+func (r *round) startDrains(ctx context.Context, steps []bounce.Step) {
 	d := r.drain.external()
-	if d == nil || len(stop)+len(start) == 0 {
+	if d == nil {
+		return
+	}
+	r.tell(ctx, steps, d.Start)
+	for _, s := range steps {
+		r.drainNote(s.Task)
+	}
+}
+
+// stopDrains tells it of tasks that are to take traffic again, and returns the
+// steps that change something. Who did not hear it says that it still drains,
+// and so the next round tells it again.
+func (r *round) stopDrains(ctx context.Context, steps []bounce.Step) []bounce.Step {
+	for _, s := range steps {
+		delete(r.note.drains, s.Task)
+	}
+	d := r.drain.external()
+	if d == nil {
+		return steps
+	}
+	deaf := r.tell(ctx, steps, d.Stop)
+	return slices.DeleteFunc(steps, func(s bounce.Step) bool { return deaf[s.Task] && r.weight[s.Task] > 0 })
+}
+
+// tell calls the drain method for the tasks of steps and returns those that did
+// not hear it. They hold up no other: each says why.
+func (r *round) tell(ctx context.Context, steps []bounce.Step, call func(context.Context, drain.Target) error) (deaf map[string]bool) {
+	if len(steps) == 0 {
 		return nil
 	}
-	var errs []error
-	r.o.Outside(func() {
-		for _, s := range stop {
-			if err := d.Start(ctx, r.drainTarget(s.Task)); err != nil {
-				errs = append(errs, err)
-			}
-			if _, ok := r.note.drains[s.Task]; !ok {
-				r.note.drains[s.Task] = drainNote{began: r.now, version: map[string]int64{}}
-			}
+	errs := make([]error, len(steps))
+	r.each(len(steps), func(n int) { errs[n] = call(ctx, r.drainTarget(steps[n].Task)) })
+	deaf = map[string]bool{}
+	for n, err := range errs {
+		if err != nil {
+			deaf[steps[n].Task] = true
+			r.why[steps[n].Task] = "drain method " + r.drain.method + ": " + err.Error()
 		}
-		for _, s := range start {
-			if err := d.Stop(ctx, r.drainTarget(s.Task)); err != nil {
-				errs = append(errs, err)
-			}
-		}
-	})
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("drain method %s: %w", r.drain.method, err)
 	}
-	return nil
+	r.soon(time.Second)
+	return deaf
 }

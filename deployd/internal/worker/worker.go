@@ -120,15 +120,15 @@ type Worker struct {
 type note struct {
 	mu       sync.Mutex
 	status   paasta.BounceStatus
-	drains   map[string]drainNote // by task
-	killed   map[string]time.Time // by task
-	happy    map[string]bool      // tasks that were happy in the load balancers
-	finished string               // app that was brought up, for which agents are asked no more
+	drains   map[string]*drainNote // by task
+	killed   map[string]time.Time  // by task
+	happy    map[string]bool       // tasks that were happy in the load balancers
+	finished string                // app that was brought up, for which agents are asked no more
 }
 
 type drainNote struct {
 	began   time.Time
-	version map[string]int64 // registration → version to apply
+	version map[string]int64 // registration → version to apply; nil while no read had weight 0
 }
 
 // New returns a Worker that remembers nothing.
@@ -141,7 +141,7 @@ func (w *Worker) noteOf(id paasta.InstanceID) *note {
 	if n == nil {
 		n = &note{
 			status: paasta.BounceStatus{Service: id.Service, Instance: id.Instance, State: "waiting", Since: time.Now()},
-			drains: map[string]drainNote{}, killed: map[string]time.Time{}, happy: map[string]bool{},
+			drains: map[string]*drainNote{}, killed: map[string]time.Time{}, happy: map[string]bool{},
 		}
 		w.notes[id] = n
 	}

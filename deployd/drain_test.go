@@ -1,0 +1,109 @@
+package deployd_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A drainable is a service whose tasks are drained over HTTP.
+type drainable struct {
+	http *httptest.Server
+
+	mu       sync.Mutex
+	draining map[string]bool // by port
+	broken   map[string]bool // ports that refuse drain and stop_draining
+	calls    []string
+}
+
+// drainable makes web's instance one that is drained over HTTP.
+func (w *world) drainable(keys string) *drainable {
+	d := &drainable{draining: map[string]bool{}, broken: map[string]bool{}}
+	d.http = httptest.NewServer(d)
+	w.t.Cleanup(d.http.Close)
+	params := ""
+	for _, name := range []string{"drain", "stop_draining", "is_draining", "is_safe_to_kill"} {
+		params += fmt.Sprintf("  %s: {url_format: '%s/%s?port={port}'}\n", name, d.http.URL, name)
+	}
+	w.instance(keys + "drain_method: http\ndrain_method_params:\n" + params)
+	return d
+}
+
+func (d *drainable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name, port := strings.TrimPrefix(r.URL.Path, "/"), r.URL.Query().Get("port")
+	d.calls = append(d.calls, name+" "+port)
+	ok := true
+	switch name {
+	case "drain", "stop_draining":
+		if ok = !d.broken[port]; ok {
+			d.draining[port] = name == "drain"
+		}
+	case "is_draining", "is_safe_to_kill":
+		ok = d.draining[port]
+	}
+	if !ok {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+func (d *drainable) breaks(port int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken[fmt.Sprint(port)] = true
+}
+
+// A task that cannot be told to drain, and that takes no traffic anyway, holds
+// up nobody but itself, and that only for as long as a drain may last.
+func TestATaskThatCannotDrainHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	for _, silent := range []bool{false, true} {
+		t.Run(fmt.Sprintf("its service is silent %v", silent), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.marathon.Auto(true)
+			w.config.Deployd.DrainTimeout = 2 * time.Second
+			service := w.drainable("instances: 3\n")
+			w.start()
+			w.deploy(sha1)
+			app := w.untilRunning(sha1, 3)
+			sick := w.marathon.Tasks(app)[0]
+			service.breaks(sick.Port)
+			w.marathon.Healthy(sick.ID, false)
+			w.until("it leaves the registry", func() string {
+				if n := len(w.entries()); n != 2 {
+					return fmt.Sprint(n, " entries")
+				}
+				return ""
+			})
+			if silent {
+				service.http.Close()
+			}
+			w.deploy(sha2)
+			if !silent {
+				w.until("the others go first", func() string {
+					tasks := w.marathon.Tasks(app)
+					if len(tasks) == 1 && tasks[0].ID == sick.ID {
+						return ""
+					}
+					return fmt.Sprint(tasks)
+				})
+			}
+			w.untilRunning(sha2, 3)
+			said := 0
+			for _, step := range w.status("web", "main").Steps {
+				if step.Op == "drain" && step.Target == sick.ID {
+					said++
+				}
+			}
+			if said != 1 {
+				t.Errorf("the deploy log says %d times that %s drains", said, sick.ID)
+			}
+		})
+	}
+}
