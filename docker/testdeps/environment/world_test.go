@@ -50,12 +50,7 @@ func newWorld(t *testing.T) *world {
 	if err := os.WriteFile(ports, all, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	busybox, err := os.ReadFile(paastatest.Need(t, "busybox"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.engine.BuildFiles("example/tools:1", map[string][]byte{"busybox": busybox},
-		"FROM scratch", "COPY busybox /bin/busybox", `RUN ["/bin/busybox", "--install", "/bin"]`, "ENV PATH=/bin", `CMD ["sleep", "1000"]`)
+	w.buildTools()
 	w.engine.Build(registry+"/"+probe, dockertest.Probe)
 	t.Setenv("DOCKER_HOST", w.engine.Host)
 	w.e, err = environment.Dial(t.Context(), "")
@@ -64,6 +59,17 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { w.e.Close() })
 	return w
+}
+
+// buildTools makes the image of what is no service.
+func (w *world) buildTools() {
+	w.t.Helper()
+	busybox, err := os.ReadFile(paastatest.Need(w.t, "busybox"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.engine.BuildFiles("example/tools:1", map[string][]byte{"busybox": busybox},
+		"FROM scratch", "COPY busybox /bin/busybox", `RUN ["/bin/busybox", "--install", "/bin"]`, "ENV PATH=/bin", `CMD ["sleep", "1000"]`)
 }
 
 // in is the world with new soa-configs and an empty repository.
