@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -69,6 +70,9 @@ second playground, in another directory, gets another loopback address.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Agents < 0 || o.Agents > 200 {
 				return usagef("--agents %d: want 1 to 200", o.Agents)
+			}
+			if addr, err := netip.ParseAddr(o.Address); o.Address != "" && (err != nil || !addr.Is4() || !addr.IsLoopback()) {
+				return usagef("--address: %q is no address of the loopback, such as 127.0.0.2", o.Address)
 			}
 			p, err := playground.Up(cmd.Context(), o)
 			if err != nil {

@@ -37,9 +37,9 @@ func Down(ctx context.Context, dir string) (gone bool, err error) {
 	if err := NeedRoot("removing a playground", "paasta playground down --dir "+dir); err != nil {
 		return false, err
 	}
-	unlock, err := lockDir(p.Dir)
+	unlock, err := lock(p.Dir)
 	if err != nil {
-		return false, fmt.Errorf("another command is at work on this playground: %w", err)
+		return false, err
 	}
 	defer unlock()
 	if id := p.namespaceID(); id != 0 && id == namespaceOf(os.Getpid()) {

@@ -127,6 +127,15 @@ func (p *Playground) at(port int) string { return fmt.Sprintf("%s:%d", p.Address
 // Registry is where images are pushed to, inside and on the host alike.
 func (p *Playground) Registry() string { return p.at(PortRegistry) }
 
+// lock takes the lock of a playground's directory for one command.
+func lock(dir string) (unlock func(), err error) {
+	unlock, err = lockDir(dir)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, command.WithHint(fmt.Errorf("another command is at work on the playground in %s", dir), "the same again once that is done")
+	}
+	return unlock, err
+}
+
 // replaceFile writes a file whole or not at all.
 func replaceFile(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
@@ -145,7 +154,8 @@ func replaceFile(path string, text []byte) error {
 }
 
 // lockDir takes the lock of a directory, which has to exist, until unlock is
-// called or the process ends. It fails at once when another holds it.
+// called or the process ends. When another holds it, it fails at once with
+// EWOULDBLOCK.
 func lockDir(dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {

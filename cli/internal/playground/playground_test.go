@@ -18,6 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
 func TestNameFitsALink(t *testing.T) {
@@ -100,9 +103,47 @@ func TestPortOwner(t *testing.T) {
 	if _, taken, err := portTaken("127.0.0.1", port); taken || err != nil {
 		t.Errorf("a port that was closed: %t, %v", taken, err)
 	}
-	if _, err := freeAddress("127.0.0.1", []*Playground{{Address: "127.0.0.1"}}); err == nil {
+	if _, err := freeAddress("/pg", "127.0.0.1", []*Playground{{Address: "127.0.0.1"}}); err == nil {
 		t.Error("an address that another playground has is given away")
 	}
+}
+
+// A port that is taken is named with its owner, and what to do with the
+// directory that was asked for.
+func TestTakenPort(t *testing.T) {
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	const address = "127.0.0.2"
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", address, PortRegistry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = freeAddress("/pg", address, nil)
+	if hint, ok := errors.AsType[command.HintedError](err); !ok || !strings.Contains(hint.Hint, "--dir /pg --address") {
+		t.Errorf("got %v (%+v)", err, hint)
+	} else if want := fmt.Sprintf("port %d of %s is taken by process %d (", PortRegistry, address, os.Getpid()); !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestLockIsForOne(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	unlock, err := lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = lock(dir)
+	if _, ok := errors.AsType[command.HintedError](err); !ok || !strings.Contains(err.Error(), "another command is at work on the playground in "+dir) {
+		t.Errorf("a second command: %v", err)
+	}
+	unlock()
+	if unlock, err = lock(dir); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }
 
 func TestListener(t *testing.T) {

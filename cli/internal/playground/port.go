@@ -78,7 +78,7 @@ func portOwner(address string, port int) owner {
 		if err != nil {
 			continue
 		}
-		name := strings.TrimSpace(strings.ReplaceAll(string(text), "\x00", " "))
+		name := strings.Join(strings.FieldsFunc(string(text), func(c rune) bool { return c <= ' ' }), " ")
 		if len(name) > 80 {
 			name = name[:77] + "..."
 		}

@@ -51,9 +51,9 @@ func Up(ctx context.Context, o UpOptions) (*Playground, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(dir)
+	unlock, err := lock(dir)
 	if err != nil {
-		return nil, fmt.Errorf("another command is at work on this playground: %w", err)
+		return nil, err
 	}
 	defer unlock()
 
@@ -120,7 +120,7 @@ func plan(ctx context.Context, dir string, o UpOptions) (*Playground, error) {
 		p.Agents = 3
 	}
 	others := otherPlaygrounds(p.Name)
-	if p.Address, err = freeAddress(o.Address, others); err != nil {
+	if p.Address, err = freeAddress(dir, o.Address, others); err != nil {
 		return nil, err
 	}
 	if p.Subnet, err = freeSubnet(ctx, others); err != nil {
@@ -137,10 +137,10 @@ func plan(ctx context.Context, dir string, o UpOptions) (*Playground, error) {
 	return p, p.save()
 }
 
-// freeAddress returns a loopback address whose fixed ports are free. A port
+// freeAddress returns a loopback address whose fixed ports are free, for dir. A port
 // that another program has is an error, unless a wish names an address; what
 // other playgrounds have is gone round.
-func freeAddress(wish string, others []*Playground) (string, error) {
+func freeAddress(dir, wish string, others []*Playground) (string, error) {
 	candidates := []string{wish}
 	if wish == "" {
 		candidates = nil
@@ -162,7 +162,7 @@ func freeAddress(wish string, others []*Playground) (string, error) {
 			}
 			if taken {
 				return "", command.WithHint(fmt.Errorf("port %d of %s is taken by %s", port, address, by),
-					"stop it, or use another address: paasta playground up --address 127.0.0.77")
+					"stop it, or use another address: paasta playground up --dir "+dir+" --address 127.0.0.77")
 			}
 		}
 		return address, nil
