@@ -27,7 +27,8 @@ images: build ## the platform's own images, paasta and paasta-agent, on the engi
 test: deps ## everything: unit, property, integration and end-to-end tests, as CI runs them
 	@.ci/test $(PACKAGES)
 
-check: ## format, lint, and generated files are fresh
+check: ## format, lint, it builds for macOS, and generated files are fresh
+	GOOS=darwin go build ./...
 	go run $(GOLANGCI) run ./...
 	go run $(GOLANGCI) fmt --diff ./...
 	@.ci/fresh

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package dockertest starts a Docker Engine for tests: a dockerd of its own,
 // with its own data and socket, in a network namespace of its own. Nothing of
 // it meets an engine that the machine may run, and nothing of it stays. Only

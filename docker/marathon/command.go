@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 
 	"github.com/spf13/pflag"
 
@@ -36,6 +37,9 @@ func Command() command.Command {
 		Run: func(ctx context.Context, io command.IO, args []string) error {
 			if len(args) > 0 {
 				return command.UsageError{Err: fmt.Errorf("unknown argument %q", args[0])}
+			}
+			if runtime.GOOS != "linux" {
+				return command.WithHint(errors.New("paasta marathon runs on Linux only"), "run it in a virtual machine, and set DOCKER_HOST and marathon_servers to that")
 			}
 			if agents < 1 || agents > 254 {
 				return command.UsageError{Err: errors.New("--agents: want 1 to 254")}

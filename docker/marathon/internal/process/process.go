@@ -21,9 +21,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
+	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // Options is what a Runner is made of. Every field is required.
@@ -131,16 +130,11 @@ func handle(pid int) string { return core.ProcessHandle + strconv.Itoa(pid) }
 // begun returns the start time of a process, "" when there is none or it is
 // only a zombie.
 func begun(pid int) string {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	start, err := process.Started(pid)
 	if err != nil {
 		return ""
 	}
-	// The command's name, in brackets, may hold anything.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return ""
-	}
-	return fields[19]
+	return strconv.FormatUint(start, 10)
 }
 
 func (p *proc) lives() bool { return p.begun != "" && begun(p.pid) == p.begun }
@@ -264,24 +258,6 @@ func (r *Runner) wait(id string, p *proc) {
 	delete(r.procs, id)
 	r.mu.Unlock()
 	r.o.Report(s)
-}
-
-// await waits on a pidfd, which tells of processes that are not our children
-// too. It reports false when Run's context ended first.
-func (r *Runner) await(p *proc) bool {
-	fd, err := unix.PidfdOpen(p.pid, 0)
-	if err != nil {
-		return r.ctx.Err() == nil // it has ended
-	}
-	defer unix.Close(fd)
-	for p.lives() {
-		if r.ctx.Err() != nil {
-			return false
-		}
-		// Bounded, so that the end of the context is seen.
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 200)
-	}
-	return true
 }
 
 // ending says how a task's process ended.

@@ -151,7 +151,7 @@ func (s *Store) Commit(changes map[string]any) error {
 		return err
 	}
 	if _, err = s.file.Write(line); err == nil {
-		err = syscall.Fdatasync(int(s.file.Fd()))
+		err = sync(s.file)
 	}
 	if err != nil {
 		// Half a batch may be there; what comes next must not be written after it.
