@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"time"
@@ -63,13 +64,26 @@ an agent that starts adopts it.`,
 }
 
 // start makes the real things and runs the agent.
+// starting is about how long a start has much to do.
+const starting = 3 * time.Second
+
+// frugal lets the collector work seldom while the agent starts, which makes a
+// multiple of what stays, and then gives that back: what the agent holds changes
+// slowly, and memory on every host of a cluster is dear. GOGC in the environment
+// has the last word.
+func frugal() (stop func() bool) {
+	if os.Getenv("GOGC") != "" {
+		return func() bool { return false }
+	}
+	debug.SetGCPercent(100)
+	return time.AfterFunc(starting, func() {
+		debug.SetGCPercent(30)
+		debug.FreeOSMemory()
+	}).Stop
+}
+
 func start(ctx context.Context, c sysconfig.Config, w Wiring, log *slog.Logger) error {
-	// What the agent holds changes slowly; memory on every host of a cluster is
-	// worth more than the collector's time.
-	debug.SetGCPercent(30)
-	// A start needs a multiple of what stays.
-	free := time.AfterFunc(20*time.Second, debug.FreeOSMemory)
-	defer free.Stop()
+	defer frugal()()
 	conn, err := zk.Dial(zk.Options{Servers: c.ZooKeeper, Auth: c.ZooKeeperAuth, Log: log})
 	if err != nil {
 		return err

@@ -67,12 +67,16 @@ func profile(file string) {
 		}
 		return f
 	}
+	runtime.MemProfileRate = 16 << 10
 	_ = pprof.StartCPUProfile(create(file + ".cold"))
 	time.AfterFunc(3*time.Second, pprof.StopCPUProfile)
 	time.AfterFunc(20*time.Second, func() { _ = pprof.StartCPUProfile(create(file)) })
 	time.AfterFunc(40*time.Second, func() {
 		pprof.StopCPUProfile()
 		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		fmt.Fprintf(os.Stderr, "heap %d idle %d released %d inuse %d stack %d sys %d gcsys %d other %d mspan %d goroutines %d gcs %d\n", m.HeapAlloc>>10, m.HeapIdle>>10, m.HeapReleased>>10, m.HeapInuse>>10, m.StackSys>>10, m.Sys>>10, m.GCSys>>10, m.OtherSys>>10, m.MSpanSys>>10, runtime.NumGoroutine(), m.NumGC)
 		_ = pprof.WriteHeapProfile(create(file + ".heap"))
 	})
 }
@@ -128,6 +132,10 @@ func newChildAgent(t testing.TB, c sysconfig.Config) *childAgent {
 		if t.Failed() {
 			text, _ := os.ReadFile(a.log.Name())
 			t.Logf("the agents' log:\n%s", text[max(0, len(text)-20000):])
+		}
+		if os.Getenv(profileAgent) != "" {
+			text, _ := os.ReadFile(a.log.Name())
+			os.WriteFile(os.Getenv(profileAgent)+".log", text, 0o644)
 		}
 		a.log.Close()
 	})

@@ -67,7 +67,8 @@ func crowd(b *testing.B, services, backends int) (*host, *memory, func(service, 
 
 // BenchmarkCrowd is an agent with 1,000 services of 10 backends each: from
 // nothing to a complete HAProxy, then one change at a time from the registry to
-// the runtime API's answer.
+// the runtime API's answer, then changes of a timeout, each of which takes a
+// config, its check and a reload.
 func BenchmarkCrowd(b *testing.B) {
 	const services, backends = 1000, 10
 	h, reg, entry := crowd(b, services, backends)
@@ -137,10 +138,32 @@ func BenchmarkCrowd(b *testing.B) {
 			<-changed
 		}
 	}
+	change := b.Elapsed() / time.Duration(b.N)
+	if n := h.reloads(); n != 1 {
+		b.Errorf("%d reloads, want the start alone", n)
+	}
+	// The same host, for what takes a reload.
+	const reloads = 3
+	begin = time.Now()
+	for i := range reloads {
+		ns := h.tree.Services["service0"].Namespaces.Sound["main"]
+		ns.TimeoutServer = time.Duration(2+i) * time.Second
+		h.tree.Services["service0"].Namespaces.Sound["main"] = ns
+		h.agent.Namespaces(h.tree)
+		eventually(b, func() error {
+			if n := h.reloads(); n != i+2 {
+				return fmt.Errorf("%d reloads", n)
+			}
+			return nil
+		})
+	}
+	reload := time.Since(begin) / reloads
+	b.ReportMetric(change.Seconds()*1000, "ms-change")
+	b.ReportMetric(reload.Seconds()*1000, "ms-reload")
+	b.ReportMetric(reload.Seconds()/change.Seconds(), "x-reload")
 	runtime.GC()
 	b.ReportMetric(rss(b)-before, "MB-more")
 	b.ReportMetric(rss(b), "MB-rss")
-	b.ReportMetric(float64(h.reloads()), "reloads")
 	b.ReportMetric(cold.Seconds(), "s-cold-start")
 	b.ReportMetric(proven.Seconds(), "s-all-probed")
 	if file := os.Getenv("HEAP_PROFILE"); file != "" {

@@ -76,7 +76,7 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 	for name, w := range wanted {
 		r := a.registrations[name]
 		if r == nil {
-			r = &registration{name: name, probing: map[netip.AddrPort]*probing{}}
+			r = &registration{name: name}
 			r.ctx, r.stop = context.WithCancel(ctx)
 			r.members = a.cached(name)
 			a.registrations[name] = r

@@ -233,6 +233,9 @@ func (a *Agent) probe(r *registration) {
 			delete(r.probing, addr)
 		}
 	}
+	if len(r.probing) == 0 {
+		r.probing = nil // else it keeps the room for all that there ever was
+	}
 	if !r.proxied {
 		// Nobody sends traffic from here: other tools get what the registry says.
 		for _, m := range r.members.All {
@@ -251,6 +254,9 @@ func (a *Agent) probe(r *registration) {
 		}
 		check := r.namespace.Service.Check
 		p := &probing{held: held}
+		if r.probing == nil {
+			r.probing = map[netip.AddrPort]*probing{}
+		}
 		r.probing[addr] = p
 		ctx, cancel := context.WithCancel(r.ctx)
 		p.cancel = cancel

@@ -93,9 +93,9 @@ func (a *Announcer) Run(ctx context.Context) error {
 		}
 		a.mu.Lock()
 		// The whole node is written each time, and every master reads it.
-		large := time.Duration(len(a.applied)) * 100 * time.Microsecond
+		large := time.Duration(len(a.applied)) * 200 * time.Microsecond
 		a.mu.Unlock()
-		if !sleep(ctx, max(quiet, min(large, 200*time.Millisecond)), nil, nil) || !sleep(ctx, pause, a.news, lost) {
+		if !sleep(ctx, max(quiet, min(large, 500*time.Millisecond)), nil, nil) || !sleep(ctx, pause, a.news, lost) {
 			return nil
 		}
 	}

@@ -5,10 +5,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"text/template"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,11 +233,61 @@ func TestIsolate(t *testing.T) {
 	t.Logf("%d checks", checks)
 }
 
+// BenchmarkRender is a whole config of 1,000 services of 10 servers each, beside
+// the same text by text/template, and HAProxy's own check of it.
 func BenchmarkRender(b *testing.B) {
 	c := thousand()
+	var text []byte
 	for b.Loop() {
-		Render(c)
+		text = Render(c)
 	}
+	render := b.Elapsed() / time.Duration(b.N)
+
+	simple := template.Must(template.New("").Parse(`{{range .}}
+frontend {{.Name}}
+	bind {{index .Bind 0}}
+	mode {{.Mode}}
+	option httpclose
+	timeout client {{.TimeoutClient.Milliseconds}}ms
+	default_backend {{.Name}}
+{{$s := .}}{{range .Backends}}
+backend {{.Name}}
+	mode {{$s.Mode}}
+	option httpclose
+	balance {{$s.Balance}}
+	retries {{$s.Retries}}
+	timeout connect {{$s.TimeoutConnect.Milliseconds}}ms
+	timeout server {{$s.TimeoutServer.Milliseconds}}ms
+	timeout queue {{$s.TimeoutServer.Milliseconds}}ms
+	timeout check {{$s.Check.Timeout.Milliseconds}}ms
+	http-request tarpit if { req.hdr(X-Ctx-Tarpit) -m sub -i "{{$s.Name}}" }
+	option httpchk
+	http-check send meth GET uri "{{$s.Check.Path}}" ver HTTP/1.1 hdr Host "localhost"
+	http-check expect status 200-399
+{{range .Servers}}	server {{.Name}} {{.Addr}} id {{.ID}} weight {{.Weight}} check inter {{$s.Check.Every.Milliseconds}}ms fastinter {{$s.Check.Fast.Milliseconds}}ms downinter {{$s.Check.Fast.Milliseconds}}ms rise 1 fall 2 observe layer7 error-limit 1 on-error fastinter
+{{end}}{{end}}{{end}}`))
+	services := slices.Clone(c.Services)
+	slices.SortFunc(services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	var out bytes.Buffer
+	begin := time.Now()
+	if err := simple.Execute(&out, services); err != nil {
+		b.Fatal(err)
+	}
+	templated := time.Since(begin)
+	if !bytes.HasSuffix(text, out.Bytes()) {
+		b.Error("the template makes another text: the two cannot be compared")
+	}
+	p := Process{Binary: paastatest.Need(b, "haproxy"), Dir: b.TempDir()}
+	begin = time.Now()
+	if err := p.Check(context.Background(), text); err != nil {
+		b.Fatal(err)
+	}
+	check := time.Since(begin)
+	b.ReportMetric(render.Seconds()*1000, "ms-render")
+	b.ReportMetric(templated.Seconds()*1000, "ms-template")
+	b.ReportMetric(check.Seconds()*1000, "ms-haproxy-c")
+	b.ReportMetric(check.Seconds()/render.Seconds(), "x-haproxy-c")
+	b.ReportMetric(templated.Seconds()/render.Seconds(), "x-template")
 }
 
 func thousand() Config {
