@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,19 +16,8 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/probe"
 )
-
-// maxBody is how much of an answer a check reads to look for its expected text.
-const maxBody = 1 << 20
-
-// transport dials anew for every check: a kept connection would tell that the
-// service was reachable once. Certificates are not verified, as the original's:
-// a check asks whether the service answers, not who it is.
-var transport = &http.Transport{
-	DisableKeepAlives: true,
-	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-	Proxy:             nil,
-}
 
 // check runs one check. It returns nil when the service passes, else why it
 // does not.
@@ -85,23 +73,17 @@ func checkHTTP(ctx context.Context, c soaconfig.LocalCheck) error {
 			req.Host = value
 		}
 	}
-	resp, err := transport.RoundTrip(req)
+	// Anew for every check: a kept connection would tell that the service was
+	// reachable once. Certificates are not verified, as the original's: a check asks
+	// whether the service answers, not who it is.
+	err = probe.Request(ctx, req, func(resp *http.Response) error {
+		if !c.Accepts(resp.StatusCode) {
+			return errors.New(resp.Status)
+		}
+		return probe.Expect(resp.Body, c.Expect)
+	})
 	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if !c.Accepts(resp.StatusCode) {
-		return fmt.Errorf("GET %s: %s", url, resp.Status)
-	}
-	if c.Expect == "" {
-		return nil
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	if err != nil {
-		return fmt.Errorf("GET %s: read body: %w", url, err)
-	}
-	if !bytes.Contains(body, []byte(c.Expect)) {
-		return fmt.Errorf("GET %s: the body does not contain %q", url, c.Expect)
+		return fmt.Errorf("GET %s: %w", url, err)
 	}
 	return nil
 }

@@ -4,13 +4,9 @@
 package probe
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,12 +17,6 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
-// longestBody bounds what is read to find the expected text.
-const longestBody = 1 << 20
-
-// longestHead bounds what is read before the body.
-const longestHead = 1 << 16
-
 // Once checks the server at addr and returns nil if it passes.
 func Once(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
 	if c.Port != 0 {
@@ -34,30 +24,17 @@ func Once(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
-	if err != nil {
-		return err // says the address
-	}
-	defer conn.Close()
 	if c.Mode == haproxy.ModeTCP {
-		return nil
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+		if err != nil {
+			return err // says the address
+		}
+		return conn.Close()
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that is closed already
-	defer stop()
-	return get(ctx, conn, addr, c)
-}
-
-// buffers are kept for the next probe: a host that starts makes thousands.
-var buffers = sync.Pool{New: func() any { return bufio.NewReadWriter(bufio.NewReaderSize(nil, 4096), bufio.NewWriterSize(nil, 1024)) }}
-
-// get is one request on a connection of its own. An http.Client's costs several
-// times as much, and two goroutines.
-func get(ctx context.Context, conn net.Conn, addr netip.AddrPort, c haproxy.Check) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Mode+"://"+addr.String()+c.Path, nil)
 	if err != nil {
 		return fmt.Errorf("check %s: %w", c.Path, err)
 	}
-	req.Close = true // the next probe must find out whether the server still accepts connections
 	for _, h := range c.AllHeaders() {
 		if http.CanonicalHeaderKey(h.Name) == "Host" {
 			req.Host = h.Value
@@ -65,48 +42,14 @@ func get(ctx context.Context, conn net.Conn, addr netip.AddrPort, c haproxy.Chec
 			req.Header.Set(h.Name, h.Value)
 		}
 	}
-	failed := func(err error) error {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no answer within %s: %w", c.Timeout, ctx.Err())
+	err = Request(ctx, req, func(resp *http.Response) error {
+		if resp.StatusCode < 200 || resp.StatusCode > 399 {
+			return errors.New(strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode))
 		}
+		return Expect(resp.Body, c.BodyExpect)
+	})
+	if err != nil {
 		return fmt.Errorf("GET %s: %w", req.URL, err)
-	}
-	if c.Mode == haproxy.ModeHTTPS {
-		// As "check-ssl verify none": an address has no name to verify.
-		secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return failed(err)
-		}
-		conn = secure
-	}
-	both := buffers.Get().(*bufio.ReadWriter)
-	defer buffers.Put(both)
-	r := both.Reader
-	r.Reset(io.LimitReader(conn, longestHead+longestBody))
-	both.Writer.Reset(conn)
-	if err := errors.Join(req.Write(both.Writer), both.Flush()); err != nil {
-		return failed(err)
-	}
-	resp, err := http.ReadResponse(r, req)
-	for err == nil && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols { // e.g. early hints
-		resp, err = http.ReadResponse(r, req)
-	}
-	if err != nil {
-		return failed(err)
-	}
-	// The body ends with the connection: to close it would be to read all of it.
-	if resp.StatusCode < 200 || resp.StatusCode > 399 {
-		return errors.New("GET " + req.URL.String() + ": " + strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode))
-	}
-	if c.BodyExpect == "" {
-		return nil
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, longestBody))
-	if err != nil {
-		return failed(err)
-	}
-	if !bytes.Contains(body, []byte(c.BodyExpect)) {
-		return fmt.Errorf("GET %s: the body does not hold %q", req.URL, c.BodyExpect)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func TestOnce(t *testing.T) {
 		"sick":                 {haproxy.Check{Mode: "http", Path: "/sick"}, "503 Service Unavailable"},
 		"slow":                 {haproxy.Check{Mode: "http", Path: "/slow"}, "deadline exceeded"},
 		"the body and headers": {haproxy.Check{Mode: "http", Path: "/host", Headers: header, BodyExpect: "webro"}, ""},
-		"another body":         {haproxy.Check{Mode: "http", Path: "/host", BodyExpect: "nothing"}, `does not hold "nothing"`},
+		"another body":         {haproxy.Check{Mode: "http", Path: "/host", BodyExpect: "nothing"}, `does not contain "nothing"`},
 		"tcp":                  {haproxy.Check{Mode: "tcp"}, ""},
 		"another port":         {haproxy.Check{Mode: "tcp", Port: 1}, "refused"},
 	}
