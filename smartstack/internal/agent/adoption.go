@@ -92,7 +92,7 @@ func (a *Agent) imported(r *registration) {
 		}
 	}
 	if found || a.hap.has(r.name) {
-		a.hap.running[r.name] = haproxy.RenderService(service)
+		a.hap.running[r.name] = haproxy.NewSection(service)
 	}
 }
 
@@ -117,7 +117,7 @@ func (a *Agent) compare() {
 			for i := range service.Backends {
 				service.Backends[i].Servers = nil
 			}
-			run = haproxy.RenderService(service)
+			run = haproxy.NewSection(service)
 		}
 		a.hap.running[s.Service.Name] = run
 	}

@@ -136,7 +136,7 @@ func (a *Agent) configWriter() func() {
 	}
 	custom := a.hap.custom
 	return func() {
-		err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.AssembleTo(w, a.o.Global, custom, sections) })
+		err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, custom, sections) })
 		if err != nil {
 			a.log.Error("wrote haproxy.cfg", "err", err)
 			a.files.configFailed.Store(true)

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -123,14 +122,11 @@ func (a *Agent) sections() []*haproxy.Section {
 	return sections
 }
 
-// runs notes how a registration runs now.
+// runs notes how a registration runs now, of which only the servers changed.
 func (a *Agent) runs(name string, service haproxy.Service) {
-	run := haproxy.RenderService(service)
-	if r := a.registrations[name]; r != nil && r.section != nil && bytes.Equal(run.Text, r.section.Text) {
-		run = r.section // one text is enough
-		if _, leaving := service.Stayed(); leaving > 0 {
-			run = run.With(service)
-		}
+	run := a.hap.running[name].With(service)
+	if r := a.registrations[name]; r != nil && r.section != nil && run.Equal(r.section) {
+		run = r.section // one is enough
 	}
 	a.hap.running[name] = run
 }

@@ -179,7 +179,7 @@ func (a *Agent) build(r *registration) {
 		return
 	}
 	service := r.namespace.With(r.members, a.numbers(r))
-	r.section = haproxy.RenderService(service)
+	r.section = haproxy.NewSection(service)
 	r.changed = true
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (a *Agent) reloadOnce(ctx context.Context) error {
 // refuses goes back to the last one that it took, or is left out.
 func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
 	check := func(sections []*haproxy.Section) error {
-		return a.o.Process.Check(ctx, haproxy.Assemble(a.o.Global, a.custom, sections))
+		return a.o.Process.CheckBy(ctx, func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom, sections) })
 	}
 	for range 3 {
 		sections := a.sections()
@@ -86,7 +87,7 @@ func (a *Agent) refuse(name string, err error) {
 	r.problem, r.touched = err.Error(), true
 	a.stir(r)
 	a.conflicts[name] = err
-	if r.good.Registration == "" || r.good.Service.Name == r.namespace.Service.Name && haproxy.RenderService(r.good.Service).Structure == haproxy.RenderService(r.namespace.Service).Structure {
+	if r.good.Registration == "" || r.good.Service.Name == r.namespace.Service.Name && haproxy.NewSection(r.good.Service).Structure == haproxy.NewSection(r.namespace.Service).Structure {
 		r.left = true
 		a.log.Error("left out a namespace", "registration", name, "err", err)
 		return
@@ -114,7 +115,7 @@ func (a *Agent) answers(ctx context.Context, pid int) bool {
 func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 	a.files.work.Wait()              // else what it writes may come after this
 	last, _ := a.o.Process.Written() // none yet: nothing to go back to
-	if err := a.o.Process.Write(haproxy.Assemble(a.o.Global, a.custom, sections)); err != nil {
+	if err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom, sections) }); err != nil {
 		return fmt.Errorf("write the config: %w", err)
 	}
 	old := a.hap.pid

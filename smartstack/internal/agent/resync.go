@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
@@ -48,12 +47,14 @@ func (a *Agent) resync(ctx context.Context) {
 		byBackend[s.Backend] = append(byBackend[s.Backend], s)
 	}
 	for name := range doubts {
-		service := a.hap.service(name)
+		run := a.hap.running[name]
+		if run == nil {
+			continue
+		}
+		service := run.Service
 		service.Backends = slices.Clone(service.Backends)
-		differs := false
 		for i, b := range service.Backends {
 			servers := fromStates(b.Servers, byBackend[b.Name])
-			differs = differs || !slices.Equal(byName(servers), byName(b.Servers))
 			service.Backends[i].Servers = servers
 			for _, s := range servers {
 				key := b.Name + "/" + s.Name
@@ -62,7 +63,7 @@ func (a *Agent) resync(ctx context.Context) {
 				}
 			}
 		}
-		if !differs {
+		if run.With(service).Equal(run) {
 			continue
 		}
 		a.runs(name, service)
@@ -90,8 +91,4 @@ func fromStates(known []haproxy.Server, states []haproxy.ServerState) []haproxy.
 		servers = append(servers, server)
 	}
 	return servers
-}
-
-func byName(servers []haproxy.Server) []haproxy.Server {
-	return slices.SortedFunc(slices.Values(servers), func(a, b haproxy.Server) int { return strings.Compare(a.Name, b.Name) })
 }

@@ -23,6 +23,8 @@ func TestDiff(t *testing.T) {
 	staticMore.Balance = "static-rr"
 	slower := web(server(1, 10))
 	slower.TimeoutServer *= 2
+	checked := web(server(1, 10))
+	checked.Check.Port = 99
 	tests := []struct {
 		name      string
 		old, want Service
@@ -41,12 +43,13 @@ func TestDiff(t *testing.T) {
 		{"one of three has other options", web(server(1, 10), server(2, 10), server(3, 10)), web(other, server(2, 10), server(3, 10)), nil, []string{"remove web.main/host1_10.0.0.1:31000 weight 10"}, 1},
 		{"the only one has other options", web(server(1, 10)), web(other), []Reason{{ServerOptions, "options of 1 of 1 servers of web.main changed"}}, nil, 1},
 		{"structure", web(server(1, 10)), slower, []Reason{{ServiceChanged, "web.main changed"}}, nil, 0},
+		{"what all server lines have in common", web(server(1, 10)), checked, []Reason{{ServiceChanged, "web.main changed"}}, nil, 0},
 		{"no servers at run time", static, staticMore, []Reason{{BalanceIsStatic, "web.main changed, and balance static-rr takes no servers at run time"}}, nil, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := Diff(RenderService(tt.old), RenderService(tt.want))
+			got := Diff(NewSection(tt.old), NewSection(tt.want))
 			var commands []string
 			for _, c := range got.Commands {
 				commands = append(commands, c.String())
@@ -81,7 +84,7 @@ func TestDiffConverges(t *testing.T) {
 		running := plain("web.main", 20001, servers(t, "old", true)...)
 		want := plain("web.main", 20001, servers(t, "want", false)...)
 		for range 10 {
-			c := Diff(RenderService(running), RenderService(want))
+			c := Diff(NewSection(running), NewSection(want))
 			if len(c.Reload) > 0 {
 				return // from then on the file decides
 			}
@@ -103,7 +106,7 @@ func TestDiffConverges(t *testing.T) {
 			}
 			running = Applied(running, reap)
 		}
-		if got, want := string(RenderService(running).Text), string(RenderService(want).Text); got != want {
+		if got, want := text(running), text(want); got != want {
 			t.Fatalf("ended at\n%s\nwant\n%s", got, want)
 		}
 	})
@@ -112,7 +115,7 @@ func TestDiffConverges(t *testing.T) {
 func BenchmarkDiff(b *testing.B) {
 	old, want := thousand().Services[500], thousand().Services[500]
 	want.Backends[0].Servers[3].Weight = 0
-	runs, should := RenderService(old), RenderService(want)
+	runs, should := NewSection(old), NewSection(want)
 	for b.Loop() {
 		if c := Diff(runs, should); len(c.Commands) != 1 {
 			b.Fatalf("%+v", c)

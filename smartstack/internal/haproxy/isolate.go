@@ -56,7 +56,7 @@ func bisect(sections []*Section, check func([]*Section) error, broken map[string
 		if s.Service.ProxiedThrough != "" {
 			service := s.Service
 			service.ProxiedThrough = ""
-			s = RenderService(service)
+			s = NewSection(service)
 		}
 		alone[i] = s
 	}

@@ -50,15 +50,19 @@ func (e *ConfigError) Error() string { return "haproxy: " + e.Did + ": " + e.Out
 // Check asks HAProxy whether it would accept config. A refusal is a
 // *ConfigError.
 func (p Process) Check(ctx context.Context, config []byte) error {
+	return p.CheckBy(ctx, func(w *bufio.Writer) { w.Write(config) })
+}
+
+// CheckBy is Check of what write writes.
+func (p Process) CheckBy(ctx context.Context, write func(*bufio.Writer)) error {
 	f, err := os.CreateTemp(p.Dir, ".check-*.cfg")
 	if err != nil {
 		return fmt.Errorf("check haproxy config: %w", err)
 	}
 	defer os.Remove(f.Name())
-	if _, err := f.Write(config); err != nil {
-		return errors.Join(fmt.Errorf("check haproxy config: %w", err), f.Close())
-	}
-	if err := f.Close(); err != nil {
+	w := bufio.NewWriterSize(f, 1<<16)
+	write(w)
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
 		return fmt.Errorf("check haproxy config: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

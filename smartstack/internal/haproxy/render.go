@@ -18,34 +18,25 @@ import (
 func Render(c Config) []byte {
 	sections := make([]*Section, len(c.Services))
 	for i, s := range c.Services {
-		sections[i] = RenderService(s)
+		sections[i] = NewSection(s)
 	}
-	return Assemble(c.Global, c.Custom, sections)
-}
-
-// Assemble puts rendered services together to a whole config.
-func Assemble(g Global, custom string, sections []*Section) []byte {
-	size := 4096 + len(custom)
-	for _, s := range sections {
-		size += len(s.Text)
-	}
-	b := bytes.NewBuffer(make([]byte, 0, size))
-	w := bufio.NewWriter(b)
-	AssembleTo(w, g, custom, sections)
+	var b bytes.Buffer
+	w := bufio.NewWriterSize(&b, 1<<16)
+	Write(w, c.Global, c.Custom, sections)
 	w.Flush()
 	return b.Bytes()
 }
 
-// AssembleTo writes what Assemble returns. A large config is some megabytes, and
-// its file follows every change.
-func AssembleTo(b *bufio.Writer, g Global, custom string, sections []*Section) {
+// Write writes what Render returns. A large config is some megabytes, and its
+// file follows every change.
+func Write(b *bufio.Writer, g Global, custom string, sections []*Section) {
 	sections = slices.Clone(sections)
 	slices.SortFunc(sections, func(a, b *Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
 	b.WriteString("# Written by paasta smartstack. What is changed here is lost; an operator's own sections go into custom_config.\n")
 	delays := slices.ContainsFunc(sections, func(s *Section) bool { return s.Service.Mode == ModeHTTP && s.Service.Fault.Delay > 0 })
 	global(b, g, StructureHash(g, custom, sections), delays)
 	for _, s := range sections {
-		b.Write(s.Text)
+		s.writeTo(b)
 	}
 	if custom != "" {
 		b.WriteString("\n# from custom_config\n")
@@ -131,24 +122,8 @@ const logLength = 2048
 // where a LogFormat is set: it may say how long ago that was.
 const LogStart = "txn.paasta_at"
 
-// writer writes a section, and remembers where its server lines are.
-type writer struct {
-	text    []byte
-	servers [][2]int // from, to
-}
-
-// structure is the hash of what was written without the server lines.
-func (w *writer) structure() (sum [sha256.Size]byte) {
-	h := sha256.New()
-	from := 0
-	for _, at := range w.servers {
-		h.Write(w.text[from:at[0]])
-		from = at[1]
-	}
-	h.Write(w.text[from:])
-	h.Sum(sum[:0])
-	return sum
-}
+// writer writes the text of a service.
+type writer struct{ text []byte }
 
 func (w *writer) line(words ...string) {
 	for i, word := range words {
@@ -290,14 +265,8 @@ func (w *writer) backend(s Service, b Backend) {
 		w.requests(s)
 	}
 	w.check(s.Check)
-	servers := b.Servers
-	byName := func(a, b Server) int { return strings.Compare(a.Name, b.Name) }
-	if !slices.IsSortedFunc(servers, byName) {
-		servers = slices.SortedFunc(slices.Values(servers), byName)
-	}
-	from := len(w.text)
 	usual := serverOptions(s, Options{})
-	for _, srv := range servers {
+	for _, srv := range byName(b.Servers) {
 		if srv.Leaving {
 			continue
 		}
@@ -308,7 +277,6 @@ func (w *writer) backend(s Service, b Backend) {
 		}
 		w.text = append(appendServer(w.text, srv, options), '\n')
 	}
-	w.servers = append(w.servers, [2]int{from, len(w.text)})
 }
 
 // requests writes what a backend does with HTTP requests.

@@ -1,11 +1,11 @@
 package haproxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"flag"
 	"fmt"
-	"text/template"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"text/template"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +42,12 @@ func plain(name string, port uint16, servers ...Server) Service {
 
 func server(n int, weight int) Server {
 	return Server{Name: fmt.Sprintf("host%d_10.0.0.%d:31000", n, n), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 31000), ID: n, Weight: weight}
+}
+
+// text is a service as it is in a file.
+func text(s Service) (all string) {
+	withText(s, func(b []byte) { all = string(b) })
+	return all
 }
 
 // configs are the golden files.
@@ -170,9 +177,9 @@ func TestNothingAddsALine(t *testing.T) {
 			}
 			return words
 		}
-		got, want := keywords(RenderService(s).Text), keywords(RenderService(tame).Text)
+		got, want := keywords([]byte(text(s))), keywords([]byte(text(tame)))
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("%+v (-want +got):\n%s\n%s", s, diff, RenderService(s).Text)
+			t.Fatalf("%+v (-want +got):\n%s\n%s", s, diff, text(s))
 		}
 		for _, c := range (Command{Op: Add, Backend: s.Name, Server: s.Backends[0].Servers[0], line: ServerLine(s, s.Backends[0].Servers[0])}).Lines() {
 			if strings.ContainsAny(c, "\n\r;") {
@@ -198,14 +205,16 @@ func TestValidIsAccepted(t *testing.T) {
 		}
 		s.Check.Headers[0].Name, s.Headers[0].Name = "X-A", "X-B"
 		if s.Validate() == nil {
-			valid = append(valid, RenderService(s))
+			valid = append(valid, NewSection(s))
 		}
 	})
 	t.Logf("%d valid services", len(valid))
 	if len(valid) < 5 {
 		t.Fatal("too few to tell")
 	}
-	if err := p.Check(context.Background(), Assemble(Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", valid)); err != nil {
+	if err := p.CheckBy(context.Background(), func(w *bufio.Writer) {
+		Write(w, Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", valid)
+	}); err != nil {
 		t.Error(err)
 	}
 }
@@ -214,15 +223,17 @@ func TestIsolate(t *testing.T) {
 	p := Process{Binary: paastatest.Need(t, "haproxy"), Dir: t.TempDir()}
 	var sections []*Section
 	for i := range 40 {
-		sections = append(sections, RenderService(plain(fmt.Sprintf("svc.n%d", i), uint16(20000+i), server(1, 10))))
+		sections = append(sections, NewSection(plain(fmt.Sprintf("svc.n%d", i), uint16(20000+i), server(1, 10))))
 	}
 	for _, i := range []int{3, 17, 18} {
-		sections[i].Text = append(sections[i].Text, "\tnonsense here\n"...)
+		sections[i].Service.LogFormat = "x\n\tnonsense here"
 	}
 	checks := 0
 	broken, err := Isolate(sections, func(some []*Section) error {
 		checks++
-		return p.Check(t.Context(), Assemble(Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some))
+		return p.CheckBy(t.Context(), func(w *bufio.Writer) {
+			Write(w, Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some)
+		})
 	})
 	if err != nil {
 		t.Fatal(err)

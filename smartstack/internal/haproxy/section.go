@@ -1,35 +1,73 @@
 package haproxy
 
 import (
-	"bytes"
+	"bufio"
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"sync"
 )
 
-// A Section is a service as text. It is not changed once it is made.
+// A Section is a service, and what of it only a reload changes. Its text is made
+// when a file is written: that of a thousand services is megabytes. It is not
+// changed once it is made.
 type Section struct {
 	Service   Service
-	Text      []byte            // all of it
-	Structure [sha256.Size]byte // hash of all but the server lines: what only a reload changes
+	Structure [sha256.Size]byte // hash of the text but for what is a server's own
 }
 
-// writers are kept for the next service: there are thousands.
+// NewSection returns the section of a service.
+func NewSection(s Service) *Section {
+	bare := s
+	bare.Backends = make([]Backend, len(s.Backends))
+	for i, b := range s.Backends {
+		bare.Backends[i].Name = b.Name
+	}
+	section := &Section{Service: s}
+	withText(bare, func(text []byte) {
+		// No server line can be changed either, but for what is the server's own.
+		section.Structure = sha256.Sum256(append(text, serverOptions(s, Options{})...))
+	})
+	return section
+}
+
+// With returns the section with a service that differs in nothing but servers.
+func (s *Section) With(service Service) *Section {
+	return &Section{Service: service, Structure: s.Structure}
+}
+
+// Equal tells whether two sections of the same structure have the same servers,
+// in whatever order.
+func (s *Section) Equal(other *Section) bool {
+	return s.Structure == other.Structure && slices.EqualFunc(s.Service.Backends, other.Service.Backends, func(a, b Backend) bool {
+		return a.Name == b.Name && slices.Equal(byName(a.Servers), byName(b.Servers))
+	})
+}
+
+// writeTo writes the text, which ends with a newline.
+func (s *Section) writeTo(w *bufio.Writer) {
+	withText(s.Service, func(text []byte) { w.Write(text) })
+}
+
+// writers are kept for the next service.
 var writers = sync.Pool{New: func() any { return new(writer) }}
 
-// RenderService returns the section of one service, which ends with a newline.
-func RenderService(s Service) *Section {
+// withText lets use have the text of a service, until it returns.
+func withText(s Service, use func([]byte)) {
 	w := writers.Get().(*writer)
 	defer writers.Put(w)
-	w.text, w.servers = w.text[:0], w.servers[:0]
+	w.text = w.text[:0]
 	w.service(s)
-	return &Section{Service: s, Text: bytes.Clone(w.text), Structure: w.structure()}
+	use(w.text)
 }
 
-// With returns the section with a service of the same text: one that differs in
-// servers that leave.
-func (s *Section) With(service Service) *Section {
-	return &Section{Service: service, Text: s.Text, Structure: s.Structure}
+// byName returns servers in the order of their names.
+func byName(servers []Server) []Server {
+	order := func(a, b Server) int { return strings.Compare(a.Name, b.Name) }
+	if slices.IsSortedFunc(servers, order) {
+		return servers
+	}
+	return slices.SortedFunc(slices.Values(servers), order)
 }
 
 // Stayed returns s without the servers that leave, and how many those are.
