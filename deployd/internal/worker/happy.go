@@ -25,18 +25,20 @@ func (r *round) judge(planned bool, size int) func(marathon.App, marathon.Task) 
 		case !t.Running():
 			return bounce.NotRunning
 		case !healthy(a, t, uptime, r.now):
-			if a.HealthChecks == 0 && t.Running() {
-				left := uptime - r.now.Sub(t.StartedAt)
-				r.soon(left)
+			switch {
+			case t.StartedAt.IsZero():
+				r.why[t.ID] = "Marathon does not say yet when it started"
+			case a.HealthChecks == 0:
+				r.soon(young(t, uptime, r.now))
 				r.why[t.ID] = fmt.Sprintf("runs for less than %s", uptime)
-			} else if t.Results == 0 {
+			case t.Results == 0:
 				r.why[t.ID] = "no health check result yet"
-			} else {
+			default:
 				r.why[t.ID] = fmt.Sprintf("%d of %d health checks pass", t.Alive, a.HealthChecks)
 			}
 			return bounce.Unhealthy
 		}
-		if left := uptime - r.now.Sub(t.StartedAt); left > 0 {
+		if left := young(t, uptime, r.now); left > 0 {
 			r.soon(left)
 			r.why[t.ID] = fmt.Sprintf("runs for less than %s", uptime)
 			return bounce.Healthy

@@ -332,7 +332,13 @@ func healthy(a marathon.App, t marathon.Task, uptime time.Duration, now time.Tim
 	case a.HealthChecks > 0:
 		return t.Results >= a.HealthChecks && t.Alive == t.Results
 	}
-	return now.Sub(t.StartedAt) >= uptime
+	return young(t, uptime, now) == 0
+}
+
+// young returns how long it is until a task has run for uptime. Its host's clock
+// may be ahead of ours: the task has run for no time then, not for less.
+func young(t marathon.Task, uptime time.Duration, now time.Time) time.Duration {
+	return max(0, uptime-max(0, now.Sub(t.StartedAt)))
 }
 
 // report writes the status.
