@@ -283,7 +283,7 @@ func (s Spec) Command() []string {
 	}
 	args = append(args, "--name="+s.Name)
 	for _, v := range s.Volumes {
-		args = append(args, "--volume="+v.HostPath+":"+inside(v.ContainerPath)+":"+strings.ToLower(v.Mode))
+		args = append(args, "--volume="+v.HostPath+":"+mounted(v.ContainerPath)+":"+strings.ToLower(v.Mode))
 	}
 	for _, h := range s.Hosts {
 		args = append(args, "--add-host="+h)
@@ -299,9 +299,9 @@ func (s Spec) Command() []string {
 	return append(append(args, s.Image), s.Cmd...)
 }
 
-// inside is where a volume is in the container: a relative path is below the
+// mounted is where a volume is in the container: a relative path is below the
 // sandbox.
-func inside(p string) string {
+func mounted(p string) string {
 	if path.IsAbs(p) {
 		return p
 	}

@@ -1,23 +1,16 @@
 package localrun
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/docker/docker/api/types"
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/client"
-	"github.com/docker/docker/pkg/stdcopy"
-
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/inside"
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
@@ -158,43 +151,13 @@ func connect(ctx context.Context, dial dialer, address string) (string, error) {
 
 // command passes when a shell command in the container ends with status 0.
 func (e *Engine) command(ctx context.Context, id, command string) (string, error) {
-	status, output, err := run(ctx, e.docker, id, []string{"/bin/sh", "-c", command})
-	text := strings.TrimSpace(output)
-	text = text[:min(len(text), 200)]
+	status, said, err := inside.Run(ctx, e.docker, id, "/bin/sh", "-c", command)
+	said = said[:min(len(said), 200)]
 	if err != nil {
 		return "", err
 	}
 	if status != 0 {
-		return "", fmt.Errorf("command exited with status %d %s", status, text)
+		return "", fmt.Errorf("command exited with status %d %s", status, said)
 	}
-	return "command exited with status 0 " + text, nil
-}
-
-// run runs a program in a container and returns its exit status and the
-// beginning of what it said.
-func run(ctx context.Context, docker *client.Client, id string, argv []string) (status int, output string, err error) {
-	exec, err := docker.ContainerExecCreate(ctx, id, container.ExecOptions{Cmd: argv, AttachStdout: true, AttachStderr: true})
-	if err != nil {
-		return 0, "", err
-	}
-	attached, err := dial.Hijack(ctx, func(ctx context.Context) (types.HijackedResponse, error) {
-		return docker.ContainerExecAttach(ctx, exec.ID, container.ExecAttachOptions{})
-	})
-	if err != nil {
-		return 0, "", err
-	}
-	defer attached.Close()
-	stop := context.AfterFunc(ctx, attached.Close)
-	defer stop()
-	var b bytes.Buffer
-	// Cut short, it ends with an error that says nothing new.
-	_, _ = stdcopy.StdCopy(&b, &b, io.LimitReader(attached.Reader, 64<<10))
-	if ctx.Err() != nil {
-		return 0, "", ctx.Err()
-	}
-	state, err := docker.ContainerExecInspect(ctx, exec.ID)
-	if err != nil {
-		return 0, "", err
-	}
-	return state.ExitCode, b.String(), nil
+	return "command exited with status 0 " + said, nil
 }

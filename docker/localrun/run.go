@@ -197,7 +197,7 @@ func (e *Engine) config(s Spec) (*container.Config, *container.HostConfig, error
 	for _, v := range s.Volumes {
 		// A mount, not a "bind": the engine would make a directory of what is missing.
 		h.Mounts = append(h.Mounts, mount.Mount{
-			Type: mount.TypeBind, Source: v.HostPath, Target: inside(v.ContainerPath), ReadOnly: strings.EqualFold(v.Mode, "RO"),
+			Type: mount.TypeBind, Source: v.HostPath, Target: mounted(v.ContainerPath), ReadOnly: strings.EqualFold(v.Mode, "RO"),
 		})
 	}
 	return c, h, nil

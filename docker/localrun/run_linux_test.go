@@ -189,6 +189,11 @@ func TestRun(t *testing.T) {
 		if o := s.run(t.Context(), r, Options{HealthcheckOnly: true}); !errors.Is(o.err, ErrUnhealthy) || !strings.Contains(o.say, "command exited with status 3 dead") {
 			t.Errorf("%v", o)
 		}
+		// One that says more than anybody keeps is judged by its end as well.
+		r.Instance.HealthCheck = soaconfig.HealthCheck{Mode: "cmd", Cmd: "busybox yes dead | busybox head -c 3000000; exit 3", Interval: time.Second, Timeout: 30 * time.Second, MaxFailures: 1}
+		if o := s.run(t.Context(), r, Options{HealthcheckOnly: true}); !errors.Is(o.err, ErrUnhealthy) || !strings.Contains(o.say, "command exited with status 3 dead") {
+			t.Errorf("%v", o)
+		}
 	})
 	each("is checked by a connect, past Docker's own proxy", func(_ *testing.T, s *session) {
 		r := serving()

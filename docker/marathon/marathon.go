@@ -40,6 +40,7 @@ package marathon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -49,6 +50,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gopaasta/paasta/docker/internal/inside"
 	"github.com/gopaasta/paasta/docker/marathon/internal/api"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 	"github.com/gopaasta/paasta/docker/marathon/internal/engine"
@@ -155,7 +157,11 @@ func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *
 			if t.Process() {
 				return s.process.Exec(ctx, t.ID, command, core.Env(&t, o.EnvPrefix))
 			}
-			return s.engine.Exec(ctx, t.Handle, command)
+			err := s.engine.Exec(ctx, t.Handle, command)
+			if errors.Is(err, inside.ErrEngine) { // its tasks may be well
+				return fmt.Errorf("%w: %w", probe.ErrUnknown, err)
+			}
+			return err
 		},
 		Result:    func(r core.Result) { s.tell(func(now time.Time) { m.HandleResult(now, r) }) },
 		Readiness: func(r core.Readiness) { s.tell(func(now time.Time) { m.HandleReadiness(now, r) }) },

@@ -12,11 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/inside"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
 	"github.com/gopaasta/paasta/paasta/marathon"
@@ -217,51 +216,21 @@ func (u *up) waitLog(ctx context.Context, id, pattern string) error {
 func (u *up) waitCmd(ctx context.Context, id, command string) error {
 	last := errors.New("it was not run")
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		code, output, err := u.e.exec(ctx, id, command)
+		code, said, err := inside.Run(ctx, u.e.docker, id, "sh", "-c", command)
 		switch {
 		case err == nil && code == 0:
 			return nil
+		case errors.Is(err, inside.ErrEndless):
+			return fmt.Errorf("%q goes on and on", command)
 		case ctx.Err() != nil:
 			return last
 		case err != nil:
 			last = err
 		default:
-			last = fmt.Errorf("%q exits with %d: %s", command, code, output)
+			last = fmt.Errorf("%q exits with %d: %s", command, code, said[max(0, len(said)-300):])
 		}
 		pause(ctx, wait)
 	}
-}
-
-// exec runs a shell command in a container, and returns the end of its output.
-func (e *Engine) exec(ctx context.Context, id, command string) (code int, output string, err error) {
-	made, err := e.docker.ContainerExecCreate(ctx, id, container.ExecOptions{
-		Cmd: []string{"sh", "-c", command}, AttachStdout: true, AttachStderr: true,
-	})
-	if err != nil {
-		return 0, "", err
-	}
-	attached, err := dial.Hijack(ctx, func(ctx context.Context) (types.HijackedResponse, error) {
-		return e.docker.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
-	})
-	if err != nil {
-		return 0, "", err
-	}
-	defer attached.Close()
-	stop := context.AfterFunc(ctx, attached.Close)
-	defer stop()
-	var b strings.Builder
-	if _, err := stdcopy.StdCopy(&b, &b, io.LimitReader(attached.Reader, 64<<10)); err != nil {
-		return 0, "", err
-	}
-	state, err := e.docker.ContainerExecInspect(ctx, made.ID)
-	if err != nil {
-		return 0, "", err
-	}
-	if state.Running {
-		return 0, "", fmt.Errorf("%q goes on and on", command)
-	}
-	text := strings.TrimSpace(b.String())
-	return state.ExitCode, text[max(0, len(text)-300):], nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

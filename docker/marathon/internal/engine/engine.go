@@ -160,10 +160,7 @@ func (e *Engine) list(ctx context.Context) ([]core.Status, error) {
 	var all []core.Status
 	var idle []string
 	for _, c := range list {
-		e.mu.Lock()
-		starting := e.starting[c.Labels[taskLabel]] != nil
-		e.mu.Unlock()
-		if (c.State == "created" || c.State == "exited" || c.State == "dead") && !starting {
+		if (c.State == "created" || c.State == "exited" || c.State == "dead") && !e.isStarting(c.Labels[taskLabel]) {
 			idle = append(idle, c.ID)
 		}
 		// One that was made but not started is as if it were not there: its launch

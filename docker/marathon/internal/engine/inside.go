@@ -2,49 +2,30 @@ package engine
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
+
+	"github.com/gopaasta/paasta/docker/internal/inside"
 )
 
 // Exec runs a shell command in a task's container; it is an error when it ends
-// with a status other than 0, or not in time.
+// with a status other than 0, an inside.ErrEndless when it does not end in time,
+// and an inside.ErrEngine when the engine is what does not answer.
 func (e *Engine) Exec(ctx context.Context, id, command string) error {
-	exec, err := e.docker.ContainerExecCreate(ctx, id, container.ExecOptions{
-		Cmd: []string{"sh", "-c", command}, AttachStdout: true, AttachStderr: true,
-	})
+	status, said, err := inside.Run(ctx, e.docker, id, "sh", "-c", command)
 	if err != nil {
 		return err
 	}
-	attached, err := e.docker.ContainerExecAttach(ctx, exec.ID, container.ExecAttachOptions{})
-	if err != nil {
-		return err
-	}
-	defer attached.Close()
-	stop := context.AfterFunc(ctx, attached.Close)
-	defer stop()
-	var output bytes.Buffer
-	if _, err := stdcopy.StdCopy(&output, &output, io.LimitReader(attached.Reader, 64<<10)); err != nil && ctx.Err() != nil {
-		return fmt.Errorf("no end after %s", "its timeout")
-	}
-	state, err := e.docker.ContainerExecInspect(ctx, exec.ID)
-	switch {
-	case err != nil:
-		return err
-	case state.Running:
-		return errors.New("still running")
-	case state.ExitCode != 0:
-		text := strings.TrimSpace(output.String())
-		return fmt.Errorf("Command exited with status %d %s", state.ExitCode, text[:min(len(text), 200)]) //nolint:staticcheck // Mesos' words
+	if status != 0 {
+		return fmt.Errorf("Command exited with status %d %s", status, said[:min(len(said), 200)]) //nolint:staticcheck // Mesos' words
 	}
 	return nil
 }
@@ -128,38 +109,4 @@ func scan(r io.ReadCloser, stream string, send func(Line) error) error {
 			return err
 		}
 	}
-}
-
-// The ended containers that are kept, for their logs.
-const (
-	keepPerApp = 5
-	keepFor    = time.Hour
-)
-
-// sweep removes ended containers that nobody will ask for, and their sandboxes.
-func (e *Engine) sweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, call)
-	defer cancel()
-	args := e.mine()
-	args.Add("status", "exited")
-	args.Add("status", "dead")
-	list, err := e.docker.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
-	if err != nil {
-		return err
-	}
-	seen := map[string]int{} // newest come first
-	for _, c := range list {
-		app := c.Labels[appLabel]
-		seen[app]++
-		if seen[app] <= keepPerApp && time.Since(time.Unix(c.Created, 0)) < keepFor {
-			continue
-		}
-		e.remove(ctx, c.ID)
-		if id := c.Labels[taskLabel]; id != "" {
-			if err := os.RemoveAll(sandboxOf(e.o.Sandboxes, id)); err != nil {
-				e.o.Log.Warn("remove sandbox", "task", id, "err", err)
-			}
-		}
-	}
-	return nil
 }

@@ -25,7 +25,8 @@ import (
 
 // Options is what a Prober is made of. Every field is required.
 type Options struct {
-	// Exec runs a COMMAND check where its task is.
+	// Exec runs a COMMAND check where its task is. An error that wraps ErrUnknown
+	// says nothing about the task.
 	Exec      func(ctx context.Context, t core.Task, command string) error
 	Result    func(core.Result)
 	Readiness func(core.Readiness)
@@ -126,7 +127,7 @@ func (p *Prober) health(ctx context.Context, t core.Task, i int, h definition.He
 			return
 		}
 		switch {
-		case errors.Is(err, errIgnored):
+		case errors.Is(err, ErrUnknown):
 		case err == nil:
 			p.o.Result(core.Result{TaskID: t.ID, Index: i, OK: true})
 		default:
@@ -135,8 +136,8 @@ func (p *Prober) health(ctx context.Context, t core.Task, i int, h definition.He
 	}
 }
 
-// errIgnored says that a check found nothing that counts.
-var errIgnored = errors.New("ignored")
+// ErrUnknown says that a check found out nothing about its task.
+var ErrUnknown = errors.New("nothing is known")
 
 func (p *Prober) once(ctx context.Context, t core.Task, h definition.HealthCheck) error {
 	select {
@@ -150,7 +151,7 @@ func (p *Prober) once(ctx context.Context, t core.Task, h definition.HealthCheck
 	defer cancel()
 	if h.Protocol == "COMMAND" {
 		err := p.o.Exec(ctx, t, h.Command.Value)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !errors.Is(err, ErrUnknown) {
 			return fmt.Errorf("Command timed out after %v", timeout) //nolint:staticcheck // Mesos' words
 		}
 		return err
@@ -184,13 +185,13 @@ func (p *Prober) get(ctx context.Context, url string, ignore1xx bool) error {
 	resp, err := p.fetch(ctx, url)
 	if err != nil {
 		if informational && ignore1xx {
-			return errIgnored
+			return ErrUnknown
 		}
 		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 && ignore1xx {
-		return errIgnored
+		return ErrUnknown
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 399 {
 		return errors.New(resp.Status)
