@@ -104,11 +104,12 @@ func (a *Agent) compare() {
 	}
 	a.hap.adopted, a.hap.states, a.hap.proxies = false, nil, nil
 	want := a.sections()
-	if haproxy.StructureHash(a.o.Global, a.custom, want) != a.hap.hash {
+	if haproxy.StructureHash(a.o.Global, a.custom.text, want) != a.hap.hash {
 		a.hap.wishes.add(haproxy.Adopted, "the adopted HAProxy was started with another config")
 		return
 	}
-	a.hap.custom = a.custom
+	a.hap.custom = a.custom.text
+	a.custom.took(a)
 	for _, s := range want {
 		run, ok := a.hap.running[s.Service.Name]
 		if !ok { // without servers it does not show in the states

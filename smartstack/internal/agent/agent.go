@@ -75,8 +75,7 @@ type Agent struct {
 	stirred, later map[*registration]bool
 	gone           []string         // registrations that others have not seen go
 	conflicts      map[string]error // namespaces that cannot be served, and why
-	custom         string
-	goodCustom     string
+	custom         custom
 	hap            hap
 	files          files
 	callers        callers
@@ -184,6 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.loadCache()
+	a.loadCustom()
 	a.adopt(ctx)
 	a.hap.settleBy, a.hap.settleEnd = time.Now().Add(settle), time.Now().Add(5*settle)
 	check := time.NewTicker(checkEvery / checkParts)

@@ -203,18 +203,3 @@ func (a *Agent) references() {
 		}
 	}
 }
-
-func (a *Agent) readCustom() {
-	if a.o.Custom == nil {
-		return
-	}
-	text, err := a.o.Custom()
-	if err != nil {
-		a.conflicts["custom_config"] = err
-		return
-	}
-	if text != a.custom {
-		a.custom = text
-		a.hap.wishes.add(haproxy.CustomChanged, "custom_config changed")
-	}
-}

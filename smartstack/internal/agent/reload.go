@@ -57,17 +57,15 @@ func (a *Agent) reloadOnce(ctx context.Context) error {
 // refuses goes back to the last one that it took, or is left out.
 func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
 	check := func(sections []*haproxy.Section) error {
-		return a.o.Process.CheckBy(ctx, func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom, sections) })
+		return a.o.Process.CheckBy(ctx, func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom.text, sections) })
 	}
 	for range 3 {
 		sections := a.sections()
 		broken, err := haproxy.Isolate(sections, check)
 		var refused *haproxy.ConfigError
 		switch {
-		case errors.As(err, &refused) && a.custom != a.goodCustom:
-			a.conflicts["custom_config"] = refused
-			a.log.Error("left out custom_config", "err", refused)
-			a.custom = a.goodCustom
+		case errors.As(err, &refused) && a.custom.text != a.custom.good:
+			a.refuseCustom(refused)
 			continue
 		case err != nil:
 			return nil, err
@@ -115,7 +113,7 @@ func (a *Agent) answers(ctx context.Context, pid int) bool {
 func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 	a.files.work.Wait()              // else what it writes may come after this
 	last, _ := a.o.Process.Written() // none yet: nothing to go back to
-	if err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom, sections) }); err != nil {
+	if err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom.text, sections) }); err != nil {
 		return fmt.Errorf("write the config: %w", err)
 	}
 	old := a.hap.pid
@@ -155,8 +153,9 @@ func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 		a.hap.running[s.Service.Name] = s
 	}
 	a.hap.leaving, a.hap.doubts = map[string]time.Time{}, map[string]bool{}
-	a.hap.hash = haproxy.StructureHash(a.o.Global, a.custom, sections)
-	a.hap.custom, a.goodCustom = a.custom, a.custom
+	a.hap.hash = haproxy.StructureHash(a.o.Global, a.custom.text, sections)
+	a.hap.custom = a.custom.text
+	a.custom.took(a)
 	a.started(ctx, pid)
 	if a.hap.cold {
 		a.hap.cold = false
