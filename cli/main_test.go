@@ -77,7 +77,7 @@ func (a fileAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		f, err := os.OpenFile(filepath.Join(a.dir, "posts"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err == nil {
-			_, err = fmt.Fprintln(f, r.URL.Path)
+			_, err = fmt.Fprintln(f, r.URL.RequestURI())
 			_ = f.Close()
 		}
 		if err != nil {

@@ -175,11 +175,16 @@ func (t *term) poke() {
 // kick that comes later is another one.
 func (t *term) kicks(ctx context.Context, names []string) error {
 	for _, service := range names {
-		if err := t.take(ctx, paasta.KickPath(t.Config.Cluster, service)); err != nil {
+		kick := paasta.KickPath(t.Config.Cluster, service)
+		from, _, err := t.ZK.Get(ctx, kick)
+		if err != nil && !errors.Is(err, zk.ErrNoNode) {
 			return err
 		}
-		t.Log.Info("kicked", "service", service)
-		t.tags.Kick(service)
+		if err := t.take(ctx, kick); err != nil {
+			return err
+		}
+		t.Log.Info("kicked", "service", service, "from", string(from))
+		t.tags.Kick(service, string(from) == paasta.KickFromHook)
 		t.kickService(service, queue.High)
 	}
 	return nil

@@ -50,6 +50,7 @@ type world struct {
 	tags    []paasta.Tag
 	gitErr  error
 	gitSlow map[string]time.Duration // by url
+	reads   map[string]int           // of tags, by url
 	second  int
 }
 
@@ -67,7 +68,7 @@ func newWorld(t testing.TB) *world {
 // newWorldAt makes a world in a ZooKeeper that is there, "host:port/root".
 func newWorldAt(t testing.TB, zkAddr string) *world {
 	t.Helper()
-	w := &world{t: t, zkAddr: zkAddr, marathon: marathontest.Start(t), gitSlow: map[string]time.Duration{}}
+	w := &world{t: t, zkAddr: zkAddr, marathon: marathontest.Start(t), gitSlow: map[string]time.Duration{}, reads: map[string]int{}}
 	w.conn = w.dial()
 	w.registry = registry.NewZooKeeper(w.conn)
 	w.config = sysconfig.Config{
@@ -152,6 +153,7 @@ func (w *world) git(err error) {
 func (w *world) readTags(ctx context.Context, url string) ([]paasta.Tag, error) {
 	w.mu.Lock()
 	tags, err, slow := slices.Clone(w.tags), w.gitErr, w.gitSlow[url]
+	w.reads[url]++
 	w.mu.Unlock()
 	select {
 	case <-ctx.Done():

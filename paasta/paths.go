@@ -22,6 +22,11 @@ func DeploymentsPath(cluster, service string) string {
 // is still pending.
 func KickPath(cluster, service string) string { return "/paasta/" + cluster + "/kick/" + service }
 
+// KickFromHook is the data of a kick that a hook of the git server made: the
+// repository then tells of its tags itself, and is polled less often. The kick
+// of a command, which has none, says nothing of tags that others push.
+const KickFromHook = "hook"
+
 // DeployLogPath holds the latest lines of a service's deploy log, a JSON list of
 // LogLine, oldest first, at most 200 lines.
 func DeployLogPath(cluster, service string) string {

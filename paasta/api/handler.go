@@ -286,11 +286,22 @@ func (s *server) kick(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	from := r.URL.Query().Get("from")
+	if from != "" && from != paasta.KickFromHook {
+		return failf(http.StatusBadRequest, "leave it out, unless a hook of the git server asks", "from: unknown value %q (known: %s)", from, paasta.KickFromHook)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), zookeeperWithin)
 	defer cancel()
-	err = s.ZK.Create(ctx, paasta.KickPath(s.Cluster, svc.Name), nil)
+	kick := paasta.KickPath(s.Cluster, svc.Name)
+	err = s.ZK.Create(ctx, kick, []byte(from))
 	pending := errors.Is(err, zk.ErrNodeExists)
-	if err != nil && !pending {
+	if pending {
+		err = nil
+		if from != "" {
+			err = s.ZK.Put(ctx, kick, []byte(from)) // the pending one may not be from a hook
+		}
+	}
+	if err != nil {
 		return failf(http.StatusBadGateway, "deployd finds the change by itself within its poll interval",
 			"kick %s: %v", svc.Name, err)
 	}

@@ -35,6 +35,8 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 		{"GET", "/v1/services/{service}/deployments", "/v1/services/other/deployments", 200, `"known":false`},
 		{"POST", "/v1/services/{service}/kick", "/v1/services/web/kick", 202, `"pending":false`},
 		{"POST", "/v1/services/{service}/kick", "/v1/services/web/kick", 202, `"pending":true`},
+		{"POST", "/v1/services/{service}/kick", "/v1/services/web/kick?from=hook", 202, `"pending":true`},
+		{"POST", "/v1/services/{service}/kick", "/v1/services/web/kick?from=me", 400, "(known: hook)"},
 		{"POST", "/v1/services/{service}/kick", "/v1/services/nope/kick", 404, "no service"},
 		{"GET", "/v1/services/{service}/logs", "/v1/services/web/logs", 200, "created"},
 		{"GET", "/v1/services/{service}/logs", "/v1/services/web/logs?lines=0&components=foo&bar=1", 400, "unknown parameter"},
@@ -84,9 +86,19 @@ func TestKickIsStored(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, _, err := w.conn.Get(ctx, paasta.KickPath(cluster, "web")); err != nil {
-		t.Error(err)
+	stored := func(want string) {
+		t.Helper()
+		if got, _, err := w.conn.Get(ctx, paasta.KickPath(cluster, "web")); err != nil || string(got) != want {
+			t.Errorf("the kick's node holds %q, %v; want %q", got, err, want)
+		}
 	}
+	stored("")
+	response, err := http.Post(w.url+"/v1/services/web/kick?from=hook", "", nil)
+	if err != nil || response.StatusCode != http.StatusAccepted {
+		t.Errorf("a hook's kick while another is pending: %v, %v", response, err)
+	}
+	response.Body.Close()
+	stored(paasta.KickFromHook)
 	if err := w.client().Kick(ctx, "nope"); !IsNotFound(err) {
 		t.Errorf("kick of an unknown service: %v", err)
 	}

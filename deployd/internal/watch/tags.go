@@ -48,7 +48,7 @@ type Tags struct {
 	q        *queue.Queue[string]
 	services map[string]bool
 	texts    map[string][]byte
-	kicked   map[string]time.Time // last kick that no poll had to make up for
+	hooked   map[string]time.Time // last word of a hook that no poll had to make up for
 	errs     map[string]error
 	wake     chan struct{}
 }
@@ -57,7 +57,7 @@ type Tags struct {
 func NewTags(o TagsOptions) *Tags {
 	return &Tags{
 		o: o, q: queue.New[string](), services: map[string]bool{}, texts: map[string][]byte{},
-		kicked: map[string]time.Time{}, errs: map[string]error{}, wake: make(chan struct{}, 1),
+		hooked: map[string]time.Time{}, errs: map[string]error{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -108,12 +108,15 @@ func (t *Tags) Follow(services map[string]bool) {
 	t.poke()
 }
 
-// Kick reads a service's tags now.
-func (t *Tags) Kick(service string) {
+// Kick reads a service's tags now. A kick by a hook means that the repository
+// tells of its tags itself.
+func (t *Tags) Kick(service string, hook bool) {
 	t.mu.Lock()
 	now := time.Now()
 	if t.services[service] {
-		t.kicked[service] = now
+		if hook {
+			t.hooked[service] = now
+		}
 		t.q.Add(service, now, now, queue.High)
 	}
 	t.mu.Unlock()
@@ -121,7 +124,7 @@ func (t *Tags) Kick(service string) {
 }
 
 // Reread reads a service's tags soon, because what follows from them may be
-// something else now; it says nothing about hooks.
+// something else now.
 func (t *Tags) Reread(service string) {
 	t.mu.Lock()
 	now := time.Now()
@@ -197,13 +200,13 @@ func (t *Tags) one(ctx context.Context, service string) {
 	pause := t.q.Done(service, err != nil, time.Second, max(t.o.Poll, time.Second))
 	before := t.errs[service]
 	t.errs[service] = err
-	kicked := t.kicked[service]
-	if changed && began.Sub(kicked) > 10*time.Second {
-		delete(t.kicked, service) // the hook did not tell: it is not to be relied on
+	hooked := t.hooked[service]
+	if changed && began.Sub(hooked) > 10*time.Second {
+		delete(t.hooked, service) // the hook did not tell: it is not to be relied on
 	}
 	if err == nil {
 		pause = t.o.Poll
-		if last, ok := t.kicked[service]; ok && began.Sub(last) < hookFresh {
+		if last, ok := t.hooked[service]; ok && began.Sub(last) < hookFresh {
 			pause = t.o.Hooked
 		}
 		pause += time.Duration(rand.Int64N(int64(pause)/5 + 1)) // so that not all come at once
