@@ -1,6 +1,7 @@
 package sysconfig
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -30,8 +31,19 @@ func (l leaf) checkVariable() error {
 	want := ""
 	switch {
 	case l.typ == reflect.TypeFor[time.Duration]():
-		_, err = time.ParseDuration(text)
+		_, err = duration(text)
 		want = "a duration (90s, 10m, …)"
+	case l.typ.Kind() == reflect.Map, l.typ.Kind() == reflect.Slice:
+		value, err := textHook(reflect.TypeFor[string](), l.typ, text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.env(), err)
+		}
+		if _, words := value.([]string); words {
+			return nil
+		}
+		r := reader{file: l.env()}
+		r.value(value, l.typ, l.path)
+		return errors.Join(r.mistakes...)
 	case l.typ.Kind() == reflect.Int:
 		_, err = strconv.Atoi(text)
 		want = "an integer"
@@ -42,7 +54,7 @@ func (l leaf) checkVariable() error {
 		_, err = strconv.ParseFloat(text, 64)
 		want = "a number"
 	}
-	if err != nil {
+	if err != nil { // it would only repeat the text
 		return fmt.Errorf("%s: is %q, want %s", l.env(), text, want)
 	}
 	return nil

@@ -164,6 +164,9 @@ func duration(data any) (time.Duration, error) {
 		return time.Duration(d * float64(time.Second)), nil
 	case string:
 		parsed, err := time.ParseDuration(d)
+		if seconds, numErr := strconv.Atoi(d); numErr == nil { // of a variable
+			return duration(seconds)
+		}
 		if err != nil {
 			return 0, fmt.Errorf("%q is no duration (want 90s, 10m, …)", d)
 		}
@@ -182,12 +185,15 @@ func textHook(from, to reflect.Type, data any) (any, error) {
 	if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
 		var value any
 		if err := json.Unmarshal([]byte(text), &value); err != nil {
-			return nil, fmt.Errorf("%q is no JSON: %w", text, err)
+			return nil, fmt.Errorf("is %q, which is no JSON: %w", text, err)
 		}
 		return value, nil
 	}
 	if to != reflect.TypeFor[[]string]() {
-		return nil, fmt.Errorf("%q is no JSON list or object", text)
+		if to.Kind() == reflect.Map {
+			return nil, fmt.Errorf(`is %q, want a JSON object such as {"a": "b"}`, text)
+		}
+		return nil, fmt.Errorf("is %q, want a JSON list", text)
 	}
 	var words []string
 	for word := range strings.SplitSeq(text, ",") {

@@ -100,6 +100,7 @@ func TestVariablesGoOverFiles(t *testing.T) {
 		"PAASTA_SOA_DIR":                        "/from/env",
 		"PAASTA_DEPLOYD_LISTEN":                 "127.0.0.1:2",
 		"PAASTA_DEPLOYD_RESYNC":                 "5s",
+		"PAASTA_DEPLOYD_GIT_POLL":               "90",
 		"PAASTA_SMARTSTACK_RELOAD_MIN_INTERVAL": "50ms",
 		"PAASTA_SMARTSTACK_NERVE":               "false",
 		"PAASTA_SMARTSTACK_MAXCONN":             "42",
@@ -115,11 +116,11 @@ func TestVariablesGoOverFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []any{
-		c.SoaDir, c.Deployd.Listen, c.Deployd.Resync, c.Smartstack.Reload.MinInterval, c.Smartstack.Nerve,
+		c.SoaDir, c.Deployd.Listen, c.Deployd.Resync, c.Deployd.GitPoll, c.Smartstack.Reload.MinInterval, c.Smartstack.Nerve,
 		c.Smartstack.MaxConn, c.Smartstack.BindAddresses, c.APIEndpoints, c.Clusters,
 	}
 	want := []any{
-		"/from/env", "127.0.0.1:2", 5 * time.Second, 50 * time.Millisecond, false,
+		"/from/env", "127.0.0.1:2", 5 * time.Second, 90 * time.Second, 50 * time.Millisecond, false,
 		42,
 		[]string{"10.0.0.1", "10.0.0.2"},
 		map[string]string{"Norcal.Prod": "http://m"},
@@ -212,6 +213,27 @@ func TestBadVariable(t *testing.T) {
 	t.Setenv("PAASTA_DEPLOYD_WORKERS", "many")
 	if _, err := LoadDir(t.TempDir()); err == nil || !strings.Contains(err.Error(), `PAASTA_DEPLOYD_WORKERS: is "many", want an integer`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestBadVariables(t *testing.T) {
+	for name, tc := range map[string]struct{ variable, value, want string }{
+		"words for an object":      {"PAASTA_API_ENDPOINTS", "a=http://a", `PAASTA_API_ENDPOINTS: is "a=http://a", want a JSON object such as {"a": "b"}`},
+		"a list for an object":     {"PAASTA_API_ENDPOINTS", `["a"]`, `PAASTA_API_ENDPOINTS: api_endpoints: is a list, want an object with text keys`},
+		"half an object":           {"PAASTA_API_ENDPOINTS", `{"a": `, `PAASTA_API_ENDPOINTS: is "{\"a\":", which is no JSON: unexpected end`},
+		"a number for a URL":       {"PAASTA_API_ENDPOINTS", `{"a": 1}`, `PAASTA_API_ENDPOINTS: api_endpoints.a: is 1, want a text`},
+		"words for objects":        {"PAASTA_VOLUMES", "/a", `PAASTA_VOLUMES: is "/a", want a JSON list`},
+		"an unknown key in them":   {"PAASTA_VOLUMES", `[{"hostPaht": "/a"}]`, `PAASTA_VOLUMES: volumes.hostPaht: unknown key (did you mean "hostPath"?)`},
+		"numbers for texts":        {"PAASTA_CLUSTERS", `[1]`, `PAASTA_CLUSTERS: clusters: is 1, want a text`},
+		"a word for a duration":    {"PAASTA_DEPLOYD_RESYNC", "soon", `PAASTA_DEPLOYD_RESYNC: is "soon", want a duration`},
+		"a word for true or false": {"PAASTA_SMARTSTACK_NERVE", "on", `PAASTA_SMARTSTACK_NERVE: is "on", want true or false`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(tc.variable, tc.value)
+			if _, err := LoadDir(t.TempDir()); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got  %v\nwant %s", err, tc.want)
+			}
+		})
 	}
 }
 
