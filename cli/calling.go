@@ -66,6 +66,11 @@ func wanted(kind string) string {
 	return ""
 }
 
+// ofPaaSTA are commands of PaaSTA that others of ours come nearest to.
+var ofPaaSTA = map[string]string{
+	"check": "validate", "emergency-restart": "restart", "emergency-start": "start", "emergency-stop": "stop",
+}
+
 // unknownCommand is the error for a word that is no subcommand of cmd.
 func unknownCommand(cmd *cobra.Command, word string) error {
 	var known []string
@@ -74,7 +79,11 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 			known = append(known, sub.Name())
 		}
 	}
-	return usagef("unknown command %q%s", strings.TrimPrefix(cmd.CommandPath()+" "+word, "paasta "), didYouMean(word, known))
+	guess := didYouMean(word, known)
+	if ours := ofPaaSTA[word]; guess == "" && ours != "" {
+		guess = fmt.Sprintf(" (did you mean %q?)", ours)
+	}
+	return usagef("unknown command %q%s", strings.TrimPrefix(cmd.CommandPath()+" "+word, "paasta "), guess)
 }
 
 // selecting are the flags that say what a command acts on.

@@ -18,8 +18,11 @@ func (env *Env) API(cluster string) (*api.Client, error) {
 	}
 	url, ok := c.APIEndpoints[cluster]
 	if !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(c.APIEndpoints)), ", ")
-		return nil, command.WithHint(fmt.Errorf("no API endpoint for cluster %q in the system config (known: %s)", cluster, known),
+		known := ""
+		if len(c.APIEndpoints) > 0 {
+			known = " (known: " + strings.Join(slices.Sorted(maps.Keys(c.APIEndpoints)), ", ") + ")"
+		}
+		return nil, command.WithHint(fmt.Errorf("no API endpoint for cluster %q in the system config%s", cluster, known),
 			"add api_endpoints."+cluster+" to the system config, or point PAASTA_SYSTEM_CONFIG_DIR at the right one")
 	}
 	return api.NewClient(api.ClientOptions{URL: url, Token: c.APIToken, CA: c.APICA, Cert: c.APICert, Key: c.APIKey})

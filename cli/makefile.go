@@ -78,6 +78,10 @@ func (env *Env) commit(ctx context.Context, flag string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "git", "-C", dir, "rev-parse", "--verify", "--quiet", "--end-of-options", name+"^{commit}")
 	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 { // about the repository: --quiet is about the commit
+		return "", command.WithHint(fmt.Errorf("find commit %s in %s: %s", name, dir, oneLine(string(exit.Stderr))),
+			"give a full sha with --commit, or go to the service's repository")
+	}
 	if err != nil {
 		return "", command.WithHint(fmt.Errorf("%s: no such commit in the repository of %s", name, dir),
 			"give a full sha with --commit, or go to the service's repository")
