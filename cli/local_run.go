@@ -152,7 +152,7 @@ func (env *Env) runLocally(ctx context.Context, engine *localrun.Engine, r local
 	for _, variable := range spec.Left {
 		env.notef("Warning: %s holds a secret and is left out", variable)
 	}
-	reach, err := env.reach(engine.Address(), r.Port)
+	reach, err := env.reachOf(engine, r.Port)
 	if err != nil {
 		return err
 	}

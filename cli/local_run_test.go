@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -53,6 +54,7 @@ func newShop(t *testing.T) *shop {
 		"soa/web/smartstack.yaml": "main: {proxy_port: 20001}\n",
 		"soa/web/marathon-test.yaml": `
 main: {deploy_group: test.main, mem: 64, healthcheck_interval_seconds: 1, env: {VERSION: "7"}}
+deaf: {deploy_group: test.main, mem: 64, cmd: exec busybox sleep 1000, healthcheck_mode: tcp, healthcheck_grace_period_seconds: 0, healthcheck_interval_seconds: 1, healthcheck_max_consecutive_failures: 1}
 greedy: {deploy_group: test.main, mem: 64, cmd: busybox tail /dev/zero, healthcheck_mode: cmd, healthcheck_cmd: "false"}
 secret: {deploy_group: test.main, mem: 64, cmd: 'echo "key is $KEY"', env: {KEY: SECRET(key)}}
 `,
@@ -165,6 +167,28 @@ func (s *shop) follow(page string) {
 		}
 		cancel()
 	}
+}
+
+// tcpTo makes an engine's socket a port, and returns its DOCKER_HOST.
+func tcpTo(t *testing.T, engine string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		handThrough(ctx, l, func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(engine, "unix://"))
+		}, "")
+	})
+	t.Cleanup(func() {
+		l.Close()
+		cancel()
+		serving.Wait()
+	})
+	return "tcp://" + l.Addr().String()
 }
 
 // A said is what a command said and how it ended.
@@ -314,6 +338,30 @@ func TestImagesAndLocalRuns(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-k", "--cmd", "echo $PAASTA_DOCKER_IMAGE"), 0, "services-web:paasta-"+sha+"\n", "Pull complete")
+
+	// On another machine's engine: over ssh the port is handed through to this
+	// one's loopback and none is published there; over TCP it is published.
+	t.Setenv("PATH", sshTo(t, s.docker.Host)+":"+os.Getenv("PATH"))
+	for _, remote := range []string{"ssh://elsewhere.invalid", tcpTo(t, s.docker.Host)} {
+		t.Setenv("DOCKER_HOST", remote)
+		want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-t"), 0, "via http://127.0.0.1:", "Healthcheck succeeded!: 200 OK")
+		want(s.paasta(ctx, "local-run", "-s", "web", "-i", "deaf", "--pull", "-t"), 1, "Healthcheck failed!", "(1 of 1)")
+		there, leave := context.WithCancel(ctx)
+		var out, errs lockedBuffer
+		running.Go(func() {
+			s.paastaTo(there, &out, &errs, []string{"local-run", "-s", "web", "-i", "main", "--pull", "-o", "4244"})
+		})
+		s.until("it is healthy over "+remote, func() bool { return strings.Contains(errs.String(), "Your service is now running!") })
+		if text, err := page("http://127.0.0.1:4244/"); err != nil || !strings.Contains(text, "MARATHON_PORT0=4244") {
+			t.Errorf("%s: it says %q, %v", remote, text, err)
+		}
+		leave()
+		running.Wait()
+		if left := s.docker.Containers("paasta.localrun"); len(left) > 0 || out.code != exitInterrupted {
+			t.Errorf("%s: %d containers are left: %v", remote, len(left), said{out.code, out.String(), errs.String()})
+		}
+	}
+	t.Setenv("DOCKER_HOST", s.docker.Host)
 
 	// With what it depends on, at the production address and by name.
 	users := fmt.Sprintf(`{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "services-users:paasta-%s", "git_sha": "%s"}}, "controls": {}}}`, sha, sha)

@@ -90,12 +90,16 @@ type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 // over returns the probe of a check and how to call it. address is where the
 // container's port is, shown is the same for people.
 func (e *Engine) over(c marathon.HealthCheck, id, address, shown string, dial dialer) (ask probe, what string) {
+	patience := hangUpWithin
+	if e.through != nil { // nobody has answered yet when ssh has begun
+		patience *= 20
+	}
 	switch c.Protocol {
 	case "COMMAND":
 		return func(ctx context.Context) (string, error) { return e.command(ctx, id, c.Command.Value) },
 			"by command: " + c.Command.Value
 	case "TCP":
-		return func(ctx context.Context) (string, error) { return connect(ctx, dial, address) },
+		return func(ctx context.Context) (string, error) { return connect(ctx, dial, address, patience) },
 			"via tcp://" + shown
 	}
 	scheme := strings.ToLower(strings.TrimPrefix(c.Protocol, "MESOS_"))
@@ -131,20 +135,23 @@ func get(ctx context.Context, h *http.Client, url string) (string, error) {
 	return resp.Status, nil
 }
 
+// hangUpWithin is what Docker's own proxy has to find that nobody listens.
+const hangUpWithin = 100 * time.Millisecond
+
 // connect passes when somebody accepts and stays. Docker's own proxy accepts
 // for a container that does not, and hangs up.
-func connect(ctx context.Context, dial dialer, address string) (string, error) {
+func connect(ctx context.Context, dial dialer, address string, patience time.Duration) (string, error) {
 	conn, err := dial(ctx, "tcp", address)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
 	var timeout net.Error
 	if _, err := conn.Read(make([]byte, 1)); err != nil && (!errors.As(err, &timeout) || !timeout.Timeout()) {
-		return "", fmt.Errorf("%s accepts and hangs up", address)
+		return "", fmt.Errorf("%s accepts and hangs up (%w)", address, err)
 	}
 	return "connected", nil
 }

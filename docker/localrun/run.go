@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +25,10 @@ import (
 )
 
 // An Engine is the Docker engine that DOCKER_HOST and its companions name.
-type Engine struct{ docker *client.Client }
+type Engine struct {
+	docker  *client.Client
+	through dialer // to the engine's machine, when ssh leads there; or nil
+}
 
 // Dial returns the engine of the environment once it has answered.
 func Dial(ctx context.Context) (*Engine, error) {
@@ -32,7 +36,19 @@ func Dial(ctx context.Context) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{c}, nil
+	through, err := dial.Through(os.Getenv("DOCKER_HOST"))
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &Engine{c, through}, nil
+}
+
+// Through connects to addresses as the engine's machine sees them. It is nil
+// unless the engine is reached by ssh: then no port is published there, and
+// whoever wants one here hands it through.
+func (e *Engine) Through() func(ctx context.Context, network, address string) (net.Conn, error) {
+	return e.through
 }
 
 // Close lets go of its connections.
@@ -73,6 +89,9 @@ const (
 // HealthcheckOnly it returns 0 once healthy. A container that is not healthy
 // in time is ErrUnhealthy; it is stopped.
 func (e *Engine) Run(ctx context.Context, s Spec, o Options) (status int, err error) {
+	if o.Dial == nil {
+		o.Dial = e.through
+	}
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
@@ -192,7 +211,9 @@ func (e *Engine) config(s Spec) (*container.Config, *container.HostConfig, error
 		if host := dial.Host(e.docker); host != "127.0.0.1" && host != "localhost" {
 			at = ""
 		}
-		h.PortBindings = nat.PortMap{port: {{HostIP: at, HostPort: strconv.Itoa(s.Port)}}}
+		if e.through == nil {
+			h.PortBindings = nat.PortMap{port: {{HostIP: at, HostPort: strconv.Itoa(s.Port)}}}
+		}
 	}
 	for _, v := range s.Volumes {
 		// A mount, not a "bind": the engine would make a directory of what is missing.
@@ -281,13 +302,17 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 func (e *Engine) address(ctx context.Context, s Spec) (address, shown string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	shown = net.JoinHostPort(dial.Host(e.docker), strconv.Itoa(s.Port))
+	at := dial.Host(e.docker)
+	if e.through != nil {
+		at = "127.0.0.1"
+	}
+	shown = net.JoinHostPort(at, strconv.Itoa(s.Port))
 	switch {
 	case s.Network == "none":
 		return "", "", nil
 	case s.Network == "host":
 		return shown, shown, nil
-	case !e.Local():
+	case !e.Local() && e.through == nil:
 		return shown, shown, nil
 	}
 	c, err := e.docker.ContainerInspect(ctx, s.Name)

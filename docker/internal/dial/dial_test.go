@@ -69,7 +69,7 @@ func TestExplain(t *testing.T) {
 		{errors.New("no such image"), ""},
 		{&net.OpError{Op: "dial", Net: "unix", Err: errors.New("no such file")}, "DOCKER_HOST"},
 		{fmt.Errorf("inspect: %w", fs.ErrPermission), "sudo"},
-		{fmt.Errorf("ping: %w", &sshError{"agent1", "Permission denied (publickey)."}), "ssh by hand"},
+		{fmt.Errorf("ping: %w", &sshError{"Docker", "agent1", "Permission denied (publickey)."}), "ssh by hand"},
 	} {
 		var hinted command.HintedError
 		if got := Explain(tt.err); errors.As(got, &hinted) != (tt.hint != "") || !strings.Contains(hinted.Hint, tt.hint) || got.Error() != tt.err.Error() {

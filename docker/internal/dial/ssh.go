@@ -2,60 +2,99 @@ package dial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// An sshError is what ssh said when it ended without an engine at the other end.
-type sshError struct{ host, said string }
+// An sshError is what ssh said when it ended without what was wanted at the
+// other end: Docker, or an address there.
+type sshError struct{ what, host, said string }
 
-func (e *sshError) Error() string { return fmt.Sprintf("reach Docker on %s: %s", e.host, e.said) }
+func (e *sshError) Error() string { return fmt.Sprintf("reach %s on %s: %s", e.what, e.host, e.said) }
+
+// A Dialer makes connections, as that of package net does.
+type Dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Through returns a dialer for addresses as the machine of an engine sees them,
+// so that a container there is reached without a published port. It is nil for
+// engines that are not reached by ssh. The connection is there before anybody
+// has answered at its other end: a refusal is the first read's error.
+func Through(host string) (Dialer, error) {
+	if !strings.HasPrefix(host, "ssh://") {
+		return nil, nil
+	}
+	u, args, err := sshTo(host)
+	if err != nil {
+		return nil, err
+	}
+	return func(_ context.Context, _, address string) (net.Conn, error) {
+		return startSSH(address, u.Host, append(slices.Clone(args), "-W", address, "--", u.Hostname())...)
+	}, nil
+}
 
 // overSSH returns a host's name and a dialer that runs "docker system
 // dial-stdio" there, which is how Docker's own client does it.
-func overSSH(host string) (name string, dialer func(context.Context, string, string) (net.Conn, error), err error) {
-	u, err := url.Parse(host)
-	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || strings.HasPrefix(u.Hostname(), "-") {
-		return "", nil, fmt.Errorf("DOCKER_HOST=%q: want ssh://[USER@]HOST[:PORT]", host)
+func overSSH(host string) (name string, dialer Dialer, err error) {
+	u, args, err := sshTo(host)
+	if err != nil {
+		return "", nil, err
 	}
-	args := []string{"-o", "BatchMode=yes", "-o", "ConnectTimeout=15"}
+	args = append(args, "--", u.Hostname(), "docker", "system", "dial-stdio")
+	return u.Hostname(), func(context.Context, string, string) (net.Conn, error) {
+		return startSSH("Docker", u.Host, args...)
+	}, nil
+}
+
+// sshTo reads DOCKER_HOST and returns ssh's options for it.
+func sshTo(host string) (u *url.URL, args []string, err error) {
+	u, err = url.Parse(host)
+	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || strings.HasPrefix(u.Hostname(), "-") {
+		return nil, nil, fmt.Errorf("DOCKER_HOST=%q: want ssh://[USER@]HOST[:PORT]", host)
+	}
+	args = []string{"-o", "BatchMode=yes", "-o", "ConnectTimeout=15"}
 	if u.User != nil {
 		args = append(args, "-l", u.User.Username())
 	}
 	if u.Port() != "" {
 		args = append(args, "-p", u.Port())
 	}
-	args = append(args, "--", u.Hostname(), "docker", "system", "dial-stdio")
-	return u.Hostname(), func(context.Context, string, string) (net.Conn, error) {
-		cmd := exec.Command("ssh", args...)
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			return nil, err
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			return nil, err
-		}
-		c := &sshConn{cmd: cmd, in: in, out: out, host: u.Host}
-		cmd.Stderr = &c.said
-		if err := cmd.Start(); err != nil {
-			return nil, &sshError{u.Host, err.Error()}
-		}
-		return c, nil
-	}, nil
+	return u, args, nil
+}
+
+// startSSH starts an ssh whose standard input and output are a connection.
+func startSSH(what, host string, args ...string) (net.Conn, error) {
+	cmd := exec.Command("ssh", args...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c := &sshConn{cmd: cmd, in: in, out: out, what: what, host: host}
+	cmd.Stderr = &c.said
+	if err := cmd.Start(); err != nil {
+		return nil, &sshError{what, host, err.Error()}
+	}
+	return c, nil
 }
 
 // An sshConn is the two ends of an ssh as one connection.
 type sshConn struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
-	out  io.Reader
+	out  io.Reader // a pipe
+	what string
 	host string
 	said tail
 	once sync.Once
@@ -73,12 +112,12 @@ func (c *sshConn) Write(p []byte) (int, error) {
 
 // explain says what ssh said, which "EOF" and "broken pipe" do not.
 func (c *sshConn) explain(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
 	}
 	c.Close() // waits for the rest of what it says
 	if said := c.said.last(); said != "" {
-		return &sshError{c.host, said}
+		return &sshError{c.what, c.host, said}
 	}
 	return err
 }
@@ -113,10 +152,17 @@ func (a sshAddr) String() string { return string(a) }
 func (c *sshConn) LocalAddr() net.Addr  { return sshAddr("localhost") }
 func (c *sshConn) RemoteAddr() net.Addr { return sshAddr(c.host) }
 
-// Pipes of a process have no deadlines that net/http would need here.
-func (c *sshConn) SetDeadline(t time.Time) error      { return nil }
-func (c *sshConn) SetReadDeadline(t time.Time) error  { return nil }
-func (c *sshConn) SetWriteDeadline(t time.Time) error { return nil }
+// SetReadDeadline bounds reads, as pipes can.
+func (c *sshConn) SetReadDeadline(t time.Time) error {
+	if f, ok := c.out.(*os.File); ok {
+		return f.SetReadDeadline(t)
+	}
+	return nil
+}
+
+// Nobody needs deadlines for the other direction.
+func (c *sshConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
+func (c *sshConn) SetWriteDeadline(time.Time) error { return nil }
 
 // A tail keeps the last that was written to it.
 type tail struct {
@@ -136,5 +182,6 @@ func (t *tail) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	text := strings.TrimSpace(string(t.text))
+	text = strings.TrimSpace(strings.TrimSuffix(text, "stdio forwarding failed")) // why stands before it
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
