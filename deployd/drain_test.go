@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/registry"
 )
 
 // A drainable is a service whose tasks are drained over HTTP.
@@ -17,12 +19,12 @@ type drainable struct {
 	mu       sync.Mutex
 	draining map[string]bool // by port
 	broken   map[string]bool // ports that refuse drain and stop_draining
-	calls    []string
+	told     func(name, port string)
 }
 
 // drainable makes web's instance one that is drained over HTTP.
 func (w *world) drainable(keys string) *drainable {
-	d := &drainable{draining: map[string]bool{}, broken: map[string]bool{}}
+	d := &drainable{draining: map[string]bool{}, broken: map[string]bool{}, told: func(string, string) {}}
 	d.http = httptest.NewServer(d)
 	w.t.Cleanup(d.http.Close)
 	params := ""
@@ -37,10 +39,10 @@ func (d *drainable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name, port := strings.TrimPrefix(r.URL.Path, "/"), r.URL.Query().Get("port")
-	d.calls = append(d.calls, name+" "+port)
 	ok := true
 	switch name {
 	case "drain", "stop_draining":
+		d.told(name, port)
 		if ok = !d.broken[port]; ok {
 			d.draining[port] = name == "drain"
 		}
@@ -106,4 +108,60 @@ func TestATaskThatCannotDrainHoldsUpNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Back in the middle of a bounce: the tasks that drained take traffic again
+// before the others stop, as the load balancers see it; and no task gets
+// traffic while it believes that it drains.
+func TestRollbackInMidBounce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.marathon.Auto(true)
+	service := w.drainable("instances: 2\n")
+	service.told = func(name, port string) {
+		for _, e := range w.entries() {
+			if fmt.Sprint(e.Port) == port && e.Weight != 0 {
+				t.Errorf("%s is asked of port %s while it takes traffic", name, port)
+			}
+		}
+	}
+	a := w.agent("host1", hosts...)
+	w.start()
+	w.deploy(sha1)
+	app := w.untilRunning(sha1, 2)
+	w.untilState("steady")
+	a.change(func() {
+		for _, task := range w.marathon.Tasks(app) {
+			a.connections[task.Port] = 1 // so that they drain for long
+		}
+	})
+	weights := func(sha string) string {
+		var all []int
+		for _, e := range w.entries() {
+			if e.Labels[registry.LabelGitSHA] == sha {
+				all = append(all, e.Weight)
+			}
+		}
+		return fmt.Sprint(all)
+	}
+	w.deploy(sha2)
+	w.until("the old tasks drain", func() string {
+		if now := weights(sha1); now != "[0 0]" {
+			return "weights " + now
+		}
+		return ""
+	})
+	a.change(func() { a.frozen = true })
+	w.deploy(sha1)
+	w.until("the way back waits for the load balancers", func() string {
+		if s := w.status("web", "main"); s.App != app || !strings.Contains(s.Why, "0 of 2 new tasks are happy, so 2 old tasks stay") {
+			return s.App + ": " + s.Why
+		}
+		return ""
+	})
+	if back, left := weights(sha1), weights(sha2); back != "[10 10]" || left != "[10 10]" {
+		t.Errorf("weights of what comes back %s, of what leaves %s; want all 10", back, left)
+	}
+	a.change(func() { a.frozen = false })
+	w.untilRunning(sha1, 2)
 }

@@ -139,8 +139,10 @@ func (p *planner) own() {
 			p.step(Step{Op: Undrain, App: p.next.ID, Task: t.ID, Why: "its app is the one that should run"})
 		}
 	}
+	// What takes traffic again is judged by the next round, which asks the load
+	// balancers about it.
 	for _, t := range staying {
-		if chosen[t.ID] == "" && t.Health == Happy {
+		if chosen[t.ID] == "" && t.Health == Happy && !t.Draining {
 			p.happy++
 		}
 	}
