@@ -5,34 +5,40 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Plan returns the next steps of a bounce, each with its reason. No steps means
 // that it is done or waits, which Decision tells apart.
 func Plan(s State) Decision {
 	p := planner{State: s, need: needed(s.Method, s.Size, s.Margin)}
-	for _, app := range s.Apps {
-		a := new(underWay(app))
+	// The newest first: where nothing else tells tasks apart, it is kept longest.
+	newestFirst := slices.SortedFunc(slices.Values(s.Apps), func(a, b App) int {
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID))
+	})
+	for _, app := range newestFirst {
+		a := p.underWay(app)
 		if a.ID == s.App && s.App != "" {
 			p.next = a
 		} else {
 			p.others = append(p.others, a)
 		}
 	}
-	// The newest first: where nothing else tells tasks apart, it is kept longest.
-	slices.SortFunc(p.others, func(a, b *App) int {
-		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID))
-	})
 	p.own()
 	p.old()
 	return p.decide()
 }
 
-// underWay marks tasks of which it must be assumed that their kill is under
-// way. A kill lowers the app's size at once and the task goes later; who asked
-// for it may have been a deployd that is no more. To kill one of them again
-// would lower the size twice, and Marathon would take a task that serves.
-func underWay(a App) App {
+// killedAgain is after how long a kill that did nothing is made again.
+const killedAgain = time.Minute
+
+// underWay returns the app with those tasks marked of which it must be assumed
+// that their kill is under way, and makes kills again that were lost. A kill
+// lowers the app's size at once and the task goes later; who asked for it may
+// have been a deployd that is no more. To kill one of them as if it were the
+// first time would lower the size twice, and Marathon would take a task that
+// serves.
+func (p *planner) underWay(a App) *App {
 	extra := -a.Size
 	for _, t := range a.Tasks {
 		if !t.Killing {
@@ -44,11 +50,20 @@ func underWay(a App) App {
 		for i := range a.Tasks {
 			if t := &a.Tasks[i]; extra > 0 && t.Draining && !t.Killing && t.Safe == safe {
 				t.Killing = true
+				p.killed = append(p.killed, t.ID)
 				extra--
 			}
 		}
 	}
-	return a
+	for _, t := range a.Tasks {
+		if t.Killing && !t.Killed.IsZero() && !t.Unreachable && p.Now.Sub(t.Killed) >= killedAgain {
+			p.step(Step{
+				Op: Kill, App: a.ID, Task: t.ID, Again: true,
+				Why: fmt.Sprintf("it still runs, %s after it was killed", p.Now.Sub(t.Killed).Round(time.Second)),
+			})
+		}
+	}
+	return &a
 }
 
 // A planner collects the steps of one plan.
@@ -60,6 +75,7 @@ type planner struct {
 	happy  int    // tasks of next that are happy and stay
 	steps  []Step
 	waits  []string
+	killed []string // taken to have been killed by a deployd before this one
 }
 
 func (p *planner) step(s Step) { p.steps = append(p.steps, s) }
@@ -281,7 +297,7 @@ func (p *planner) remove(app string, t Task, why string) {
 func (p *planner) decide() Decision {
 	slices.SortStableFunc(p.steps, func(a, b Step) int { return cmp.Compare(a.Op, b.Op) })
 	if len(p.steps) > 0 {
-		return Decision{Steps: p.steps, Waits: strings.Join(p.waits, "; ")}
+		return Decision{Steps: p.steps, Waits: strings.Join(p.waits, "; "), Killed: p.killed}
 	}
 	old := countTasks(p.others)
 	switch {
@@ -297,7 +313,7 @@ func (p *planner) decide() Decision {
 	if !done && len(p.waits) == 0 {
 		p.wait("%d old apps to go", len(p.others))
 	}
-	return Decision{Done: done, Waits: strings.Join(p.waits, "; ")}
+	return Decision{Done: done, Waits: strings.Join(p.waits, "; "), Killed: p.killed}
 }
 
 func countTasks(apps []*App) int {

@@ -12,7 +12,8 @@ import (
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // app makes an app whose tasks are named after it: h happy, y healthy, u
-// unhealthy, s staging, d draining, D drained, k being killed, r happy at risk.
+// unhealthy, s staging, d draining, D drained, k being killed, K killed at the epoch and still there, r
+// happy at risk.
 func app(id string, size int, tasks string) App {
 	a := App{ID: id, Size: size, Created: epoch}
 	for n, kind := range tasks {
@@ -32,6 +33,8 @@ func app(id string, size int, tasks string) App {
 			t.Health, t.Draining, t.Safe = Happy, true, true
 		case 'k':
 			t.Health, t.Draining, t.Killing = Happy, true, true
+		case 'K':
+			t.Health, t.Draining, t.Safe, t.Killing, t.Killed = Happy, true, true, true, epoch
 		case 'r':
 			t.Health, t.AtRisk = Happy, true
 		}
@@ -260,6 +263,64 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// A kill that did nothing is made again after a minute, and that kill does not
+// lower the app's size a second time, whoever made the first.
+func TestALostKillIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	again := []Step{{
+		Op: Kill, App: "old", Task: "old.1", Again: true, Why: "it still runs, 1m0s after it was killed",
+	}}
+	tests := []struct {
+		name   string
+		app    App
+		age    time.Duration // of the kill
+		change func(*Task)
+		want   Decision
+	}{
+		{
+			name: "it is waited for", app: app("old", 0, "K"), age: time.Minute - time.Second,
+			want: Decision{Waits: "1 old tasks to go"},
+		},
+		{name: "and then made again", app: app("old", 0, "K"), age: time.Minute, want: Decision{Steps: again}},
+		{
+			name: "not where Marathon has begun with it", app: app("old", 0, "k"), age: time.Hour,
+			want: Decision{Waits: "1 old tasks to go"},
+		},
+		{
+			name: "nor where the agent does not answer", app: app("old", 0, "K"), age: time.Hour,
+			change: func(t *Task) { t.Unreachable = true }, want: Decision{Waits: "1 old tasks to go"},
+		},
+		{
+			name: "a kill that an earlier deployd began is as good as made now", app: app("old", 0, "D"),
+			want: Decision{Waits: "1 old tasks to go", Killed: []string{"old.1"}},
+		},
+		{
+			name: "the size tells the others from those that were killed", app: app("old", 1, "KD"), age: time.Second,
+			want: Decision{Steps: []Step{{Op: Kill, App: "old", Task: "old.2", Why: "drained"}}},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if tt.change != nil {
+				tt.change(&tt.app.Tasks[0])
+			}
+			got := Plan(State{
+				Now: epoch.Add(tt.age), Method: Crossover, Margin: 1, App: "new", Size: 1, Apps: []App{app("new", 1, "h"), tt.app},
+			})
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+	own := Plan(State{
+		Now: epoch.Add(time.Hour), Method: Crossover, Margin: 1, App: "new", Size: 1, Apps: []App{app("new", 1, "hK")},
+	})
+	if len(own.Steps) != 1 || own.Steps[0].Op != Kill || own.Steps[0].Task != "new.2" || !own.Steps[0].Again {
+		t.Errorf("of the app that should run: %v", own.Steps)
+	}
+}
+
 func TestMethodNamed(t *testing.T) {
 	t.Parallel()
 	for _, m := range []Method{Brutal, UpThenDown, Crossover, DownThenUp} {
@@ -275,6 +336,7 @@ func TestMethodNamed(t *testing.T) {
 // drawState draws any instance, also ones that no bounce would lead to.
 func drawState(t *rapid.T) State {
 	s := State{
+		Now:    epoch.Add(time.Duration(rapid.IntRange(1, 100).Draw(t, "minute")) * time.Minute),
 		Method: rapid.SampledFrom([]Method{Brutal, UpThenDown, Crossover, DownThenUp}).Draw(t, "method"),
 		Margin: rapid.Float64Range(0.01, 1).Draw(t, "margin"),
 		App:    rapid.SampledFrom([]string{"new", "new", "new", ""}).Draw(t, "app"),
@@ -282,7 +344,7 @@ func drawState(t *rapid.T) State {
 	}
 	for _, id := range []string{"new", "old1", "old2"} {
 		if rapid.Bool().Draw(t, id) {
-			a := app(id, rapid.IntRange(0, 8).Draw(t, id+" size"), rapid.StringMatching("[hyusdDkr]{0,8}").Draw(t, id+" tasks"))
+			a := app(id, rapid.IntRange(0, 8).Draw(t, id+" size"), rapid.StringMatching("[hyusdDkKr]{0,8}").Draw(t, id+" tasks"))
 			a.Ghosts = rapid.SampledFrom([]int{0, 0, 0, 2}).Draw(t, id+" ghosts")
 			s.Apps = append(s.Apps, a)
 		}
@@ -323,8 +385,8 @@ func TestPlanKeepsCapacity(t *testing.T) {
 					after--
 				}
 			case Kill:
-				if task.Killing {
-					t.Fatalf("%s is killed twice", step.Task)
+				if step.Again != !task.Killed.IsZero() || task.Killing && !step.Again {
+					t.Fatalf("%s: again %v of %+v", step, step.Again, task)
 				}
 				if !task.Safe {
 					t.Fatalf("%s is killed and is not safe to kill", step.Task)
@@ -434,8 +496,10 @@ func apply(s *State, step Step) {
 			case Undrain:
 				task.Draining, task.Safe = false, false
 			case Kill:
-				task.Killing = true
-				a.Size = max(a.Size-1, 0)
+				task.Killing, task.Killed = true, time.Time{}
+				if !step.Again {
+					a.Size = max(a.Size-1, 0)
+				}
 			}
 		}
 		if step.Op == Scale {
@@ -462,7 +526,7 @@ func progressWorld(s *State) {
 		a := &s.Apps[i]
 		var stay []Task
 		for _, t := range a.Tasks {
-			if t.Killing {
+			if t.Killing && t.Killed.IsZero() {
 				continue
 			}
 			switch {

@@ -11,6 +11,7 @@ import (
 
 // State is everything a bounce may look at, read in one pass.
 type State struct {
+	Now    time.Time
 	Method Method
 	Margin float64 // crossover: share of Size that must stay happy, in (0, 1]
 	App    string  // the app that should run; "" when none should
@@ -37,6 +38,9 @@ type Task struct {
 	Started time.Time
 	// Killing: somebody has killed it and it is not gone yet.
 	Killing bool
+	// Killed is when it was killed, if Marathon has not begun with that: such a
+	// kill may have been lost. Zero otherwise.
+	Killed time.Time
 	// Draining: it has been told to take no more traffic.
 	Draining bool
 	// Safe: nothing is lost by killing it now. A draining task is safe once it
@@ -112,6 +116,7 @@ type Step struct {
 	Task   string // for Undrain, Drain, Kill
 	Size   int    // for Create and Scale
 	Before int    // for Scale: the size that the decision rests on
+	Again  bool   // for Kill: an earlier kill has lowered the app's size already
 	Why    string
 }
 
@@ -138,4 +143,7 @@ type Decision struct {
 	// bounce waits for what Waits says.
 	Done  bool
 	Waits string
+	// Killed are tasks of which it is taken that somebody else, a deployd before
+	// this one, has killed them: their State.Killed should be now.
+	Killed []string
 }

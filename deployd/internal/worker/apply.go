@@ -153,39 +153,30 @@ func (r *round) register(ctx context.Context, by map[bounce.Op][]bounce.Step) er
 }
 
 // kill kills what may be killed, one request an app. Marathon lowers the app's
-// size with it.
+// size with it, but for kills that are made again.
 func (r *round) kill(ctx context.Context, steps []bounce.Step) error {
-	byApp := map[string][]string{}
+	type request struct {
+		app   string
+		again bool
+	}
+	var requests []request
+	tasks := map[request][]string{}
 	for _, s := range steps {
-		byApp[s.App] = append(byApp[s.App], s.Task)
+		key := request{s.App, s.Again}
+		if tasks[key] == nil {
+			requests = append(requests, key)
+		}
+		tasks[key] = append(tasks[key], s.Task)
 		if w, ok := r.weight[s.Task]; ok && w == 0 {
 			r.o.AtStep(StepDrained)
 		}
 	}
-	for _, app := range slices.Sorted(maps.Keys(byApp)) {
-		// A kill that an earlier request did not bring about has lowered the size
-		// already.
-		var first, again []string
-		for _, task := range byApp[app] {
-			if _, ok := r.note.killed[task]; ok {
-				again = append(again, task)
-			} else {
-				first = append(first, task)
-			}
+	for _, key := range requests {
+		if err := r.o.Marathon.KillTasks(ctx, tasks[key], !key.again, true); err != nil {
+			return r.locked(err)
 		}
-		for _, part := range []struct {
-			tasks []string
-			scale bool
-		}{{first, true}, {again, false}} {
-			if len(part.tasks) == 0 {
-				continue
-			}
-			if err := r.o.Marathon.KillTasks(ctx, part.tasks, part.scale, true); err != nil {
-				return r.locked(err)
-			}
-			for _, task := range part.tasks {
-				r.note.killed[task] = time.Now()
-			}
+		for _, task := range tasks[key] {
+			r.note.killed[task] = time.Now()
 		}
 	}
 	for _, s := range steps {

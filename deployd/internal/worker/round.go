@@ -71,7 +71,11 @@ func (r *round) run(ctx context.Context) error {
 	}
 	decision := bounce.Decision{Waits: "nothing is planned"}
 	if planned {
+		r.state.Now = r.now
 		decision = bounce.Plan(r.state)
+	}
+	for _, task := range decision.Killed {
+		r.note.killed[task] = r.now
 	}
 	if err := r.carryOut(ctx, decision.Steps); err != nil {
 		return err
@@ -232,7 +236,10 @@ func (r *round) observe(planned bool, size int) {
 			listed[t.ID] = true
 			task := bounce.Task{
 				ID: t.ID, Started: t.StartedAt, Unreachable: t.State == "TASK_UNREACHABLE",
-				Killing: t.State == "TASK_KILLING" || r.killedLately(t.ID), AtRisk: r.o.AtRisk(t.Host),
+				Killing: t.State == "TASK_KILLING", AtRisk: r.o.AtRisk(t.Host),
+			}
+			if at, ok := r.note.killed[t.ID]; ok && !task.Killing {
+				task.Killing, task.Killed = true, at
 			}
 			task.Health = judge(a, t)
 			w, registered := r.weight[t.ID]
@@ -279,14 +286,6 @@ func (r *round) observe(planned bool, size int) {
 	gone := func(task string) bool { return !listed[task] }
 	maps.DeleteFunc(r.note.killed, func(task string, _ time.Time) bool { return gone(task) })
 	maps.DeleteFunc(r.note.happy, func(task string, _ bool) bool { return gone(task) })
-}
-
-// killedAgain is after how long a kill that did nothing is made again.
-const killedAgain = time.Minute
-
-func (r *round) killedLately(task string) bool {
-	at, ok := r.note.killed[task]
-	return ok && r.now.Sub(at) < killedAgain
 }
 
 // wanted says what the registry should have for a task as long as no step says
