@@ -386,7 +386,7 @@ func playgroundDaemon(use, short string, env *Env, run func(context.Context, *pl
 			if err != nil {
 				return err
 			}
-			return run(cmd.Context(), p, slog.New(slog.NewJSONHandler(env.Err, nil)))
+			return run(cmd.Context(), p, command.Logger(env.Err, slog.LevelInfo))
 		},
 	}
 	playgroundDirFlag(cmd, &dir)

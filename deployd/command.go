@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -27,7 +26,8 @@ const CrashAt = "PAASTA_DEPLOYD_CRASH_AT"
 
 // Command returns "paasta deployd".
 func Command() command.Command {
-	var listen, level string
+	var listen string
+	var level slog.Level
 	return command.Command{
 		Use:   "deployd [--listen ADDR]",
 		Short: "Run the daemon that deploys: tags and soa-configs in, apps and registrations out",
@@ -39,15 +39,11 @@ next leader goes on where it stopped.`,
   paasta deployd --listen 127.0.0.1:5055 --log-level debug`,
 		Flags: func(flags *pflag.FlagSet) {
 			flags.StringVar(&listen, "listen", "", "serve status, /healthz and /metrics on `ADDR` (host:port); default: deployd.listen of the system config")
-			flags.StringVar(&level, "log-level", "info", "log at `LEVEL`: debug, info, warn or error")
+			command.LogLevel(flags, &level)
 		},
 		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if len(args) > 0 {
-				return command.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
-			}
-			var l slog.Level
-			if err := l.UnmarshalText([]byte(level)); err != nil {
-				return command.UsageError{Err: fmt.Errorf("--log-level: %q is none of debug, info, warn, error", level)}
+			if err := command.NoArgs(args); err != nil {
+				return err
 			}
 			c, err := sysconfig.Load()
 			if err != nil {
@@ -56,13 +52,13 @@ next leader goes on where it stopped.`,
 			if listen != "" {
 				c.Deployd.Listen = listen
 			}
-			return run(ctx, c, io.Err, l)
+			return run(ctx, c, command.Logger(io.Err, level).With("cluster", c.Cluster))
 		},
 	}
 }
 
 // run makes the real things and hands them to Run.
-func run(ctx context.Context, c sysconfig.Config, stderr io.Writer, level slog.Level) error {
+func run(ctx context.Context, c sysconfig.Config, log *slog.Logger) error {
 	switch {
 	case c.Cluster == "":
 		return command.WithHint(errors.New("the system config names no cluster"), "set cluster: NAME in a file below $"+"PAASTA_SYSTEM_CONFIG_DIR (default /etc/paasta)")
@@ -74,7 +70,6 @@ func run(ctx context.Context, c sysconfig.Config, stderr io.Writer, level slog.L
 		return command.WithHint(fmt.Errorf("marathon_servers has %d entries, each a Marathon of its own: deployd drives one", len(c.MarathonServers)),
 			"one Marathon with several masters is one entry: marathon_servers: [{url: [http://M1:8080, http://M2:8080]}]")
 	}
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})).With("cluster", c.Cluster)
 	atStep, err := crashAt(os.Getenv(CrashAt), log)
 	if err != nil {
 		return err

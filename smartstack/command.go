@@ -56,7 +56,7 @@ an agent that starts adopts it.`,
 			if verbose {
 				level = slog.LevelDebug
 			}
-			log := slog.New(slog.NewJSONHandler(io.Err, &slog.HandlerOptions{Level: level})).With("component", "smartstack")
+			log := command.Logger(io.Err, level).With("component", "smartstack")
 			return start(ctx, c, w, log)
 		},
 		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w), statusCommand(w), servicesCommand(w), drainCommand(w), undrainCommand(w)}, w.Sub...),

@@ -3,7 +3,6 @@ package marathon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"runtime"
@@ -35,8 +34,8 @@ func Command() command.Command {
 			f.StringVar(&prefix, "env-vars-prefix", "MARATHON_", "put `PREFIX` before HOST, PORT, PORT0, … in the environment of tasks; apps without the label paasta_service get them without it as well")
 		},
 		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if len(args) > 0 {
-				return command.UsageError{Err: fmt.Errorf("unknown argument %q", args[0])}
+			if err := command.NoArgs(args); err != nil {
+				return err
 			}
 			if runtime.GOOS != "linux" {
 				return command.WithHint(errors.New("paasta marathon runs on Linux only"), "run it in a virtual machine, and set DOCKER_HOST and marathon_servers to that")
@@ -57,7 +56,7 @@ func Command() command.Command {
 			}
 			return Run(ctx, Options{
 				Listener: l, StateDir: stateDir, Agents: list, DockerHost: dockerHost, EnvPrefix: prefix,
-				Log: slog.New(slog.NewJSONHandler(io.Err, nil)),
+				Log: command.Logger(io.Err, slog.LevelInfo),
 			})
 		},
 	}

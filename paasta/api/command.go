@@ -15,7 +15,8 @@ import (
 
 // Command returns "paasta api".
 func Command() command.Command {
-	var listen, level string
+	var listen string
+	var level slog.Level
 	return command.Command{
 		Use:   "api [--listen ADDR]",
 		Short: "Run the HTTP API that the other commands ask",
@@ -30,15 +31,11 @@ api.tls_key, api.tokens, api.client_ca in the system config).`,
   paasta api --listen 127.0.0.1:5054 --log-level debug`,
 		Flags: func(flags *pflag.FlagSet) {
 			flags.StringVar(&listen, "listen", "", "listen on `ADDR` (host:port); default: api.listen of the system config")
-			flags.StringVar(&level, "log-level", "info", "log at `LEVEL`: debug (each request), info, warn or error")
+			command.LogLevel(flags, &level)
 		},
 		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if len(args) > 0 {
-				return command.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
-			}
-			var l slog.Level
-			if err := l.UnmarshalText([]byte(level)); err != nil {
-				return command.UsageError{Err: fmt.Errorf("--log-level: %q is none of debug, info, warn, error", level)}
+			if err := command.NoArgs(args); err != nil {
+				return err
 			}
 			c, err := sysconfig.Load()
 			if err != nil {
@@ -47,7 +44,7 @@ api.tls_key, api.tokens, api.client_ca in the system config).`,
 			if listen != "" {
 				c.API.Listen = listen
 			}
-			return run(ctx, c, slog.New(slog.NewJSONHandler(io.Err, &slog.HandlerOptions{Level: l})).With("cluster", c.Cluster))
+			return run(ctx, c, command.Logger(io.Err, level).With("cluster", c.Cluster))
 		},
 	}
 }
