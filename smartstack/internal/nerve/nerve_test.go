@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -206,16 +207,27 @@ func TestComesBack(t *testing.T) {
 	port, _ := service(t)
 	h.write("web.main.yaml", fast(port, ""))
 	node := h.entries("web.main", "10", "the service to be registered")[0]
+	var took []time.Duration
 	for range 5 {
 		if err := h.conn.Delete(t.Context(), node.Path, -1); err != nil {
 			t.Fatal(err)
 		}
+		begin := time.Now()
 		h.entries("web.main", "10", "the deleted node to be made again")
+		took = append(took, time.Since(begin))
 	}
+	// The original took 26 s. A machine that others use may be slow once.
+	slices.Sort(took)
+	if took[2] > time.Second {
+		t.Errorf("made again after %s, want within a second", took)
+	}
+	t.Logf("made again after %s", took)
 	h.zookeeper.Pause()
 	time.Sleep(5 * time.Second) // longer than the session's timeout: it expires
+	begin := time.Now()
 	h.zookeeper.Resume()
 	h.entries("web.main", "10", "the service after its session expired")
+	t.Logf("registered %s after ZooKeeper's return", time.Since(begin))
 }
 
 // When the agent stops, its entries are gone before Run returns.
