@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -86,8 +87,7 @@ func (r Runtime) send(ctx context.Context, commands []string, read func(io.Reade
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", r.Socket)
+	conn, err := r.dial(ctx)
 	if err != nil {
 		return err // says the address
 	}
@@ -105,6 +105,22 @@ func (r Runtime) send(ctx context.Context, commands []string, read func(io.Reade
 		return fmt.Errorf("runtime api at %s: %w", r.Socket, err)
 	}
 	return nil
+}
+
+// dial waits while more connect than HAProxy has come to accept, as when the
+// machine is overloaded.
+func (r Runtime) dial(ctx context.Context) (net.Conn, error) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", r.Socket)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // readers are kept: answers about thousands of servers are megabytes.
