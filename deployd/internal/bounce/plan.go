@@ -84,6 +84,13 @@ func (p *planner) wait(format string, args ...any) {
 	p.waits = append(p.waits, fmt.Sprintf(format, args...))
 }
 
+// leaves is why a task on a host at risk goes.
+const leaves = "its host goes for maintenance"
+
+// landAgain is how long a task on a host at risk that nothing elsewhere replaces
+// stays before another is started in its place, which may land no better.
+const landAgain = 10 * time.Minute
+
 // own plans the app that should run: its size, the surplus it must lose, and
 // tasks that were drained and are wanted again.
 func (p *planner) own() {
@@ -91,7 +98,7 @@ func (p *planner) own() {
 		return
 	}
 	var staying, risky []Task // not being killed
-	happy := 0                // of those, happy and not draining
+	happy, elsewhere := 0, 0  // of those, happy and not draining; and on hosts that stay
 	for _, t := range p.next.Tasks {
 		if t.Killing {
 			continue
@@ -100,17 +107,22 @@ func (p *planner) own() {
 		if t.AtRisk {
 			risky = append(risky, t)
 		}
-		if t.Health == Happy && !t.Draining {
+		if useful(t) && !t.Draining {
 			happy++
+			if !t.AtRisk {
+				elsewhere++
+			}
 		}
 	}
-	// Tasks on hosts that go for maintenance are replaced before they leave.
-	want := p.Size + len(risky)
+	// Tasks on hosts that go for maintenance are replaced before they leave, by
+	// tasks elsewhere: one that lands on such a host too asks for no other.
+	replace := min(len(risky), max(p.Size-elsewhere, 0))
+	want := p.Size + replace
 	size := p.next.Size
 	if size < want {
 		why := fmt.Sprintf("%d of %d tasks are asked for", size, p.Size)
-		if len(risky) > 0 {
-			why += fmt.Sprintf(", and %d are on hosts that go for maintenance", len(risky))
+		if replace > 0 {
+			why += fmt.Sprintf(", and %d are on hosts that go for maintenance", replace)
 		}
 		p.step(Step{Op: Scale, App: p.next.ID, Size: want, Before: size, Why: why})
 	}
@@ -132,16 +144,25 @@ func (p *planner) own() {
 			happy--
 		}
 		chosen[t.ID] = fmt.Sprintf("%d tasks run, %d are asked for", len(staying), p.Size)
+		if t.AtRisk && useful(t) {
+			chosen[t.ID] = leaves
+		}
 	}
+	remain := 0
 	for _, t := range risky {
-		serves := useful(t) && !t.Draining
-		if chosen[t.ID] != "" || serves && happy <= p.Size {
-			continue
-		}
-		if serves {
+		switch {
+		case chosen[t.ID] != "":
+		case t.Draining:
+			chosen[t.ID] = leaves
+		case useful(t) && happy > p.Size && p.Now.Sub(t.Started) >= landAgain:
 			happy--
+			chosen[t.ID] = leaves
+		default:
+			remain++
 		}
-		chosen[t.ID] = "its host goes for maintenance"
+	}
+	if remain > 0 {
+		p.wait("%d tasks stay on hosts that go for maintenance until others are happy elsewhere", remain)
 	}
 	// Places that no task fills are given back, so that nothing more starts.
 	if filled := max(len(staying), want); size > filled {

@@ -13,7 +13,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // app makes an app whose tasks are named after it: h happy, y healthy, u
 // unhealthy, s staging, d draining, D drained, k being killed, K killed at the epoch and still there, r
-// happy at risk.
+// happy at risk, R staging at risk.
 func app(id string, size int, tasks string) App {
 	a := App{ID: id, Size: size, Created: epoch}
 	for n, kind := range tasks {
@@ -37,6 +37,8 @@ func app(id string, size int, tasks string) App {
 			t.Health, t.Draining, t.Safe, t.Killing, t.Killed = Happy, true, true, true, epoch
 		case 'r':
 			t.Health, t.AtRisk = Happy, true
+		case 'R':
+			t.Safe, t.AtRisk = true, true
 		}
 		a.Tasks = append(a.Tasks, t)
 	}
@@ -217,6 +219,10 @@ func TestPlan(t *testing.T) {
 			want: []string{"drain new.2: its host goes for maintenance"},
 		},
 		{
+			name: "a replacement that starts on another host at risk is left alone", size: 1,
+			apps: []App{app("new", 2, "rR")}, waits: "2 tasks stay on hosts that go for maintenance until others are happy elsewhere",
+		},
+		{
 			name: "a removed instance drains everything", app: "-", apps: []App{app("old", 2, "hs")},
 			want: []string{
 				"drain old.1: the instance is not configured any more",
@@ -321,6 +327,58 @@ func TestALostKillIsMadeAgain(t *testing.T) {
 	}
 }
 
+// Nothing keeps Marathon from placing the replacement of a task at risk on a
+// host at risk: that is no reason to start and kill tasks without end.
+func TestReplacementsThatAreAtRiskToo(t *testing.T) {
+	t.Parallel()
+	s := State{Now: epoch.Add(time.Hour), Method: Crossover, Margin: 1, App: "new", Size: 3, Apps: []App{app("new", 3, "rrr")}}
+	kills := 0
+	round := func(elsewhere bool) (done bool) {
+		d := Plan(s)
+		for _, step := range d.Steps {
+			apply(&s, step)
+			if step.Op == Kill {
+				kills++
+			}
+		}
+		known := map[string]bool{}
+		for _, task := range s.Apps[0].Tasks {
+			known[task.ID] = true
+		}
+		progressWorld(&s)
+		for i := range s.Apps[0].Tasks {
+			if task := &s.Apps[0].Tasks[i]; !known[task.ID] {
+				task.ID = fmt.Sprintf("new.at%d.%d", s.Now.Unix(), i)
+				task.AtRisk, task.Started = !elsewhere, s.Now
+			}
+		}
+		s.Now = s.Now.Add(time.Second)
+		if n := len(s.Apps[0].Tasks); n > 2*s.Size {
+			t.Fatalf("%d tasks run, %d are asked for: %v", n, s.Size, d)
+		}
+		if n := happy(s); n < s.Size {
+			t.Fatalf("%d of %d tasks are happy: %v", n, s.Size, d)
+		}
+		return d.Done
+	}
+	for range int(3 * landAgain / time.Second) {
+		round(false)
+	}
+	if most := 3 * 2 * s.Size; kills == 0 || kills > most {
+		t.Errorf("%d kills in %s, want some and at most %d", kills, 3*landAgain, most)
+	}
+	for n := 0; !round(true); n++ {
+		if n > int(2*landAgain/time.Second) {
+			t.Fatalf("with room elsewhere there is no end: %+v\n%+v", s, Plan(s))
+		}
+	}
+	for _, task := range s.Apps[0].Tasks {
+		if task.AtRisk {
+			t.Errorf("%s stays at risk", task.ID)
+		}
+	}
+}
+
 func TestMethodNamed(t *testing.T) {
 	t.Parallel()
 	for _, m := range []Method{Brutal, UpThenDown, Crossover, DownThenUp} {
@@ -344,7 +402,7 @@ func drawState(t *rapid.T) State {
 	}
 	for _, id := range []string{"new", "old1", "old2"} {
 		if rapid.Bool().Draw(t, id) {
-			a := app(id, rapid.IntRange(0, 8).Draw(t, id+" size"), rapid.StringMatching("[hyusdDkKr]{0,8}").Draw(t, id+" tasks"))
+			a := app(id, rapid.IntRange(0, 8).Draw(t, id+" size"), rapid.StringMatching("[hyusdDkKrR]{0,8}").Draw(t, id+" tasks"))
 			a.Ghosts = rapid.SampledFrom([]int{0, 0, 0, 2}).Draw(t, id+" ghosts")
 			s.Apps = append(s.Apps, a)
 		}
@@ -453,6 +511,7 @@ func TestPlanConverges(t *testing.T) {
 			}
 			had = max(happy(s), min(had, need))
 			progressWorld(&s)
+			s.Now = s.Now.Add(time.Minute)
 		}
 		if s.App == "" {
 			if len(s.Apps) != 0 {
