@@ -28,6 +28,16 @@ func write(t *testing.T, files map[string]string) string {
 	return dir
 }
 
+// TestMain takes out the settings of a shell that uses a playground.
+func TestMain(m *testing.M) {
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "PAASTA_") {
+			os.Unsetenv(name)
+		}
+	}
+	os.Exit(m.Run())
+}
+
 func TestMissingDirectoryIsEmpty(t *testing.T) {
 	c, err := LoadDir(filepath.Join(t.TempDir(), "none"))
 	if err != nil {
