@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -154,6 +155,9 @@ func deployedCommit(ctx context.Context, r *git.Remote, log *paasta.TagLog, grou
 	switch len(found) {
 	case 0:
 		sha, err := r.Expand(ctx, commit)
+		if errors.Is(err, git.ErrNoCommit) { // and so was never deployed: to push it is no advice here
+			return "", command.WithHint(err, "the same without --commit lists what was deployed")
+		}
 		return sha, adviseGit(err)
 	case 1:
 		return found[0], nil
