@@ -37,7 +37,7 @@ func (env *Env) runTarget(ctx context.Context, target, tag string) error {
 	var exit *exec.ExitError
 	switch {
 	case errors.Is(err, image.ErrNoTarget):
-		return command.WithHint(err, "a service's repository needs a Makefile with the targets cook-image and itest, see docs/tutorial.md")
+		return command.WithHint(err, "the service's repository as the current directory; it needs a Makefile with the targets cook-image and itest, see docs/tutorial.md")
 	case errors.As(err, &exit):
 		env.notef("paasta: %v", err)
 		return command.ExitError{Code: exit.ExitCode()}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -105,6 +106,11 @@ func (t Target) environment() []string {
 	return append(env, "DOCKER_TAG="+t.DockerTag)
 }
 
+func (t Target) has(file string) bool {
+	_, err := os.Stat(filepath.Join(t.Dir, file))
+	return err == nil
+}
+
 // check asks make whether it knows the target: "-q" exits with 2 when not.
 func (t Target) check(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "make", "-q", t.Name)
@@ -116,6 +122,8 @@ func (t Target) check(ctx context.Context) error {
 		return nil
 	case errors.As(err, &exit) && exit.ExitCode() == 1:
 		return nil // there is something to do
+	case errors.As(err, &exit) && !slices.ContainsFunc([]string{"GNUmakefile", "makefile", "Makefile"}, t.has):
+		return fmt.Errorf("%w %q: there is no Makefile in %s", ErrNoTarget, t.Name, t.Dir)
 	case errors.As(err, &exit):
 		return fmt.Errorf("%w %q in the Makefile of %s: %s", ErrNoTarget, t.Name, t.Dir, lastLine(out))
 	}

@@ -259,6 +259,14 @@ func TestRun(t *testing.T) {
 			t.Errorf("%v", o)
 		}
 	})
+	each("finds the disk full", func(t *testing.T, s *session) {
+		free := docker.FullDisk()
+		defer free()
+		var hint command.HintedError
+		if o := s.run(t.Context(), serving(), Options{}); !errors.As(o.err, &hint) || !strings.Contains(o.err.Error(), "no space left on device") || !strings.Contains(hint.Hint, "docker system prune") {
+			t.Errorf("%v", o)
+		}
+	})
 	each("names the container that has its port", func(t *testing.T, s *session) {
 		ctx, cancel := context.WithCancel(t.Context())
 		other := &session{t: t, engine: engine, ids: 100}
