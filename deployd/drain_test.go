@@ -110,6 +110,31 @@ func TestATaskThatCannotDrainHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// A bounce whose new tasks never become healthy says what their check answers.
+func TestWhyABounceWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	w.instance("instances: 1\nhealthcheck_mode: http\n")
+	w.deploy(sha1)
+	w.until("a task", func() string {
+		if len(w.marathon.Tasks("")) != 1 {
+			return "none"
+		}
+		return ""
+	})
+	task := w.marathon.Tasks("")[0]
+	w.marathon.Run(task.ID)
+	w.marathon.Healthy(task.ID, false)
+	want := "0 of 1 tasks are happy; " + task.ID[strings.LastIndexByte(task.ID, '.')+1:] + " on " + task.Host + ": 0 of 1 health checks pass: Got 503 Service Unavailable"
+	w.until("the reason", func() string {
+		if s := w.status("web", "main"); s.State != "waiting" || s.Why != want {
+			return fmt.Sprintf("%s: %q, want %q", s.State, s.Why, want)
+		}
+		return ""
+	})
+}
+
 // Back in the middle of a bounce: the tasks that drained take traffic again
 // before the others stop, as the load balancers see it; and no task gets
 // traffic while it believes that it drains.

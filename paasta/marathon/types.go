@@ -42,6 +42,7 @@ type Task struct {
 	Alive, Results int
 	// Failing is true when a result says so explicitly.
 	Failing bool
+	Cause   string    // why it does, in Marathon's words; "" when it does not say
 	Version time.Time // of the app
 }
 

@@ -52,6 +52,7 @@ type wireTask struct {
 		Alive               bool    `json:"alive"`
 		ConsecutiveFailures float64 `json:"consecutiveFailures"`
 		LastFailure         *string `json:"lastFailure"`
+		LastFailureCause    string  `json:"lastFailureCause"`
 	} `json:"healthCheckResults"`
 }
 
@@ -123,6 +124,9 @@ func (t wireTask) task(appID string) Task {
 			out.Alive++
 		case r.ConsecutiveFailures > 0 || r.LastFailure != nil:
 			out.Failing = true
+			if out.Cause == "" {
+				out.Cause = r.LastFailureCause
+			}
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/deployd/internal/agents"
@@ -35,6 +36,9 @@ func (r *round) judge(planned bool, size int) func(marathon.App, marathon.Task) 
 				r.why[t.ID] = "no health check result yet"
 			default:
 				r.why[t.ID] = fmt.Sprintf("%d of %d health checks pass", t.Alive, a.HealthChecks)
+				if t.Cause != "" {
+					r.why[t.ID] += ": " + oneLine(t.Cause)
+				}
 			}
 			return bounce.Unhealthy
 		}
@@ -60,6 +64,31 @@ func (r *round) judge(planned bool, size int) func(marathon.App, marathon.Task) 
 		}
 		return bounce.Happy
 	}
+}
+
+// maxCause bounds what of a health check's answer is shown.
+const maxCause = 200
+
+// oneLine makes one short line of what a task said.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxCause {
+		s = strings.ToValidUTF8(s[:maxCause], "") + "…"
+	}
+	return s
+}
+
+// unhealthy says why the first task of the app that should run is unhealthy, ""
+// when none is.
+func (r *round) unhealthy() string {
+	for n, a := range r.apps {
+		for m, t := range a.Tasks {
+			if a.ID == r.state.App && t.Failing && r.state.Apps[n].Tasks[m].Health == bounce.Unhealthy {
+				return fmt.Sprintf("%s on %s: %s", t.ID[strings.LastIndexByte(t.ID, '.')+1:], t.Host, r.why[t.ID])
+			}
+		}
+	}
+	return ""
 }
 
 // asker returns a function that says why a healthy task is not in the load

@@ -350,6 +350,9 @@ func (r *round) report(d bounce.Decision, planned bool, size int) {
 		}
 		s.Method, s.App, s.Why = string(r.state.Method), r.state.App, ""
 		why := d.Waits
+		if sick := r.unhealthy(); sick != "" {
+			why = strings.TrimPrefix(why+"; "+sick, "; ")
+		}
 		if r.held != "" {
 			why = strings.TrimPrefix(why+"; "+r.held, "; ")
 		}

@@ -427,6 +427,9 @@ func (s *Server) info(a *app) map[string]any {
 				failures = 1
 			}
 			info["healthCheckResults"] = []any{map[string]any{"alive": *t.Alive, "consecutiveFailures": failures, "instanceId": t.ID}}
+			if !*t.Alive {
+				info["healthCheckResults"].([]any)[0].(map[string]any)["lastFailureCause"] = "Got 503 Service Unavailable"
+			}
 		}
 		tasks = append(tasks, info)
 	}
