@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -170,4 +171,46 @@ func TestHAProxyThatCannotLive(t *testing.T) {
 	}
 	t.Logf("%d processes killed", kills)
 	h.up("web.main", a.port)
+}
+
+// Who asks how the agent is gets an answer while HAProxy is frozen, and not each
+// of them only after a wait.
+func TestStatusOfAFrozenHAProxy(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.service("web.main", nil)
+	a := newBackend(t)
+	reg.put("web.main", a.entry())
+	h.start()
+	h.up("web.main", a.port)
+	pid := h.agent.Status().HAProxy.PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }() // it may be gone
+	eventually(t, func() error {                              // each of its threads
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, task := range tasks {
+			if text, err := os.ReadFile(task); err != nil || !strings.Contains(string(text), ") T ") {
+				return fmt.Errorf("%s: %s, %v", task, text, err)
+			}
+		}
+		return err
+	})
+	h.agent.view.mu.Lock()
+	h.agent.view.sweep = nil
+	h.agent.view.mu.Unlock()
+	begin := time.Now()
+	var wait sync.WaitGroup
+	for range 10 {
+		wait.Go(func() {
+			if s := h.agent.Status(); s.HAProxy.PID != pid || len(s.Registrations) != 1 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+	wait.Wait()
+	if took := time.Since(begin); took > 4*sweepPatience {
+		t.Errorf("ten answers took %s", took)
+	}
 }

@@ -31,7 +31,10 @@ func (s sweptServer) up() bool { return haproxy.Row{Status: s.status, Weight: s.
 // more than a small share of it.
 const recent = 5 * time.Second
 
-// swept returns a recent sweep.
+// sweepPatience bounds how long those who ask wait for a HAProxy that does not answer.
+const sweepPatience = 2 * time.Second
+
+// swept returns a recent sweep; the last one while HAProxy does not answer.
 func (a *Agent) swept(ctx context.Context) (*sweep, error) {
 	a.sweeping.Lock() // one for all who ask meanwhile
 	defer a.sweeping.Unlock()
@@ -45,6 +48,8 @@ func (a *Agent) swept(ctx context.Context) (*sweep, error) {
 	if pid == 0 {
 		return nil, errNotStarted
 	}
+	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	defer cancel()
 	s := &sweep{servers: map[string][]sweptServer{}, queues: map[string]int{}}
 	err := a.runtime.EachRow(ctx, pid, func(row haproxy.Row) {
 		s.queues[row.Proxy] += row.Queue
@@ -54,10 +59,14 @@ func (a *Agent) swept(ctx context.Context) (*sweep, error) {
 			s.servers[row.Proxy] = append(s.servers[row.Proxy], sweptServer{row.Server, row.Status, row.Weight})
 		}
 	})
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil:
+		s.until = begin.Add(max(recent, min(250*time.Since(begin), time.Minute)))
+	case last != nil:
+		s = &sweep{time.Now().Add(recent), last.servers, last.queues}
+	default:
+		s = &sweep{until: time.Now().Add(recent)} // so that the next who ask need not wait as well
 	}
-	s.until = begin.Add(max(recent, min(250*time.Since(begin), time.Minute)))
 	a.view.mu.Lock()
 	defer a.view.mu.Unlock()
 	if a.view.pid == pid {
