@@ -35,37 +35,81 @@ func (r *round) drainNote(task string) *drainNote {
 	return d
 }
 
-// drained tells whether a task with weight 0 can be killed: every agent that
-// lives has applied that, and its own host sees no connection to it; or it has
+// A drainView is all that says whether a task drains and may be killed.
+type drainView struct {
+	method     drainMethod
+	answer     drainAnswer // of the method, if it was asked
+	running    bool
+	registered bool
+	weight     int
+	limit      time.Duration // the longest time that it may drain
+	left       time.Duration // of it
+	traffic    func() string // why it may still get requests, "" when it does not
+}
+
+// judge tells whether the task takes no more traffic, and whether nothing is
+// lost by killing it: its drain method says so, every agent that lives has
+// applied its weight 0, and its own host sees no connection to it; or it has
 // drained for as long as it may.
-func (r *round) drained(t marathon.Task) bool {
-	d := r.drainNote(t.ID)
-	if d.version == nil {
-		// The version of this read holds the weight 0, and whoever has applied
-		// it has applied that. After a restart it may be a later one, which is
-		// as good.
-		d.version = map[string]int64{}
-		for name, set := range r.sets {
-			for _, n := range set.Nodes {
-				if n.Labels[registry.LabelTaskID] == t.ID {
-					d.version[name] = set.Version
+func (v drainView) judge() (draining, safe bool, why string) {
+	weightless := v.registered && v.weight == 0
+	draining = weightless || v.answer.draining
+	switch {
+	case v.method.name == "noop" || !v.running || v.method.own == nil && !v.registered:
+		return draining, true, ""
+	case !draining && v.answer.err == nil:
+		return false, false, ""
+	case draining && v.left <= 0:
+		return true, true, fmt.Sprintf("drained for %s, which is as long as it may", v.limit)
+	case v.answer.err != nil:
+		return draining, false, "drain method " + v.method.name + ": " + v.answer.err.Error()
+	case v.method.own != nil && !v.answer.safe:
+		return true, false, "drain method " + v.method.name + " says that it is not safe to kill yet"
+	case weightless:
+		if why := v.traffic(); why != "" {
+			return true, false, why
+		}
+	}
+	return true, true, "drained"
+}
+
+// draining judges one task.
+func (r *round) draining(t marathon.Task, killing bool) (draining, safe bool) {
+	v := drainView{method: r.drain, answer: r.heard[t.ID], running: t.Running(), limit: r.drainTimeout()}
+	v.weight, v.registered = r.weight[t.ID]
+	if killing {
+		return v.registered && v.weight == 0, false // whether it was safe has been decided
+	}
+	if weightless := r.weightless(t.ID); v.running && r.drain.name != "noop" && (weightless || v.answer.draining) {
+		d := r.drainNote(t.ID)
+		if weightless && d.version == nil {
+			// The version of this read holds the weight 0, and whoever has applied
+			// it has applied that. After a restart it may be a later one, which is
+			// as good.
+			d.version = map[string]int64{}
+			for name, set := range r.sets {
+				for _, n := range set.Nodes {
+					if n.Labels[registry.LabelTaskID] == t.ID {
+						d.version[name] = set.Version
+					}
 				}
 			}
 		}
+		v.left = v.limit - r.now.Sub(d.began)
+		v.traffic = func() string { return r.traffic(t, d) }
 	}
-	limit := r.drainTimeout()
-	left := limit - r.now.Sub(d.began)
-	if left <= 0 {
-		r.why[t.ID] = fmt.Sprintf("drained for %s, which is as long as it may", limit)
-		return true
-	}
-	r.soon(left)
-	if why := r.traffic(t, d); why != "" {
+	draining, safe, why := v.judge()
+	if why != "" {
 		r.why[t.ID] = why
-		return false
 	}
-	r.why[t.ID] = "drained"
-	return true
+	switch {
+	case v.left <= 0:
+	case r.drain.own != nil && !safe:
+		r.soon(min(v.left, time.Second))
+	default:
+		r.soon(v.left)
+	}
+	return draining, safe
 }
 
 // traffic says why a draining task may still get requests, "" when it does not.

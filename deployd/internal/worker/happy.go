@@ -92,9 +92,9 @@ func (r *round) unhealthy() string {
 }
 
 // asker returns a function that says why a healthy task is not in the load
-// balancers yet, "" when it is; nil when nobody needs to be asked. note says
+// balancers yet, "" when it is; nil when nobody needs to be asked. unasked says
 // that nobody could be.
-func (r *round) asker(planned bool, size int) (ask func(marathon.Task) string, note string) {
+func (r *round) asker(planned bool, size int) (ask func(marathon.Task) string, unasked string) {
 	i := r.job.Instance
 	if i == nil || !planned || len(i.Registrations) == 0 {
 		return nil, ""

@@ -37,7 +37,8 @@ type round struct {
 	want  map[string]register.Want
 	why   map[string]string // task → what it waits for
 	held  string            // what the guard holds back
-	drain drainer
+	drain drainMethod
+	heard map[string]drainAnswer // by task, what its drain method said
 }
 
 // Round makes one round for an instance and returns when to look at it again,
@@ -65,10 +66,8 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.askDrains(ctx)
 	r.observe(planned, size)
-	if err := r.external(ctx); err != nil {
-		return err
-	}
 	decision := bounce.Decision{Waits: "nothing is planned"}
 	if planned {
 		r.state.Now = r.now
@@ -154,10 +153,10 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 	r.state = bounce.State{Method: bounce.Crossover, Margin: 1}
 	i := r.job.Instance
 	if i == nil {
-		r.drain = r.drainer("", soaconfig.DrainParams{})
+		r.drain = methodOf("", soaconfig.DrainParams{})
 		return 0, r.job.Problem == nil, nil
 	}
-	r.drain = r.drainer(i.DrainMethod, i.DrainParams)
+	r.drain = methodOf(i.DrainMethod, i.DrainParams)
 	fail := func(state string, err error) (int, bool, error) {
 		r.note.update(func(s *paasta.BounceStatus) { s.State, s.Why, s.Method = state, err.Error(), i.BounceMethod })
 		return 0, false, nil
@@ -236,24 +235,11 @@ func (r *round) observe(planned bool, size int) {
 			listed[t.ID] = true
 			task := bounce.Task{
 				ID: t.ID, Started: t.StartedAt, Unreachable: t.State == "TASK_UNREACHABLE",
-				Killing: t.State == "TASK_KILLING", AtRisk: r.o.AtRisk(t.Host),
+				AtRisk: r.o.AtRisk(t.Host),
 			}
-			if at, ok := r.note.killed[t.ID]; ok && !task.Killing {
-				task.Killing, task.Killed = true, at
-			}
+			task.Killing, task.Killed = r.killing(t)
 			task.Health = judge(a, t)
-			w, registered := r.weight[t.ID]
-			task.Draining = registered && w == 0
-			task.Safe = !t.Running() || !registered
-			if task.Draining && t.Running() && !task.Killing {
-				task.Safe = r.drained(t)
-			}
-			if r.drain.external() != nil && t.Running() && !registered {
-				task.Safe = false // only its drain method knows
-			}
-			if r.drain.method == "noop" {
-				task.Safe = true
-			}
+			task.Draining, task.Safe = r.draining(t, task.Killing)
 			app.Tasks = append(app.Tasks, task)
 			r.want[t.ID] = r.wanted(a, t)
 		}
@@ -279,13 +265,23 @@ func (r *round) observe(planned bool, size int) {
 	// What is gone is not remembered.
 	for task := range r.note.drains {
 		w, ok := r.weight[task]
-		if outside := r.drain.external() != nil && listed[task]; !outside && (!ok || w > 0) {
+		if outside := r.drain.own != nil && listed[task]; !outside && (!ok || w > 0) {
 			delete(r.note.drains, task)
 		}
 	}
 	gone := func(task string) bool { return !listed[task] }
 	maps.DeleteFunc(r.note.killed, func(task string, _ time.Time) bool { return gone(task) })
 	maps.DeleteFunc(r.note.happy, func(task string, _ bool) bool { return gone(task) })
+}
+
+// killing tells whether a task was killed, and when, if Marathon has not begun
+// with it.
+func (r *round) killing(t marathon.Task) (bool, time.Time) {
+	if t.State == "TASK_KILLING" {
+		return true, time.Time{}
+	}
+	at, killed := r.note.killed[t.ID]
+	return killed, at
 }
 
 // wanted says what the registry should have for a task as long as no step says
