@@ -13,6 +13,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -130,11 +131,9 @@ func (v *View) follow(ctx context.Context, name string) {
 			if node.Host == "" {
 				node.Host = name
 			}
-			v.mu.Lock()
-			v.alive[name] = node
-			delete(v.gone, name)
-			v.mu.Unlock()
-			v.o.Changed()
+			if v.keep(ctx, name, node) {
+				v.o.Changed()
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -145,6 +144,22 @@ func (v *View) follow(ctx context.Context, name string) {
 	}
 }
 
+// keep notes what an agent's node says, and tells whether that is news. Once ctx
+// has ended the node is gone, and what was read of it before is not kept.
+func (v *View) keep(ctx context.Context, name string, node paasta.AgentNode) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	before, known := v.alive[name]
+	v.alive[name] = node
+	delete(v.gone, name)
+	return !known || !reflect.DeepEqual(before, node)
+}
+
+// forget notes that an agent's node is gone. Whoever followed it has been
+// stopped.
 func (v *View) forget(name string) {
 	v.mu.Lock()
 	if node, ok := v.alive[name]; ok {
