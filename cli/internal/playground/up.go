@@ -128,13 +128,23 @@ func plan(ctx context.Context, dir string, o UpOptions) (*Playground, error) {
 	}
 	_, err = os.Stat("/etc/docker/key.json")
 	p.MadeDockerKey = errors.Is(err, os.ErrNotExist)
-	if err := os.MkdirAll(p.runtime(), 0o755); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(removeIfThere(p.runtime("playground")), os.Symlink(dir, p.runtime("playground"))); err != nil {
+	if err := p.show(); err != nil {
 		return nil, err
 	}
 	return p, p.save()
+}
+
+// show makes the playground known to others on this host. A reboot empties
+// runtimeRoot, so it is done whenever the playground is brought up.
+func (p *Playground) show() error {
+	link := p.runtime("playground")
+	if dir, err := os.Readlink(link); err == nil && dir == p.Dir {
+		return nil
+	}
+	if err := os.MkdirAll(p.runtime(), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(removeIfThere(link), os.Symlink(p.Dir, link))
 }
 
 // freeAddress returns a loopback address whose fixed ports are free, for dir. A port
@@ -185,11 +195,17 @@ func (p *Playground) change(o UpOptions) error {
 		return err
 	}
 	p.Binary = binary
+	if !p.readPID("forwarder").alive() {
+		p.Host = namespaceOf(os.Getpid()) // after a reboot it may have another number
+	}
 	return p.save()
 }
 
 // complete makes what is not there, and waits for what is not ready.
 func (p *Playground) complete(ctx context.Context, out io.Writer) error {
+	if err := p.show(); err != nil {
+		return err
+	}
 	if err := p.checkPorts(); err != nil {
 		return err
 	}
