@@ -285,10 +285,11 @@ func (a answer) of(instance string) *api.InstanceStatus {
 	return &a.statuses[i]
 }
 
-// isFailed tells whether deployd says that the bounce to sha has failed.
+// isFailed tells whether deployd says that the bounce to sha has failed. While
+// tags or Marathon cannot be read it says nothing of the bounce.
 func isFailed(a answer, instance, sha string) bool {
 	s := a.of(instance)
-	return s != nil && sameCommit(s.GitSHA, sha) && s.Bounce != nil && s.Bounce.State == "failed"
+	return s != nil && !s.GitUnknown && s.DeployStatus != "Unknown" && sameCommit(s.GitSHA, sha) && s.Bounce != nil && s.Bounce.State == "failed"
 }
 
 // crashing says how tasks of the desired app fail, "" when they do not.

@@ -66,6 +66,31 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// Only a bounce that failed ends a pipeline, not an outage around it.
+func TestIsFailed(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*api.InstanceStatus)
+		want   bool
+	}{
+		"it failed":            {func(*api.InstanceStatus) {}, true},
+		"another commit's did": {func(s *api.InstanceStatus) { s.GitSHA = strings.Repeat("0", 40) }, false},
+		"Marathon is down":     {func(s *api.InstanceStatus) { s.DeployStatus = "Unknown" }, false},
+		"ZooKeeper is down":    {func(s *api.InstanceStatus) { s.GitUnknown = true }, false},
+		"a round could not read": {func(s *api.InstanceStatus) {
+			s.Bounce.State, s.Bounce.Why = "unknown", "list apps of web.main: connection refused"
+		}, false},
+		"nobody leads": {func(s *api.InstanceStatus) { s.Bounce = nil }, false},
+	} {
+		s := healthy()
+		s.Bounce.State, s.Bounce.Why = "failed", "create app: 422"
+		tt.change(&s)
+		if got := isFailed(answer{"test", []api.InstanceStatus{s}, nil}, "main", testSHA); got != tt.want {
+			t.Errorf("%s: %t, want %t", name, got, tt.want)
+		}
+	}
+}
+
 func TestWaitable(t *testing.T) {
 	t.Parallel()
 	entries := func(e soaconfig.Entries[soaconfig.Instance]) *soaconfig.Service {

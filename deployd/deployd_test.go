@@ -305,8 +305,8 @@ func TestUnknownRemovesNothing(t *testing.T) {
 	w.marathon.ForgetResults()
 	w.marathon.Down(true)
 	w.kick("web")
-	w.until("failed", func() string {
-		return map[bool]string{false: "Marathon is down and nobody says so"}[w.status("web", "main").State == "failed"]
+	w.until("unknown", func() string {
+		return map[bool]string{false: "Marathon is down and nobody says so"}[w.status("web", "main").State == "unknown"]
 	})
 	w.marathon.Down(false)
 	calls := w.marathon.Calls("GET /v2/apps")

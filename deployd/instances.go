@@ -177,7 +177,7 @@ func (t *term) readAll(ctx context.Context) (again time.Duration, err error) {
 }
 
 func (t *term) count() {
-	states, stale := map[string]float64{"steady": 0, "bouncing": 0, "waiting": 0, "failed": 0, "stopped": 0}, 0.0
+	states, stale := map[string]float64{"steady": 0, "bouncing": 0, "waiting": 0, "failed": 0, "unknown": 0, "stopped": 0}, 0.0
 	for _, s := range t.worker.Statuses() {
 		states[s.State]++
 		if s.Stale {

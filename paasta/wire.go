@@ -62,7 +62,8 @@ type BounceStatus struct {
 	Service  string `json:"service"`
 	Instance string `json:"instance"`
 	Method   string `json:"method"`
-	// State is one of steady, bouncing, waiting, failed, stopped.
+	// State is one of steady, bouncing, waiting, failed, unknown, stopped. Unknown
+	// is when something that had to be asked did not answer.
 	State string `json:"state"`
 	App   string `json:"app"` // that should run
 	// Why says what the bounce waits for, or what failed; "" when steady.

@@ -2,8 +2,10 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -52,10 +54,24 @@ func (w *Worker) Round(ctx context.Context, job Job) (time.Duration, error) {
 	err := r.run(ctx)
 	if err != nil && ctx.Err() == nil {
 		r.note.update(func(s *paasta.BounceStatus) {
-			s.State, s.Why = "failed", err.Error()
+			s.State, s.Why = stateAfter(err), err.Error()
 		})
 	}
 	return r.again, err
+}
+
+// stateAfter names the state of an instance whose round ended with an error.
+// Only what Marathon will not have is a bounce that failed, for which pipelines
+// roll back; that a server does not answer says nothing of the bounce.
+func stateAfter(err error) string {
+	var answer *marathon.StatusError
+	switch {
+	case errors.Is(err, marathon.ErrLocked):
+		return "waiting"
+	case errors.As(err, &answer) && (answer.Code == http.StatusBadRequest || answer.Code == http.StatusUnprocessableEntity):
+		return "failed"
+	}
+	return "unknown"
 }
 
 func (r *round) run(ctx context.Context) error {

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -36,5 +38,29 @@ func TestHealthyByUptime(t *testing.T) {
 				t.Errorf("young for %s, want %s", got, tt.young)
 			}
 		})
+	}
+}
+
+func TestStateAfter(t *testing.T) {
+	t.Parallel()
+	answer := func(code int) error {
+		return fmt.Errorf("create app web.main: %w", &marathon.StatusError{Code: code, Message: "said so"})
+	}
+	for _, tc := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"Marathon will not have the app", answer(422), "failed"},
+		{"Marathon cannot read the app", answer(400), "failed"},
+		{"a deployment has the app", answer(409), "waiting"},
+		{"Marathon has no leader", answer(503), "unknown"},
+		{"two members answer 5xx", errors.Join(answer(502), answer(503)), "unknown"},
+		{"our password is wrong", answer(401), "unknown"},
+		{"Marathon is not there", errors.New("list apps: connection refused"), "unknown"},
+	} {
+		if got := stateAfter(tc.err); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
 	}
 }
