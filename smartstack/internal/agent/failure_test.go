@@ -191,8 +191,12 @@ func TestStatusOfAFrozenHAProxy(t *testing.T) {
 	eventually(t, func() error {                              // each of its threads
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		for _, task := range tasks {
-			if text, err := os.ReadFile(task); err != nil || !strings.Contains(string(text), ") T ") {
-				return fmt.Errorf("%s: %s, %v", task, text, err)
+			text, err := os.ReadFile(task)
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(string(text), ") T ") {
+				return fmt.Errorf("%s: %s", task, text)
 			}
 		}
 		return err
