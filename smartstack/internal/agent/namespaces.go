@@ -85,7 +85,11 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 			a.watch(r)
 			a.log.Info("serves", "registration", name, "port", w.namespace.Port)
 		}
-		r.namespace, r.proxied, r.problem, r.left, r.dirty = w.namespace, w.proxied, "", false, true
+		if w.proxied && a.refuses(r, w.namespace) {
+			a.conflicts[name] = r.refused.err
+			continue
+		}
+		r.namespace, r.proxied, r.problem, r.left, r.refused, r.dirty = w.namespace, w.proxied, "", false, nil, true
 		a.stir(r)
 	}
 	for name := range kept {

@@ -37,6 +37,7 @@ type registration struct {
 	section *haproxy.Section   // as it should run; nil: not decided yet
 	good    discover.Namespace // what HAProxy took last
 	left    bool               // left out: HAProxy refuses it, and there is no good one
+	refused *refusal           // why namespace is not what soa-configs ask for; nil: it is
 	health  []health           // what probes of unproven members found
 	waiting int                // servers that HAProxy must delete before they come again
 	applied int64              // version of the set that HAProxy has

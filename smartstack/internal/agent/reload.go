@@ -16,7 +16,7 @@ import (
 func (a *Agent) reload(ctx context.Context) {
 	why := a.hap.wishes.String()
 	start := time.Now()
-	err := a.reloadOnce(ctx)
+	done, err := a.reloadOnce(ctx)
 	took := time.Since(start)
 	a.hap.wishes.notBefore = time.Now().Add(a.o.MinInterval)
 	if err != nil {
@@ -27,9 +27,14 @@ func (a *Agent) reload(ctx context.Context) {
 		a.log.Error("reload", "err", err, "why", why, "retry_in", time.Until(a.hap.wishes.notBefore))
 		return
 	}
-	a.o.Metrics.reloaded(a.hap.wishes.reasons)
+	reasons := a.hap.wishes.reasons
 	a.hap.wishes.clear()
 	a.hap.failures, a.hap.lastErr = 0, ""
+	if !done {
+		a.log.Info("needed no reload after all", "why", why, "took", took)
+		return
+	}
+	a.o.Metrics.reloaded(reasons)
 	a.hap.reloads++
 	a.hap.lastWhy, a.hap.lastAt, a.hap.lastTook = why, start, took
 	a.o.Metrics.reloads.WithLabelValues("done").Inc()
@@ -37,20 +42,54 @@ func (a *Agent) reload(ctx context.Context) {
 	a.log.Info("reloaded HAProxy", "why", why, "took", took, "pid", a.hap.pid)
 }
 
-func (a *Agent) reloadOnce(ctx context.Context) error {
+// reloadOnce says with done whether there is a new process.
+func (a *Agent) reloadOnce(ctx context.Context) (done bool, err error) {
 	if a.hap.cold {
 		// Nothing runs that a bad config could harm, and the start itself checks it:
 		// a check of its own would only double the time that clients are refused.
 		err := a.swap(ctx, a.sections())
 		if _, ok := errors.AsType[*haproxy.ConfigError](err); !ok {
-			return err
+			return err == nil, err
 		}
 	}
 	sections, err := a.sound(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return a.swap(ctx, sections)
+	if a.runsAlready(sections) { // what was wished for was refused
+		a.accepted(sections)
+		return false, nil
+	}
+	err = a.swap(ctx, sections)
+	return err == nil, err
+}
+
+// runsAlready tells whether the process that runs has all but what changes at
+// run time.
+func (a *Agent) runsAlready(sections []*haproxy.Section) bool {
+	if a.hap.pid == 0 || haproxy.StructureHash(a.o.Global, a.custom.text, sections) != a.hap.hash {
+		return false
+	}
+	for _, s := range sections {
+		run := a.hap.running[s.Service.Name]
+		if run == nil {
+			return false
+		}
+		if change := haproxy.Diff(run, s); len(change.Reload) > 0 || !a.hap.dynamic && len(change.Commands) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// accepted notes that HAProxy takes what it is given.
+func (a *Agent) accepted(sections []*haproxy.Section) {
+	a.hap.custom = a.custom.text
+	a.custom.took(a)
+	for _, s := range sections {
+		r := a.registrations[s.Service.Name]
+		r.good = r.namespace
+	}
 }
 
 // sound returns the sections that HAProxy accepts. A namespace whose section it
@@ -77,22 +116,6 @@ func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
 		}
 	}
 	return nil, errors.New("haproxy refuses the config, and not because of single sections")
-}
-
-// refuse takes a namespace back to what worked.
-func (a *Agent) refuse(name string, err error) {
-	r := a.registrations[name]
-	r.problem, r.touched = err.Error(), true
-	a.stir(r)
-	a.conflicts[name] = err
-	if r.good.Registration == "" || r.good.Service.Name == r.namespace.Service.Name && haproxy.NewSection(r.good.Service).Structure == haproxy.NewSection(r.namespace.Service).Structure {
-		r.left = true
-		a.log.Error("left out a namespace", "registration", name, "err", err)
-		return
-	}
-	r.namespace = r.good
-	a.build(r)
-	a.log.Error("kept the last good section of a namespace", "registration", name, "err", err)
 }
 
 // answers tells whether the process pid has the runtime API, and so listens: one
@@ -154,8 +177,7 @@ func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 	}
 	a.hap.leaving, a.hap.doubts = map[string]time.Time{}, map[string]bool{}
 	a.hap.hash = haproxy.StructureHash(a.o.Global, a.custom.text, sections)
-	a.hap.custom = a.custom.text
-	a.custom.took(a)
+	a.accepted(sections)
 	a.started(ctx, pid)
 	if a.hap.cold {
 		a.hap.cold = false
@@ -165,7 +187,7 @@ func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 	}
 	for _, s := range sections {
 		r := a.registrations[s.Service.Name]
-		r.good, r.changed, r.waiting, r.applied, r.touched = r.namespace, false, 0, r.set.Version, true
+		r.changed, r.waiting, r.applied, r.touched = false, 0, r.set.Version, true
 		a.stir(r)
 	}
 	a.files.clean()

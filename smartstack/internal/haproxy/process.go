@@ -41,9 +41,16 @@ func (p Process) Runtime() Runtime { return Runtime{Socket: p.Socket()} }
 
 // A ConfigError is HAProxy's refusal of a config or of a start.
 type ConfigError struct {
-	Did    string // "check config", "start"
+	Did    string // Checked or Started
 	Output string // alerts, one a line
 }
+
+// What HAProxy can refuse. A check depends on the config alone, a start on the
+// host as well: on ports that are free.
+const (
+	Checked = "check config"
+	Started = "start"
+)
 
 func (e *ConfigError) Error() string { return "haproxy: " + e.Did + ": " + e.Output }
 
@@ -67,7 +74,7 @@ func (p Process) CheckBy(ctx context.Context, write func(*bufio.Writer)) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return p.run(ctx, "check config", "-c", "-f", f.Name())
+	return p.run(ctx, Checked, "-c", "-f", f.Name())
 }
 
 // Write puts config where the next start reads it, all or nothing.
@@ -110,7 +117,7 @@ func (p Process) Start(ctx context.Context, old int) (int, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	if err := p.run(ctx, "start", args...); err != nil {
+	if err := p.run(ctx, Started, args...); err != nil {
 		return 0, err
 	}
 	pid, err := p.pid()
@@ -155,7 +162,7 @@ func (p Process) run(ctx context.Context, did string, args ...string) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("haproxy: %s: %w", did, ctx.Err())
-	case errors.As(err, &exit):
+	case errors.As(err, &exit) && exit.Exited(): // one that was killed has refused nothing
 		text, readErr := os.ReadFile(out.Name())
 		if readErr != nil {
 			return fmt.Errorf("haproxy: %s: %w", did, errors.Join(err, readErr))
