@@ -171,6 +171,22 @@ func (h *host) up(registration string, ports ...int) {
 	})
 }
 
+// probing waits until the last probe of a server found what.
+func (h *host) probing(registration string, port int, what string) {
+	h.t.Helper()
+	eventually(h.t, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		answer, _ := h.agent.Backends(ctx, registration, -1)
+		for _, b := range answer.Backends {
+			if b.Port == port && b.Status == "PROBING" && strings.Contains(b.LastCheck, what) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", answer)
+	})
+}
+
 func eventually(t testing.TB, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -55,6 +56,7 @@ type health struct {
 // probing is a probe that is under way.
 type probing struct {
 	cancel context.CancelFunc
+	check  haproxy.Check
 	held   bool // looks whether a missing member is down, not whether a new one is up
 	err    string
 	down   bool // HAProxy was told that an unproven member is down
@@ -223,11 +225,16 @@ func (a *Agent) numbers(r *registration) func(backend, server string) int {
 
 // probe starts the probes that r needs and stops those that it does not.
 func (a *Agent) probe(r *registration) {
+	check := r.namespace.Service.Check
+	told := map[netip.AddrPort]bool{} // what HAProxy was told is down, by probes of another check
 	for addr, p := range r.probing {
 		m, ok := r.members.All[addr]
 		if ok {
 			needs, held := needsProbe(m)
 			ok = needs && held == p.held
+		}
+		if ok && !reflect.DeepEqual(p.check, check) {
+			ok, told[addr] = false, p.down
 		}
 		if !ok {
 			p.cancel()
@@ -253,11 +260,10 @@ func (a *Agent) probe(r *registration) {
 		if _, under := r.probing[addr]; !needs || under || m.Unproven && a.hap.cold {
 			continue
 		}
-		check := r.namespace.Service.Check
-		p := &probing{held: held}
 		if r.probing == nil {
 			r.probing = map[netip.AddrPort]*probing{}
 		}
+		p := &probing{check: check, held: held, down: told[addr]}
 		r.probing[addr] = p
 		ctx, cancel := context.WithCancel(r.ctx)
 		p.cancel = cancel

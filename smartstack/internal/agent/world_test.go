@@ -134,17 +134,7 @@ func TestProbesBeforeItAdds(t *testing.T) {
 	w.put("web.main", a.entry(), sick.entry())
 	h.start()
 	h.up("web.main", a.port)
-	eventually(t, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-		defer cancel()
-		answer, _ := h.agent.Backends(ctx, "web.main", -1)
-		for _, b := range answer.Backends {
-			if b.Port == sick.port && b.Status == "PROBING" && strings.Contains(b.LastCheck, "503") {
-				return nil
-			}
-		}
-		return fmt.Errorf("%+v", answer)
-	})
+	h.probing("web.main", sick.port, "503")
 	sick.sick.Store(false)
 	h.up("web.main", a.port, sick.port)
 }
