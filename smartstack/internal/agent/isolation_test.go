@@ -214,3 +214,37 @@ func TestARenamedNamespaceKeepsItsPort(t *testing.T) {
 		t.Errorf("%d reloads", n)
 	}
 }
+
+// A namespace that gives its proxy_port away lets go of it, and is discovered on.
+func TestAProxyPortThatIsTakenAway(t *testing.T) {
+	t.Parallel()
+	reg := newMemory()
+	h := newHost(t, reg)
+	a, b := newBackend(t), newBackend(t)
+	h.service("web.main", nil)
+	h.service("api.main", nil)
+	reg.put("web.main", a.entry())
+	reg.put("api.main", a.entry())
+	reg.put("next.main", b.entry())
+	h.start()
+	h.up("web.main", a.port)
+	h.up("api.main", a.port)
+	h.service("web.main", func(ns *soaconfig.Namespace) { ns.ProxyPort = nil })
+	eventually(t, func() error {
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", h.ports["web.main"])); err == nil {
+			c.Close()
+			return errors.New("its port is still open")
+		}
+		if strings.Contains(h.config(), "frontend web.main") {
+			return errors.New("its frontend is still in the file")
+		}
+		return nil
+	})
+	h.up("api.main", a.port)
+	port := h.ports["web.main"]
+	h.service("next.main", func(ns *soaconfig.Namespace) { ns.ProxyPort = &port })
+	h.up("next.main", b.port)
+	if p := h.agent.Status().Problems; len(p) > 0 {
+		t.Errorf("problems: %v", p)
+	}
+}

@@ -89,6 +89,9 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 			a.conflicts[name] = r.refused.err
 			continue
 		}
+		if r.proxied && !w.proxied && a.hap.has(name) {
+			a.hap.wishes.add(haproxy.ServiceGone, name+" has no proxy_port any more")
+		}
 		r.namespace, r.proxied, r.problem, r.left, r.refused, r.dirty = w.namespace, w.proxied, "", false, nil, true
 		a.stir(r)
 	}
@@ -120,12 +123,12 @@ type wanted struct {
 func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]bool) map[string]wanted {
 	all := map[string]wanted{}
 	owner := map[int]string{}
-	// Ports that HAProxy listens on for us, also for what goes in this pass: a
+	// Ports that HAProxy listens on for us, also for what is about to go: a
 	// namespace that is renamed takes its port along.
 	ours := map[int]bool{}
-	for _, r := range a.registrations {
-		if r.proxied {
-			ours[r.namespace.Port] = true
+	for _, run := range a.hap.running {
+		for _, b := range run.Service.Bind {
+			ours[int(b.Port())] = true
 		}
 	}
 	for name := range kept {
