@@ -147,11 +147,10 @@ func (p *Pool) try(ctx context.Context, addr netip.AddrPort, c haproxy.Check, pa
 		if !again {
 			return
 		}
-		timer := time.AfterFunc(pause, func() {
+		time.AfterFunc(pause, func() { // seconds at most, so nobody stops it
 			if ctx.Err() == nil {
 				p.try(ctx, addr, c, next, after)
 			}
 		})
-		context.AfterFunc(ctx, func() { timer.Stop() })
 	})
 }

@@ -93,3 +93,46 @@ func TestPool(t *testing.T) {
 	cancel()
 	p.Wait()
 }
+
+// counting is a context that counts who waits for its end.
+type counting struct {
+	context.Context
+	done    chan struct{}
+	waiting *atomic.Int64
+}
+
+func (c counting) Done() <-chan struct{} { return c.done }
+func (c counting) Value(any) any         { return nil }
+
+// AfterFunc is what package context looks for.
+func (c counting) AfterFunc(func()) (stop func() bool) {
+	c.waiting.Add(1)
+	return func() bool { c.waiting.Add(-1); return true }
+}
+
+// A server that does not pass is probed for as long as its registration lives:
+// no probe may leave anything behind.
+func TestProbesLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
+	addr := netip.MustParseAddrPort("127.0.0.1:1") // refuses
+	var waiting atomic.Int64
+	ctx := counting{context.Background(), make(chan struct{}), &waiting}
+	p := &Pool{Size: 1}
+	enough := make(chan struct{})
+	probes := 0
+	p.try(ctx, addr, haproxy.Check{Mode: "tcp", Timeout: time.Second}, time.Microsecond, func(error, time.Duration) (time.Duration, bool) {
+		if probes++; probes == 20 {
+			close(enough)
+		}
+		return time.Microsecond, probes < 20
+	})
+	select {
+	case <-enough:
+	case <-time.After(10 * time.Second):
+		t.Fatal("did not probe 20 times within 10 s")
+	}
+	p.Wait()
+	if n := waiting.Load(); n != 0 {
+		t.Errorf("after 20 probes, %d wait for the end of their registration", n)
+	}
+}
