@@ -67,7 +67,8 @@ type Agent struct {
 	watchers sync.WaitGroup
 
 	// Owned by Run.
-	tree          *soaconfig.Tree
+	tree          *soaconfig.Tree // the last good one
+	treeErr       error           // why it is not the last one; nil: it is
 	registrations map[string]*registration
 	// stirred are those that something happened to and that are not done with, and
 	// later those that are to be decided again without an event: a pass looks at
@@ -211,7 +212,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.died(ctx)
 		case <-check.C:
 			if a.check() && len(a.conflicts) > 0 && a.tree != nil {
-				a.namespaces(ctx, a.tree) // a port may be free by now
+				a.follow(ctx) // a port may be free by now
 			}
 		}
 		// In a storm, what comes within a moment is one pass.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -152,6 +153,35 @@ func TestSoaConfigsThatVanishRemoveNothing(t *testing.T) {
 		return nil
 	})
 	h.up("web.main", a.port)
+}
+
+// That they are empty is said for as long as they are, also after the look at
+// the last good ones that follows every 30 seconds.
+func TestEmptySoaConfigsAreSaid(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, newMemory())
+	h.service("web.main", nil)
+	h.service("web.bad", func(ns *soaconfig.Namespace) { ns.Balance = "magic" })
+	a := New(h.options)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer a.watchers.Wait()
+	defer cancel()
+	said := func(tree, bad bool) {
+		t.Helper()
+		a.publish()
+		p := a.Status().Problems
+		if (p["soa-configs"] != "") != tree || (p["web.bad"] != "") != bad {
+			t.Errorf("problems: %v, want one of soa-configs: %v, and one of web.bad: %v", p, tree, bad)
+		}
+	}
+	a.namespaces(ctx, h.tree)
+	said(false, true)
+	a.namespaces(ctx, &soaconfig.Tree{})
+	said(true, true)
+	a.follow(ctx)
+	said(true, true)
+	a.namespaces(ctx, h.tree)
+	said(false, true)
 }
 
 // A service whose files vanish while its tasks are registered is served on; one

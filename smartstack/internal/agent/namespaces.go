@@ -15,17 +15,24 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
-// namespaces takes a new reading of soa-configs. A namespace that is broken now
-// keeps what it was; others do not notice.
+// namespaces takes a new reading of soa-configs.
 func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
+	a.treeErr = nil
 	if len(t.Services) == 0 && (len(a.registrations) > 0 || len(a.hap.proxies) > 0) {
 		// A directory that is not mounted looks like this. Nobody removes all of
 		// their services at once.
-		a.conflicts["soa-configs"] = errors.New("there are no services any more; what was there stays")
-		a.log.Error("read soa-configs", "err", a.conflicts["soa-configs"])
+		a.treeErr = errors.New("there are no services any more; what was there stays")
+		a.log.Error("read soa-configs", "err", a.treeErr)
 		return
 	}
 	a.tree = t
+	a.follow(ctx)
+}
+
+// follow serves what the tree says. A namespace that is broken now keeps what it
+// was; others do not notice.
+func (a *Agent) follow(ctx context.Context) {
+	t := a.tree
 	sound := map[string]soaconfig.Namespace{}
 	kept := map[string]bool{} // broken now: what was there stays
 	a.conflicts = map[string]error{}

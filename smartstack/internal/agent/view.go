@@ -128,7 +128,10 @@ func (a *Agent) publish() {
 	if a.hap.lastTook > 0 {
 		proxy.LastReloadTook = a.hap.lastTook.Round(time.Millisecond).String()
 	}
-	problems := make(map[string]string, len(a.conflicts))
+	problems := make(map[string]string, len(a.conflicts)+1)
+	if a.treeErr != nil {
+		problems["soa-configs"] = a.treeErr.Error()
+	}
 	for name, err := range a.conflicts {
 		problems[name] = err.Error()
 	}
