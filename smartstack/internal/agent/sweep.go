@@ -115,14 +115,13 @@ func (a *Agent) rowsOf(ctx context.Context, s seen, ids map[string]int, pid int)
 	}
 	var proxies []int
 	for _, b := range s.backends {
-		id := ids[b]
-		if id == 0 {
-			if ids = a.learn(ctx, pid); ids[b] == 0 {
-				return nil
-			}
-			id = ids[b]
+		if ids == nil {
+			ids = a.learn(ctx, pid)
 		}
-		proxies = append(proxies, id)
+		if ids[b] == 0 {
+			return nil // this process does not have it: only another one will
+		}
+		proxies = append(proxies, ids[b])
 	}
 	slices.Reverse(proxies)
 	byName := map[string]haproxy.Row{}

@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+)
+
+// Who waits for changes of a registration that HAProxy does not have, such as
+// one that it refuses, costs HAProxy nothing.
+func TestAWaitForWhatHAProxyDoesNotHaveIsFree(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, newMemory())
+	a := New(h.options)
+	l, err := net.Listen("unix", filepath.Join(h.options.Process.Dir, "haproxy.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var asked atomic.Int64
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			asked.Add(1)
+			c.Close()
+		}
+	}()
+	a.view.pid, a.view.ids = 1, map[string]int{"api.main": 2}
+	a.view.seen["web.main"] = seen{backends: []string{"web.main"}}
+	answer, ok, _ := a.backends(t.Context(), "web.main")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery+pollEvery/2)
+	defer cancel()
+	if _, ok2 := a.Backends(ctx, "web.main", answer.Generation); !ok || !ok2 {
+		t.Error("web.main is not known")
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("asked HAProxy %d times", n)
+	}
+}
