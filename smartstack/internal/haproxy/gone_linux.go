@@ -10,12 +10,17 @@ import (
 // Gone returns a channel that is closed once process pid has ended, whoever its
 // parent is, or ctx has.
 func Gone(ctx context.Context, pid int) <-chan struct{} {
-	gone := make(chan struct{})
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil { // ESRCH: it has ended already
-		close(gone)
-		return gone
+	return goneBy(ctx, pid, func(pid int) (fd int, err error) { return unix.PidfdOpen(pid, 0) })
+}
+
+func goneBy(ctx context.Context, pid int, open func(pid int) (fd int, err error)) <-chan struct{} {
+	fd, err := open(pid)
+	if err != nil {
+		// ESRCH: it has ended already. Anything else, such as a kernel or a sandbox
+		// without the call, or no file left, says nothing about the process.
+		return goneByPoll(ctx, pid)
 	}
+	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
 		defer unix.Close(fd)

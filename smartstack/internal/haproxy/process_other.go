@@ -2,11 +2,7 @@
 
 package haproxy
 
-import (
-	"context"
-	"syscall"
-	"time"
-)
+import "context"
 
 // Listeners are nothing on a system without the means to pass them.
 type Listeners struct{}
@@ -21,12 +17,5 @@ func (*Listeners) pass(string) (path string, stop func(), err error) { return ""
 
 // Gone returns a channel that is closed once process pid has ended, or ctx has.
 func Gone(ctx context.Context, pid int) <-chan struct{} {
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		for ctx.Err() == nil && syscall.Kill(pid, 0) == nil {
-			time.Sleep(100 * time.Millisecond)
-		}
-	}()
-	return gone
+	return goneByPoll(ctx, pid)
 }
