@@ -226,6 +226,18 @@ func (a *Agent) numbers(r *registration) func(backend, server string) int {
 // probe starts the probes that r needs and stops those that it does not.
 func (a *Agent) probe(r *registration) {
 	check := r.namespace.Service.Check
+	if !r.proxied {
+		// Nobody sends traffic from here: other tools get what the registry says. What
+		// it does not name any more stays until it is down.
+		check = haproxy.Check{Mode: haproxy.ModeTCP, Timeout: time.Second}
+		for _, m := range r.members.All {
+			if unproven(m) {
+				serving := *m
+				serving.Serving, serving.Unproven = true, false
+				r.members.Put(serving)
+			}
+		}
+	}
 	told := map[netip.AddrPort]bool{} // what HAProxy was told is down, by probes of another check
 	for addr, p := range r.probing {
 		m, ok := r.members.All[addr]
@@ -243,17 +255,6 @@ func (a *Agent) probe(r *registration) {
 	}
 	if len(r.probing) == 0 {
 		r.probing = nil // else it keeps the room for all that there ever was
-	}
-	if !r.proxied {
-		// Nobody sends traffic from here: other tools get what the registry says.
-		for _, m := range r.members.All {
-			if !m.Serving {
-				serving := *m
-				serving.Serving = true
-				r.members.Put(serving)
-			}
-		}
-		return
 	}
 	for addr, m := range r.members.All {
 		needs, held := needsProbe(m)
