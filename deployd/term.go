@@ -45,6 +45,7 @@ type term struct {
 
 	resync chan struct{} // asks for a reading of everything
 	sizes  chan struct{} // a desired size has changed
+	news   chan struct{} // of agents
 
 	mu       sync.Mutex
 	removal  removal.Guard
@@ -64,7 +65,7 @@ func newTerm(d *daemon, fence zk.Fence) *term {
 		log:      deploylog.New(d.ZK, fence, c.Cluster, d.Log),
 		known:    &worker.Known{Cluster: c.Cluster},
 		entries:  &register.Guard{Hold: d.HoldEntries},
-		resync:   make(chan struct{}, 1), sizes: make(chan struct{}, 1),
+		resync:   make(chan struct{}, 1), sizes: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		removal: removal.Guard{Hold: d.HoldInstances}, removing: map[paasta.InstanceID]bool{},
 		drained: map[string]bool{}, sized: map[paasta.InstanceID]bool{}, turns: map[paasta.InstanceID]time.Time{},
 	}
@@ -125,6 +126,7 @@ func (t *term) run(ctx context.Context) error {
 	run("workers", t.pool.run)
 	run("resync", t.resyncs)
 	run("sizes", t.followSizes)
+	run("agents", t.followAgents)
 	if t.Config.Deployd.Deployments != "file" {
 		run("tags", t.tags.Run)
 	}
@@ -149,8 +151,40 @@ func (t *term) run(ctx context.Context) error {
 
 // agentsChanged hears that an agent came, went, or answered something else.
 func (t *term) agentsChanged() {
-	for _, id := range t.worker.Waiting() {
-		t.pool.add(id, 0, queue.High)
+	select {
+	case t.news <- struct{}{}:
+	default:
+	}
+}
+
+// newsRest is between two rounds for news of agents: hundreds of agents tell of
+// one change one after the other, and Marathon answers each round.
+const newsRest = 100 * time.Millisecond
+
+func (t *term) followAgents(ctx context.Context) error {
+	paced(ctx, t.news, newsRest, func() {
+		for _, id := range t.worker.Waiting() {
+			t.pool.add(id, 0, queue.High)
+		}
+	})
+	return nil
+}
+
+// paced calls do at once when woken, and not again before rest has passed, until
+// ctx ends.
+func paced(ctx context.Context, wake <-chan struct{}, rest time.Duration, do func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		}
+		do()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rest):
+		}
 	}
 }
 

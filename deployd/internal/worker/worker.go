@@ -182,12 +182,12 @@ func (w *Worker) Forget(id paasta.InstanceID) {
 	delete(w.notes, id)
 }
 
-// Waiting tells whether an instance is not where it should be, so that news of
-// agents concern it.
+// Waiting lists the instances that are not where they should be, so that news of
+// agents concern them; not those that were never deployed.
 func (w *Worker) Waiting() []paasta.InstanceID {
 	var ids []paasta.InstanceID
 	for _, s := range w.Statuses() {
-		if s.State == "bouncing" || s.State == "waiting" {
+		if s.App != "" && (s.State == "bouncing" || s.State == "waiting") {
 			ids = append(ids, paasta.InstanceID{Service: s.Service, Instance: s.Instance})
 		}
 	}
