@@ -3,11 +3,14 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // quiet has the agent read soa-configs once more, as it does every 30 seconds
@@ -82,5 +85,40 @@ func TestARefusedSectionIsNotTriedAgain(t *testing.T) {
 				t.Errorf("problem: %s", p)
 			}
 		})
+	}
+}
+
+// What HAProxy refused as it started is tried again once its port is free.
+func TestARefusedPortIsTriedAgainOnceItIsFree(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, newMemory())
+	h.service("web.main", nil)
+	n, err := discover.NewNamespace(h.tree.Services["web"].Namespaces.Sound["main"], h.options.Settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := New(h.options)
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n.Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	by := func(did string) *registration {
+		return &registration{name: "web.main", refused: &refusal{&haproxy.ConfigError{Did: did}, structure(n)}}
+	}
+	if !a.refuses(by(haproxy.Started), n) {
+		t.Error("its port is not free, and it is tried again")
+	}
+	l.Close()
+	if a.refuses(by(haproxy.Started), n) {
+		t.Error("its port is free, and it is not tried again")
+	}
+	if !a.refuses(by(haproxy.Checked), n) {
+		t.Error("a port has nothing to do with what a check refuses")
+	}
+	changed := n
+	changed.Service.Retries++
+	if a.refuses(by(haproxy.Checked), changed) {
+		t.Error("it says something else now, and is not tried")
 	}
 }
