@@ -211,8 +211,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 			a.died(ctx)
 		case <-check.C:
-			if a.check() && len(a.conflicts) > 0 && a.tree != nil {
-				a.follow(ctx) // a port may be free by now
+			again := a.check() && len(a.conflicts) > 0 // a port may be free by now
+			if a.tree != nil && (again || a.customMoved()) {
+				a.follow(ctx)
 			}
 		}
 		// In a storm, what comes within a moment is one pass.

@@ -38,6 +38,19 @@ func (a *Agent) loadCustom() {
 	a.custom.text, a.custom.good = string(text), string(text)
 }
 
+// customMoved tells whether the operator's file is not what was read last. It is
+// small, and nothing tells of an edit.
+func (a *Agent) customMoved() bool {
+	if a.o.Custom == nil {
+		return false
+	}
+	text, err := a.o.Custom()
+	if err != nil {
+		return a.conflicts[customProblem] == nil
+	}
+	return text != a.custom.text && text != a.custom.refused
+}
+
 // readCustom takes what the operator wrote now.
 func (a *Agent) readCustom() {
 	if a.o.Custom == nil {

@@ -49,7 +49,6 @@ func TestOperatorsSections(t *testing.T) {
 		mu.Lock()
 		text, readErr = s, err
 		mu.Unlock()
-		h.agent.Namespaces(h.tree) // it is read with soa-configs
 	}
 	h.options.Custom = func() (string, error) {
 		mu.Lock()
