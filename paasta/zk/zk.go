@@ -75,6 +75,7 @@ type Conn struct {
 
 	mu        sync.Mutex
 	connected bool          // has a session on a live connection
+	lost      bool          // and the log says so
 	ready     bool          // connected, and credentials were sent once
 	changed   chan struct{} // closed and replaced whenever ready or authed changes
 	authed    bool
@@ -229,8 +230,12 @@ func (c *Conn) event(e zk.Event) {
 		c.link.connected()
 		c.mu.Lock()
 		c.connected = true
-		authed := c.authed
+		authed, back := c.authed, c.lost
+		c.lost = false
 		c.mu.Unlock()
+		if back {
+			c.log.Info("ZooKeeper is back", "server", e.Server)
+		}
 		if authed {
 			c.becomeReady()
 		} else {
@@ -239,10 +244,11 @@ func (c *Conn) event(e zk.Event) {
 	case zk.StateDisconnected, zk.StateExpired:
 		c.mu.Lock()
 		was := c.ready
-		c.connected, c.ready = false, false
+		told := was || e.State == zk.StateExpired
+		c.connected, c.ready, c.lost = false, false, c.lost || told
 		c.broadcast()
 		c.mu.Unlock()
-		if was || e.State == zk.StateExpired {
+		if told {
 			c.log.Warn("lost ZooKeeper", "state", e.State.String(), "server", e.Server)
 		}
 	}
