@@ -1,7 +1,9 @@
 package zk
 
 import (
+	"context"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -13,6 +15,7 @@ type linkState struct {
 	mu       sync.Mutex
 	conn     net.Conn
 	since    time.Time // of the current or last session on a connection; zero when it was judged
+	had      bool      // a session, that a server has not called expired yet
 	failures int       // dials since the last connection that lasted
 	err      error     // of the last dial
 	cutOff   bool
@@ -25,7 +28,17 @@ const lasted = time.Second
 func (l *linkState) connected() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.since, l.err = time.Now(), nil
+	l.since, l.had, l.err = time.Now(), true, nil
+}
+
+// expired says that a server has answered that the session is over. It is there,
+// so the next dial, for a new session, need not wait.
+func (l *linkState) expired() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.had {
+		l.had, l.failures = false, 0
+	}
 }
 
 func (l *linkState) lastError() error {
@@ -44,8 +57,12 @@ func (l *linkState) cut() {
 	}
 }
 
+// longestPause is the longest time between two dials. What ZooKeeper says after
+// an outage is known that much later.
+const longestPause = 300 * time.Millisecond
+
 // pause says how long to wait before the next dial: nothing for the first of a
-// round over all servers, then growing to about a second.
+// round over all servers, then growing to longestPause.
 func (l *linkState) pause() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,9 +75,16 @@ func (l *linkState) pause() time.Duration {
 	if n == 0 {
 		return 0
 	}
-	d := min(10*time.Millisecond<<min(n, 10), time.Second)
+	d := min(10*time.Millisecond<<min(n, 10), longestPause)
 	return d/2 + rand.N(d/2)
 }
+
+// unheard is how long a connection lasts whose packets the other side does not
+// acknowledge. The kernel sends them again after ever longer pauses, at both
+// ends: once a partition is over, what happened meanwhile would arrive as late
+// again as the partition was long. A connection that is made anew has it at
+// once, and the session goes on. A server that is slow, or frozen, acknowledges.
+const unheard = 2 * time.Second
 
 // dial makes a connection for the library. It waits between attempts, so that
 // a ZooKeeper that is down is not hammered, and resolves names every time.
@@ -75,7 +99,15 @@ func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) 
 	// A third of the timeout for connecting and a third for the handshake leave
 	// time to try another server before the session expires.
 	patience := max(c.timeout/3, time.Second)
-	conn, err := net.DialTimeout(network, address, patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := insistent(ctx, c.closed, func(ctx context.Context) (net.Conn, error) {
+		d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}}
+		return d.DialContext(ctx, network, address)
+	})
+	if err == nil {
+		giveUpAfter(conn, unheard)
+	}
 	l := &c.link
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,6 +121,47 @@ func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) 
 	}
 	l.conn = &link{Conn: conn, c: c, patience: patience}
 	return l.conn, nil
+}
+
+// insist is how long a connection may take before another one is tried beside
+// it. The kernel repeats a SYN that was lost after 1, 3 and 7 seconds: after a
+// partition that would be the time until we notice that it is over.
+const insist = 250 * time.Millisecond
+
+// insistent dials, and again beside it every so often, until one of them has an
+// answer, ctx ends or stop is closed.
+func insistent(ctx context.Context, stop <-chan struct{}, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of those that are under way still
+	type answer struct {
+		conn net.Conn
+		err  error
+	}
+	answers := make(chan answer)
+	try := func() {
+		conn, err := dial(ctx)
+		select {
+		case answers <- answer{conn, err}:
+		case <-ctx.Done():
+			if conn != nil {
+				conn.Close() // another one was first
+			}
+		}
+	}
+	again := time.NewTicker(insist)
+	defer again.Stop()
+	for {
+		go try()
+		select {
+		case a := <-answers:
+			return a.conn, a.err // a refusal is an answer, too
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no answer: %w", context.Cause(ctx))
+		case <-stop:
+			return nil, net.ErrClosed
+		case <-again.C:
+		}
+	}
 }
 
 // A link is a connection that bounds the handshake, which the library gives

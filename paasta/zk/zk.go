@@ -242,6 +242,9 @@ func (c *Conn) event(e zk.Event) {
 			go c.authenticate()
 		}
 	case zk.StateDisconnected, zk.StateExpired:
+		if e.State == zk.StateExpired {
+			c.link.expired()
+		}
 		c.mu.Lock()
 		was := c.ready
 		told := was || e.State == zk.StateExpired

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/zk"
 	"github.com/gopaasta/paasta/paasta/zk/zktest"
 )
@@ -232,6 +233,50 @@ func TestExpiry(t *testing.T) {
 	if data, stat, err := c.Get(ctx, "/me/here"); err != nil || string(data) != "2" || stat.EphemeralOwner != c.SessionID() {
 		t.Errorf("got %q, %+v, %v", data, stat, err)
 	}
+}
+
+// A partition that the session survives: what happened meanwhile is known within
+// a second of its end, and not only once the kernel sends again.
+func TestPartition(t *testing.T) {
+	t.Parallel()
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	s := zktest.Start(t)
+	p := zktest.NewPartition(t, s)
+	ctx, c, witness := bounded(t), dial(t, p.Addr()), dial(t, s.Addr())
+	must(t, c.CreateEphemeral(ctx, "/me", nil))
+	id := c.SessionID()
+	wake := make(chan struct{}, 1)
+	var late time.Duration
+	for range 3 { // the machine may be slow once, the kernel's pauses are every time
+		eventually(t, func() error {
+			_, _, err := c.WatchChildren(ctx, "/", wake)
+			return err
+		})
+		for len(wake) > 0 {
+			<-wake
+		}
+		p.Drop()
+		must(t, witness.Create(ctx, fmt.Sprint("/", time.Now().UnixNano()), nil))
+		time.Sleep(4500 * time.Millisecond)
+		p.Heal()
+		begin := time.Now()
+		received(t, wake, "a child came")
+		if late = time.Since(begin); late < time.Second {
+			break
+		}
+		t.Logf("the event came %s after the partition", late)
+	}
+	if late >= time.Second {
+		t.Errorf("the event came %s after the partition", late)
+	}
+	eventually(t, func() error {
+		if now := c.SessionID(); now != id {
+			return fmt.Errorf("session %x became %x", id, now)
+		}
+		return nil
+	})
 }
 
 func TestCreateEphemeral(t *testing.T) {

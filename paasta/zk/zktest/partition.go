@@ -1,10 +1,14 @@
 package zktest
 
 import (
+	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"sync"
 	"testing"
+
+	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
 // A Partition is a way to a server that can be cut: whoever uses its address
@@ -12,11 +16,13 @@ import (
 // is the way to lose a session for certain; after a Pause a server may find its
 // clients quick enough to keep theirs.
 type Partition struct {
+	t      testing.TB
 	server string
 	l      net.Listener
 
 	mu    sync.Mutex
 	cut   bool
+	drops bool
 	conns map[net.Conn]bool
 	wg    sync.WaitGroup
 }
@@ -28,9 +34,10 @@ func NewPartition(t testing.TB, s *Server) *Partition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Partition{server: s.Addr(), l: l, conns: map[net.Conn]bool{}}
+	p := &Partition{t: t, server: s.Addr(), l: l, conns: map[net.Conn]bool{}}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
+		p.Heal()
 		_ = l.Close()
 		p.Cut()
 		p.wg.Wait()
@@ -51,11 +58,35 @@ func (p *Partition) Cut() {
 	}
 }
 
-// Heal ends a Cut.
+// Drop loses every packet in both directions until Heal: nobody is told that a
+// connection is gone. Use it in a paastatest.InNamespace only.
+func (p *Partition) Drop() {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	port := p.l.Addr().(*net.TCPAddr).Port
+	p.nft(fmt.Sprintf("add table ip drop%d; add chain ip drop%[1]d in { type filter hook input priority 0; }; "+
+		"add rule ip drop%[1]d in tcp dport %[1]d drop; add rule ip drop%[1]d in tcp sport %[1]d drop", port))
+	p.drops = true
+}
+
+// Heal ends a Cut or Drop.
 func (p *Partition) Heal() {
+	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = false
+	if p.drops {
+		p.drops = false
+		p.nft(fmt.Sprintf("delete table ip drop%d", p.l.Addr().(*net.TCPAddr).Port))
+	}
+}
+
+func (p *Partition) nft(commands string) {
+	p.t.Helper()
+	if out, err := exec.Command(paastatest.Need(p.t, "nft"), commands).CombinedOutput(); err != nil {
+		p.t.Errorf("nft %s: %v\n%s", commands, err, out)
+	}
 }
 
 func (p *Partition) accept() {

@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,21 +40,22 @@ type Server struct {
 }
 
 // Start starts a standalone server on a free port of 127.0.0.1 and returns once
-// it serves. It is killed, and its data removed, when the test ends.
-func Start(t testing.TB) *Server {
+// it serves. It is killed, and its data removed, when the test ends. Settings are
+// further lines for its zoo.cfg, which win over ours.
+func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s := newServer(t, freePorts(t, 1)[0])
-	s.config(nil, 0)
+	s.config(settings, 0)
 	s.Restart()
 	return s
 }
 
 // StartEnsemble starts three servers that form an ensemble and returns once all
-// of them serve.
-func StartEnsemble(t testing.TB) []*Server {
+// of them serve. Settings are as with Start.
+func StartEnsemble(t testing.TB, settings ...string) []*Server {
 	t.Helper()
 	ports := freePorts(t, 9)
-	var lines []string
+	lines := slices.Clone(settings)
 	for n := range 3 {
 		lines = append(lines, fmt.Sprintf("server.%d=127.0.0.1:%d:%d", n+1, ports[3+2*n], ports[4+2*n]))
 	}
@@ -187,8 +190,9 @@ func newServer(t testing.TB, port int) *Server {
 	return s
 }
 
-// config writes zoo.cfg; members and id are an ensemble's.
-func (s *Server) config(members []string, id int) {
+// config writes zoo.cfg; an id is a member's of an ensemble, whose members are
+// among the lines.
+func (s *Server) config(lines []string, id int) {
 	s.t.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)
 	text := fmt.Sprintf(`tickTime=500
@@ -203,7 +207,7 @@ clientPortAddress=127.0.0.1
 admin.enableServer=false
 4lw.commands.whitelist=*
 %s
-`, filepath.Join(s.dir, "data"), port, strings.Join(members, "\n"))
+`, filepath.Join(s.dir, "data"), port, strings.Join(lines, "\n"))
 	if err := os.Mkdir(filepath.Join(s.dir, "data"), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
@@ -261,17 +265,23 @@ func (s *Server) wait() {
 	s.t.Fatalf("ZooKeeper at %s does not serve after %v: %q, %v", s.addr, upWithin, answer, err)
 }
 
-// freePorts returns ports that were free a moment ago, each another.
+// freePorts returns ports that were free a moment ago, each another. They are
+// not among those that the kernel gives to outgoing connections: one of these
+// would keep a server that was stopped from coming back.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
+	const first, last = 23000, 31000
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.N(last-first))))
 		if err != nil {
-			t.Fatal(err)
+			continue // somebody has it
 		}
 		defer l.Close() // all stay open until all are chosen
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, l.Addr().(*net.TCPAddr).Port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatalf("%d of %d ports are free between %d and %d", len(ports), n, first, last)
+	return nil
 }
