@@ -55,7 +55,7 @@ func run(ctx context.Context, c soaconfig.LocalCheck) error {
 }
 
 func dial(ctx context.Context, c soaconfig.LocalCheck) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+	return probe.Dial(ctx, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 }
 
 // checkHTTP passes when the answer has an accepted status (redirects are

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -25,7 +24,7 @@ func Once(ctx context.Context, addr netip.AddrPort, c haproxy.Check) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	if c.Mode == haproxy.ModeTCP {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+		conn, err := Dial(ctx, addr.String())
 		if err != nil {
 			return err // says the address
 		}

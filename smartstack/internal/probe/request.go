@@ -31,7 +31,7 @@ var buffers = sync.Pool{New: func() any {
 // Certificates are not verified, as with HAProxy's "check-ssl verify none": an
 // address has no name to verify.
 func Request(ctx context.Context, req *http.Request, read func(*http.Response) error) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", req.URL.Host)
+	conn, err := Dial(ctx, req.URL.Host)
 	if err != nil {
 		return err // says the address
 	}
@@ -45,6 +45,11 @@ func Request(ctx context.Context, req *http.Request, read func(*http.Response) e
 		return err
 	}
 	return nil
+}
+
+// Dial connects for one question. A keep-alive would outlive the answer.
+func Dial(ctx context.Context, address string) (net.Conn, error) {
+	return (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", address)
 }
 
 func exchange(ctx context.Context, conn net.Conn, req *http.Request, read func(*http.Response) error) error {
