@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
@@ -287,10 +288,12 @@ func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry,
 	wake := make(chan struct{}, 1)
 	z.conn.Sessions(ctx, wake)
 	defer z.withdraw(ctx, p)
-	const first = 50 * time.Millisecond
+	// The watch tells of whatever happens to the node. Now and then it is looked at
+	// all the same, each at its own time: a host may have hundreds.
+	const first, look = 50 * time.Millisecond, time.Minute
 	pause, said := first, "nothing yet"
 	for {
-		wait := z.conn.SessionTimeout()
+		wait := look - rand.N(look/5)
 		if err := z.keep(ctx, p, Encode(e), wake); err == nil {
 			if said != "" {
 				changed(nil)
