@@ -3,14 +3,11 @@ package nerve
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +37,8 @@ type Nerve struct {
 	now       func() time.Time
 	publisher *publisher
 
+	files files // owned by Run
+
 	mu      sync.Mutex
 	running map[string]*running
 	broken  map[string]soaconfig.Problems // by file
@@ -57,7 +56,7 @@ func New(o Options) *Nerve {
 	if o.Resync == 0 {
 		o.Resync = 10 * time.Second
 	}
-	return &Nerve{o: o, now: time.Now, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, broken: map[string]soaconfig.Problems{}}
+	return &Nerve{o: o, now: time.Now, files: files{dir: o.Dir}, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, broken: map[string]soaconfig.Problems{}}
 }
 
 // Status returns the services of this host, by name, and the files that are
@@ -76,22 +75,21 @@ func (n *Nerve) Status() ([]Status, map[string]soaconfig.Problems) {
 // host out of the registry, waits at most five seconds for that, and returns
 // nil.
 func (n *Nerve) Run(ctx context.Context) error {
-	files, err := watchDirs(n.o.Dir, n.o.DrainDir)
+	watcher, err := watchDirs(n.o.Dir, n.o.DrainDir)
+	var events chan fsnotify.Event
+	var errs chan error
 	if err != nil {
 		n.o.Log.Warn("no file events, reading again every now and then", "err", err, "every", n.o.Resync)
 	} else {
-		defer files.Close()
-	}
-	var events chan fsnotify.Event
-	if files != nil {
-		events = files.Events
+		defer watcher.Close()
+		events, errs = watcher.Events, watcher.Errors
 	}
 	resync := time.NewTicker(n.o.Resync)
 	defer resync.Stop()
 	n.read(ctx)
 	for {
-		// A file changed, in one of the two directories; some time has passed; or
-		// the agent stops.
+		// A file changed, in one of the two directories; events were lost; some time
+		// has passed; or the agent stops.
 		select {
 		case <-ctx.Done():
 			n.stop(context.WithoutCancel(ctx))
@@ -102,47 +100,19 @@ func (n *Nerve) Run(ctx context.Context) error {
 				continue
 			}
 			settle(ctx, events)
+			n.files.forget()
+			n.read(ctx)
+			n.wakeAll()
+		case err := <-errs:
+			n.o.Log.Warn("file events were lost, reading everything", "err", err)
+			n.files.forget()
 			n.read(ctx)
 			n.wakeAll()
 		case <-resync.C:
-			if files != nil {
-				addDirs(files, n.o.Dir, n.o.DrainDir)
+			if watcher != nil {
+				addDirs(watcher, n.o.Dir, n.o.DrainDir)
 			}
 			n.read(ctx)
-		}
-	}
-}
-
-// watchDirs watches directories that exist; Run adds those that come later.
-func watchDirs(dirs ...string) (*fsnotify.Watcher, error) {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, err
-	}
-	addDirs(w, dirs...)
-	return w, nil
-}
-
-// addDirs watches the directories again. One that does not exist yet is found
-// by the next resync; adding one twice changes nothing.
-func addDirs(w *fsnotify.Watcher, dirs ...string) {
-	for _, dir := range dirs {
-		_ = w.Add(dir) // not there yet, or too many watches: the resync reads it anyway
-	}
-}
-
-// settle lets a burst of events pass, for at most a few milliseconds, so that a
-// copy of ten files is one reading.
-func settle(ctx context.Context, events <-chan fsnotify.Event) {
-	quiet := time.NewTimer(20 * time.Millisecond)
-	defer quiet.Stop()
-	for {
-		select {
-		case <-events:
-		case <-quiet.C:
-			return
-		case <-ctx.Done():
-			return
 		}
 	}
 }
@@ -150,7 +120,7 @@ func settle(ctx context.Context, events <-chan fsnotify.Event) {
 // read makes the runners those of the files. A broken file leaves its service
 // as it was; only a file that is gone takes it out.
 func (n *Nerve) read(ctx context.Context) {
-	services, broken, err := readDir(n.o.Dir)
+	services, broken, err := n.files.read()
 	if err != nil {
 		n.o.Log.Warn("services directory not readable, going on with what is known", "path", n.o.Dir, "err", err)
 		return
@@ -267,31 +237,4 @@ func (n *Nerve) stop(ctx context.Context) {
 	if err := n.publisher.withdraw(ctx); err != nil {
 		n.o.Log.Warn("entries of this host may stay until the session expires", "err", err)
 	}
-}
-
-// readDir reads every file of dir. A directory that does not exist has none.
-func readDir(dir string) (services map[string]soaconfig.LocalService, broken map[string]soaconfig.Problems, err error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, err
-	}
-	services, broken = map[string]soaconfig.LocalService{}, map[string]soaconfig.Problems{}
-	for _, entry := range entries {
-		name := entry.Name()
-		switch extension := filepath.Ext(name); {
-		case strings.HasPrefix(name, "."), extension != ".yaml" && extension != ".yml" && extension != ".json":
-			continue
-		}
-		file := filepath.Join(dir, name)
-		s, problems := soaconfig.ReadLocalService(file)
-		if first, ok := services[s.Name]; ok && len(problems) == 0 {
-			problems = soaconfig.Problems{{File: file, Text: first.File + " describes a service of the same name"}}
-		}
-		if len(problems) > 0 {
-			broken[file] = problems
-			continue
-		}
-		services[s.Name] = s
-	}
-	return services, broken, nil
 }
