@@ -3,6 +3,7 @@ package nerve
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"reflect"
 	"sync"
 	"time"
@@ -75,11 +76,16 @@ func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
 		want := r.want(up, drain)
 		if first || !reflect.DeepEqual(published, want) {
 			r.publish(want)
-			published, first = want, false
+			published = want
 		}
 		r.record(up, why, drain)
 
 		pause := r.service.CheckInterval
+		if first {
+			pause = rand.N(pause) // on a host that starts all begin at once, and are not to go on so
+		}
+		first = false
+		pause = untilNext(r.now(), pause, r.service.CheckInterval)
 		if drain != nil && drain.Expiration != nil {
 			pause = min(pause, max(drain.Until().Sub(r.now()), time.Millisecond))
 		}
@@ -93,6 +99,18 @@ func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
 		case <-timer.C:
 		}
 	}
+}
+
+// beat is what checks keep to, if their interval allows it: a process that wakes
+// up twice a second and makes 25 checks each time does much less than one that
+// wakes up for each of them.
+const beat = 500 * time.Millisecond
+
+// untilNext returns how long to wait so that a pause ends on the nearest beat. A
+// check that takes less than half a beat has its interval exactly.
+func untilNext(now time.Time, pause, interval time.Duration) time.Duration {
+	end := now.Add(pause).Round(min(beat, interval/4))
+	return max(end.Sub(now), 0)
 }
 
 func (r *runner) want(up bool, drain *Drain) *publication {
@@ -112,6 +130,10 @@ func (r *runner) round(ctx context.Context) (up bool, why string) {
 	results := make([]error, len(r.service.Checks))
 	var wg sync.WaitGroup
 	for i, c := range r.service.Checks {
+		if i == len(results)-1 { // most services have one check, which takes no goroutine
+			results[i] = check(ctx, c)
+			break
+		}
 		wg.Go(func() { results[i] = check(ctx, c) })
 	}
 	wg.Wait()
