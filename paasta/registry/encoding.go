@@ -47,8 +47,10 @@ func Encode(e Entry) []byte {
 }
 
 // Decode reads the text of an entry, whoever wrote it. What it accepts passes
-// Check; a missing weight is 10 and a port may be text. Unknown keys are
-// ignored, since nerve may learn new ones.
+// Check; a missing weight is 10, one that is beyond HAProxy's is as much as
+// HAProxy takes, and a port may be text. nerve writes labels as its config has
+// them: one that is a number or true is its text. Unknown keys are ignored, since
+// nerve may learn new ones.
 func Decode(text []byte) (Entry, error) {
 	if len(text) > maxText {
 		return Entry{}, fmt.Errorf("%d bytes are too long for an entry", len(text))
@@ -69,7 +71,7 @@ func Decode(text []byte) (Entry, error) {
 		}
 	}
 	e := Entry{Weight: DefaultWeight}
-	var labels map[string]*string
+	var labels map[string]scalar
 	err := errors.Join(
 		value(keys, "host", &e.Host),
 		number(keys, "port", &e.Port),
@@ -84,20 +86,35 @@ func Decode(text []byte) (Entry, error) {
 		if e.Labels == nil {
 			e.Labels = make(map[string]string, len(labels))
 		}
-		text := ""
-		if label != nil {
-			text = *label
-		}
+		text := string(label)
 		if key != LabelTaskID {
 			text = shared(text)
 		}
 		e.Labels[shared(key)] = text
 	}
+	e.Weight = min(e.Weight, maxWeight)
 	if err := Check(e); err != nil {
 		return Entry{}, err
 	}
 	e.Host, e.Name = shared(e.Host), shared(e.Name)
 	return e, nil
+}
+
+// A scalar is text, or a number, true or false as their text; null is "".
+type scalar string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *scalar) UnmarshalJSON(text []byte) error {
+	switch text[0] {
+	case '"':
+		return json.Unmarshal(text, (*string)(s))
+	case '{', '[':
+		return errors.New("a label is no text")
+	case 'n': // null
+		return nil
+	}
+	*s = scalar(text)
+	return nil
 }
 
 // shared returns s as one string for all entries that say the same: a host that

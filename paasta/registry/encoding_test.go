@@ -59,6 +59,10 @@ func TestDecode(t *testing.T) {
 		`{"host":"a_b.c.","port":1,"weight":null,"name":null,"labels":{"x":null,"y":"z"},"new":[1]}`: {
 			Host: "a_b.c.", Port: 1, Weight: 10, Labels: map[string]string{"x": "", "y": "z"},
 		},
+		// nerve takes any weight, and labels as YAML has them.
+		`{"host":"a","port":1,"weight":1000,"labels":{"shard": 3 ,"canary":true}}`: {
+			Host: "a", Port: 1, Weight: 256, Labels: map[string]string{"shard": "3", "canary": "true"},
+		},
 	} {
 		got, err := Decode([]byte(text))
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -89,11 +93,11 @@ func TestDecode(t *testing.T) {
 		"port is an object":      `{"host":"a","port":{}}`,
 		"port is other text":     `{"host":"a","port":"http"}`,
 		"weight below":           `{"host":"a","port":1,"weight":-1}`,
-		"weight above":           `{"host":"a","port":1,"weight":257}`,
 		"name with a space":      `{"host":"a","port":1,"name":"a b"}`,
 		"name with a control":    `{"host":"a","port":1,"name":"a\u0000"}`,
 		"labels are a list":      `{"host":"a","port":1,"labels":[]}`,
-		"label is a number":      `{"host":"a","port":1,"labels":{"x":1}}`,
+		"label is a list":        `{"host":"a","port":1,"labels":{"x":[]}}`,
+		"label is an object":     `{"host":"a","port":1,"labels":{"x":{}}}`,
 		"label with a newline":   `{"host":"a","port":1,"labels":{"x":"\n"}}`,
 		"option with a newline":  `{"host":"a","port":1,"haproxy_server_options":"a\nb"}`,
 		"not UTF-8":              "{\"host\":\"a\",\"port\":1,\"name\":\"\xff\"}",

@@ -157,10 +157,13 @@ func (z *ZooKeeper) read(ctx context.Context, dir string, names []string, set *S
 			if errors.Is(err, zk.ErrNoNode) {
 				return nil // it went after it was listed
 			}
-			if err != nil {
+			if err != nil && !errors.Is(err, zk.ErrForbidden) {
 				return err
 			}
-			e, err := Decode(text)
+			var e Entry
+			if err == nil {
+				e, err = Decode(text)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -188,6 +191,7 @@ func (z *ZooKeeper) date(ctx context.Context, set *Set) error {
 		switch {
 		case errors.Is(err, zk.ErrNoNode):
 			gone[n.Path] = true
+		case errors.Is(err, zk.ErrForbidden): // its name says all but its age
 		case err != nil:
 			return err
 		}

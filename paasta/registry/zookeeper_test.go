@@ -260,6 +260,29 @@ func TestEphemeral(t *testing.T) {
 	}
 }
 
+// A node that we may not read is one bad entry, and not a registration that
+// nobody can follow any more.
+func TestNodesThatAreForbidden(t *testing.T) {
+	t.Parallel()
+	s := zktest.Start(t)
+	conn := dial(t, s.Addr())
+	ctx := bounded(t)
+	const dir = registry.Root + "/web.main/"
+	z := registry.NewZooKeeper(conn)
+	old := registry.Entry{Host: "10.0.0.1", Port: 1, Name: "h", Weight: 1}
+	same := registry.Entry{Host: "10.0.0.1", Port: 1, Name: "h", Weight: 2}
+	must(t, z.Apply(ctx, "web.main", []registry.Entry{old, same}, nil))
+	must(t, conn.Create(ctx, dir+"h_0000000001", []byte(`{"host":"10.0.0.2","port":1}`)))
+	must(t, conn.Create(ctx, dir+"h_0000000002", []byte(`{"host":"10.0.0.3","port":1}`)))
+	s.Hide(dir + "h_0000000001")
+	s.Hide(dir + registry.NodeName(old))
+	set, err := z.List(ctx, "web.main")
+	must(t, err)
+	if len(set.Nodes) != 3 || len(set.Bad) != 1 || !errors.Is(set.Bad[dir+"h_0000000001"], zk.ErrForbidden) {
+		t.Errorf("%+v", set)
+	}
+}
+
 func BenchmarkDecode(b *testing.B) {
 	e := web
 	e.Labels = map[string]string{"region:r1": "", "habitat:h": "", registry.LabelCluster: "c", registry.LabelTaskID: strings.Repeat("t", 60)}

@@ -75,6 +75,8 @@ func translate(err error) error {
 		return ErrNodeExists
 	case errors.Is(err, zk.ErrBadVersion):
 		return ErrBadVersion
+	case errors.Is(err, zk.ErrNoAuth):
+		return ErrForbidden
 	case errors.Is(err, zk.ErrClosing):
 		return ErrClosed
 	case connectionLost(err):

@@ -28,6 +28,7 @@ var (
 	ErrNoNode     = errors.New("no such znode")
 	ErrNodeExists = errors.New("znode exists")
 	ErrBadVersion = errors.New("znode has another version") // also: leadership was lost
+	ErrForbidden  = errors.New("the znode's ACL forbids it")
 	ErrClosed     = errors.New("the ZooKeeper connection was closed")
 	// ErrUncertain: the connection went while a write was under way, and nobody
 	// knows whether it was made.
