@@ -94,7 +94,8 @@ type guard struct {
 	out   *json.Encoder
 
 	answer int          // the order being carried out; 0 for none
-	heard  atomic.Int64 // when the last order was read, in Unix nanoseconds
+	begun  time.Time    // what heard counts from: no clock that somebody sets
+	heard  atomic.Int64 // when the parent was heard last, in nanoseconds
 	unlock func() error // not nil while holding
 	since  time.Time
 	over   *time.Timer // fires when the bound of a hold is reached
@@ -103,6 +104,7 @@ type guard struct {
 func (g *guard) run(ctx context.Context, in io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	g.begun = time.Now()
 	gone := make(chan struct{})
 	orders := make(chan order, 16)
 	// This goroutine ends with the process at the latest: a pipe cannot be read
@@ -115,7 +117,7 @@ func (g *guard) run(ctx context.Context, in io.Reader) error {
 			if json.Unmarshal(lines.Bytes(), &o) != nil {
 				return
 			}
-			g.heard.Store(time.Now().UnixNano())
+			g.hear()
 			if o.Do == "beat" {
 				continue
 			}
@@ -186,6 +188,7 @@ func (g *guard) hold(ctx context.Context, wait time.Duration, gone <-chan struct
 		return
 	}
 	g.since = time.Now()
+	g.hear() // it says nothing while it waits for its turn
 	g.over.Reset(g.bound)
 	if err := g.m.hold(min(selected, g.bound+renewEvery)); err != nil {
 		r := report{Event: "error", Why: errors.Join(err, unlock()).Error()}
@@ -199,6 +202,9 @@ func (g *guard) hold(ctx context.Context, wait time.Duration, gone <-chan struct
 	g.say(report{Event: "held"})
 }
 
+// hear notes that the parent is alive.
+func (g *guard) hear() { g.heard.Store(int64(time.Since(g.begun))) }
+
 // watch lets go if the parent is silent or too slow, and otherwise goes on
 // choosing, never much past the bound: should the guard be killed too, the
 // choice expires.
@@ -207,11 +213,10 @@ func (g *guard) watch() {
 		return
 	}
 	left := g.bound - time.Since(g.since)
-	heard := time.Unix(0, g.heard.Load())
 	switch {
 	case left <= 0:
 		g.release(whyBound)
-	case time.Since(heard) > silence:
+	case time.Since(g.begun)-time.Duration(g.heard.Load()) > silence:
 		g.release(whySilent)
 	default:
 		if err := g.m.renew(min(selected, left+renewEvery)); err != nil {

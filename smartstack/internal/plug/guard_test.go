@@ -59,6 +59,7 @@ func TestGuard(t *testing.T) {
 	for name, tt := range map[string]struct {
 		method fakeMethod
 		locked bool
+		turn   time.Duration // how long another run has it first
 		lines  []string
 		events string
 		did    string
@@ -97,6 +98,10 @@ func TestGuard(t *testing.T) {
 		"another run has it": {
 			locked: true, lines: []string{hold, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat}, events: "error another run has the plug",
 		},
+		"another run has it for longer than a parent may be silent": {
+			turn: 800 * time.Millisecond, lines: []string{hold, "-", "-", "-", "-", "-", "-", "-", beat, beat, release},
+			events: "held, released asked", did: "hold renew release settle",
+		},
 		"the parent writes nonsense": {
 			lines: []string{hold, "}"}, events: "held, released gone", did: "hold renew release settle",
 		},
@@ -111,6 +116,7 @@ func TestGuard(t *testing.T) {
 						<-ctx.Done()
 						return nil, ErrLocked
 					}
+					time.Sleep(tt.turn)
 					return func() error { return nil }, nil
 				}}
 				go func() {
