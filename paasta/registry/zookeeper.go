@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +20,7 @@ type ZooKeeper struct {
 	conn    *zk.Conn
 	fence   *zk.Fence
 	watched *watched
+	kept    *kept
 }
 
 // watched is who wants to hear of which registration, and what they heard last:
@@ -36,7 +35,7 @@ var _ Registry = (*ZooKeeper)(nil)
 
 // NewZooKeeper returns the registry in the ZooKeeper of conn.
 func NewZooKeeper(conn *zk.Conn) *ZooKeeper {
-	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string]map[chan<- struct{}]int{}, last: map[string]Set{}}}
+	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string]map[chan<- struct{}]int{}, last: map[string]Set{}}, kept: &kept{paths: map[string]int{}}}
 }
 
 // Fenced returns the same registry for a leader: Apply fails with
@@ -271,76 +270,6 @@ func (w *watched) note(registration string, set Set) {
 	defer w.mu.Unlock()
 	if len(w.wakes[registration]) > 0 {
 		w.last[registration] = set
-	}
-}
-
-// Ephemeral keeps e registered with an ephemeral node until ctx ends, through
-// lost sessions and whatever else removes the node, and then takes it out. It
-// returns nil; changed is told nil whenever e has come to be there, and what
-// goes wrong in between, once a change; it is tried again with back-off. Two
-// nodes for one host:port are no harm for a moment, so to change an entry start
-// the new one, and end the old once changed was told nil.
-func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry, changed func(error)) error {
-	dir, err := znode(registration)
-	if err != nil {
-		return err
-	}
-	if err := Check(e); err != nil {
-		return fmt.Errorf("register %s: %w", registration, err)
-	}
-	p := path.Join(dir, NodeName(e))
-	wake := make(chan struct{}, 1)
-	z.conn.Sessions(ctx, wake)
-	defer z.withdraw(ctx, p)
-	// The watch tells of whatever happens to the node. Now and then it is looked at
-	// all the same, each at its own time: a host may have hundreds.
-	const first, look = 50 * time.Millisecond, time.Minute
-	pause, said := first, "nothing yet"
-	for {
-		wait := look - rand.N(look/5)
-		if err := z.keep(ctx, p, Encode(e), wake); err == nil {
-			if said != "" {
-				changed(nil)
-			}
-			pause, said = first, ""
-		} else if ctx.Err() == nil {
-			wait, pause = pause, min(2*pause, 5*time.Second)
-			if text := err.Error(); text != said {
-				changed(fmt.Errorf("register %s at %s:%d: %w", registration, e.Host, e.Port, err))
-				said = text
-			}
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-wake:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// keep makes the node if it is not there or another session's, and watches it.
-func (z *ZooKeeper) keep(ctx context.Context, p string, text []byte, wake chan<- struct{}) error {
-	_, stat, err := z.conn.WatchData(ctx, p, wake)
-	if err == nil && stat.EphemeralOwner == z.conn.SessionID() {
-		return nil
-	}
-	if err != nil && !errors.Is(err, zk.ErrNoNode) {
-		return err
-	}
-	return z.conn.CreateEphemeral(ctx, p, text)
-}
-
-func (z *ZooKeeper) withdraw(ctx context.Context, p string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	_, stat, err := z.conn.Get(ctx, p)
-	if err == nil && stat.EphemeralOwner == z.conn.SessionID() {
-		// If this fails the node goes with the session.
-		_ = z.conn.Delete(ctx, p, -1)
 	}
 }
 

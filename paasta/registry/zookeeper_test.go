@@ -340,3 +340,70 @@ func TestWatchedReadsAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// A service that goes while ZooKeeper is away, for less than the session lasts,
+// is not in the registry when ZooKeeper is back.
+func TestEphemeralGoesAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	s := zktest.Start(t)
+	p := zktest.NewPartition(t, s)
+	ctx, c := bounded(t), dialFor(t, p.Addr(), 15*time.Second)
+	z := registry.NewZooKeeper(c)
+	keeping, cancel := context.WithCancel(ctx)
+	done, there := make(chan error, 1), make(chan error, 100)
+	go func() { done <- z.Ephemeral(keeping, "db.main", web, func(err error) { there <- err }) }()
+	must(t, <-there)
+	session := c.SessionID()
+	p.Cut()
+	for c.Connected() {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	select {
+	case <-done:
+		t.Error("it gave up")
+	case <-time.After(2500 * time.Millisecond): // longer than a try
+	}
+	p.Heal()
+	select {
+	case err := <-done:
+		must(t, err)
+	case <-ctx.Done():
+		t.Fatal("it does not end")
+	}
+	if set, err := z.List(ctx, "db.main"); err != nil || len(set.Nodes) != 0 {
+		t.Errorf("the registry holds %+v, %v", set.Nodes, err)
+	}
+	if c.SessionID() != session {
+		t.Error("the session expired, so this test has shown nothing")
+	}
+}
+
+// An entry that is kept twice stays, without a gap, until nobody keeps it.
+func TestEphemeralIsKeptByTheLast(t *testing.T) {
+	t.Parallel()
+	s := zktest.Start(t)
+	ctx, c := bounded(t), dial(t, s.Addr())
+	z := registry.NewZooKeeper(c)
+	keep := func() (end func()) {
+		keeping, cancel := context.WithCancel(ctx)
+		done, there := make(chan error, 1), make(chan error, 100)
+		go func() { done <- z.Ephemeral(keeping, "db.main", web, func(err error) { there <- err }) }()
+		must(t, <-there)
+		return func() { cancel(); must(t, <-done) }
+	}
+	first := keep()
+	before, err := z.List(ctx, "db.main")
+	must(t, err)
+	second := keep()
+	first()
+	after, err := z.List(ctx, "db.main")
+	must(t, err)
+	if len(after.Nodes) != 1 || after.Version != before.Version {
+		t.Errorf("after the first has gone: %+v, want what was there: %+v", after, before)
+	}
+	second()
+	if set, err := z.List(ctx, "db.main"); err != nil || len(set.Nodes) != 0 {
+		t.Errorf("after both have gone: %+v, %v", set.Nodes, err)
+	}
+}
