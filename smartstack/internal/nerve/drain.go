@@ -25,12 +25,16 @@ func (d Drain) Expired(now time.Time) bool {
 	return d.Expiration != nil && *d.Expiration <= unix(now)
 }
 
-// Until returns when the drain ends; the zero time for never.
+// farthest is the last second that has a name, in Unix time.
+const farthest = 253402300799
+
+// Until returns when the drain ends; the zero time for never. An expiration in
+// milliseconds, as some would write it, is thousands of years away.
 func (d Drain) Until() time.Time {
 	if d.Expiration == nil {
 		return time.Time{}
 	}
-	return time.UnixMicro(int64(*d.Expiration * 1e6))
+	return time.UnixMicro(int64(min(max(*d.Expiration, 0), farthest) * 1e6))
 }
 
 func unix(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }

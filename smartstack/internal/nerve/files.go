@@ -14,16 +14,6 @@ import (
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
-// watchDirs watches directories that exist; Run adds those that come later.
-func watchDirs(dirs ...string) (*fsnotify.Watcher, error) {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, err
-	}
-	addDirs(w, dirs...)
-	return w, nil
-}
-
 // addDirs watches the directories again. One that does not exist yet is found
 // by the next resync; adding one twice changes nothing.
 func addDirs(w *fsnotify.Watcher, dirs ...string) {
@@ -34,12 +24,13 @@ func addDirs(w *fsnotify.Watcher, dirs ...string) {
 
 // settle lets a burst of events pass, for at most a few milliseconds, so that a
 // copy of ten files is one reading.
-func settle(ctx context.Context, events <-chan fsnotify.Event) {
+func settle(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error) {
 	quiet := time.NewTimer(20 * time.Millisecond)
 	defer quiet.Stop()
 	for {
 		select {
 		case <-events:
+		case _ = <-errs: // everything is read anyway
 		case <-quiet.C:
 			return
 		case <-ctx.Done():

@@ -37,7 +37,8 @@ type Nerve struct {
 	now       func() time.Time
 	publisher *publisher
 
-	files files // owned by Run
+	files      files  // owned by Run
+	unreadable string // what was said of Dir; of Run alone
 
 	mu      sync.Mutex
 	running map[string]*running
@@ -75,15 +76,22 @@ func (n *Nerve) Status() ([]Status, map[string]soaconfig.Problems) {
 // host out of the registry, waits at most five seconds for that, and returns
 // nil.
 func (n *Nerve) Run(ctx context.Context) error {
-	watcher, err := watchDirs(n.o.Dir, n.o.DrainDir)
-	var events chan fsnotify.Event
-	var errs chan error
+	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		n.o.Log.Warn("no file events, reading again every now and then", "err", err, "every", n.o.Resync)
+		n.follow(ctx, nil, nil, func() {})
 	} else {
 		defer watcher.Close()
-		events, errs = watcher.Events, watcher.Errors
+		n.follow(ctx, watcher.Events, watcher.Errors, func() { addDirs(watcher, n.o.Dir, n.o.DrainDir) })
 	}
+	n.stop(context.WithoutCancel(ctx))
+	return nil
+}
+
+// follow reads again whenever files changed, or may have, until ctx ends. watch
+// watches the directories that are there.
+func (n *Nerve) follow(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, watch func()) {
+	watch()
 	resync := time.NewTicker(n.o.Resync)
 	defer resync.Stop()
 	n.read(ctx)
@@ -92,26 +100,23 @@ func (n *Nerve) Run(ctx context.Context) error {
 		// has passed; or the agent stops.
 		select {
 		case <-ctx.Done():
-			n.stop(context.WithoutCancel(ctx))
-			return nil
+			return
 		case event := <-events:
 			if filepath.Dir(event.Name) == filepath.Clean(n.o.DrainDir) {
 				n.wake(filepath.Base(event.Name))
 				continue
 			}
-			settle(ctx, events)
+			settle(ctx, events, errs)
 			n.files.forget()
 			n.read(ctx)
 			n.wakeAll()
-		case err := <-errs:
+		case err := <-errs: // nothing else is told before somebody has heard this
 			n.o.Log.Warn("file events were lost, reading everything", "err", err)
 			n.files.forget()
 			n.read(ctx)
 			n.wakeAll()
 		case <-resync.C:
-			if watcher != nil {
-				addDirs(watcher, n.o.Dir, n.o.DrainDir)
-			}
+			watch()
 			n.read(ctx)
 		}
 	}
@@ -122,19 +127,24 @@ func (n *Nerve) Run(ctx context.Context) error {
 func (n *Nerve) read(ctx context.Context) {
 	services, broken, err := n.files.read()
 	if err != nil {
-		n.o.Log.Warn("services directory not readable, going on with what is known", "path", n.o.Dir, "err", err)
+		if text := err.Error(); text != n.unreadable {
+			n.o.Log.Warn("services directory not readable, going on with what is known", "path", n.o.Dir, "err", err)
+			n.unreadable = text
+		}
 		return
 	}
+	n.unreadable = ""
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for file, problems := range broken {
-		if !reflect.DeepEqual(n.broken[file], problems) {
-			n.o.Log.Error("local service file is broken, going on with what it said before", "path", file, "err", problems)
-		}
-	}
+	before := n.broken
 	n.broken = broken
 	for name, s := range services {
 		n.start(ctx, name, s)
+	}
+	for file, problems := range broken {
+		if !reflect.DeepEqual(before[file], problems) {
+			n.o.Log.Error("local service file is broken, going on with what it said before", "path", file, "err", problems)
+		}
 	}
 	for name, r := range n.running {
 		_, sound := services[name]

@@ -17,6 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/fsnotify/fsnotify"
+
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -273,4 +275,55 @@ func TestDrainTexts(t *testing.T) {
 			t.Errorf("drained %q", name)
 		}
 	}
+}
+
+// A drain far beyond all times, such as one in nanoseconds, is a drain without
+// end, and not one that ends at once, again and again.
+func TestDrainIsNeverOverByOverflow(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, expiration := range []float64{1.7e12, 1.7e15, 1.7e18, 1e300} {
+		d := Drain{Expiration: &expiration}
+		if d.Expired(now) || !d.Until().After(now.AddDate(1, 0, 0)) {
+			t.Errorf("%g: expired %v, until %v", expiration, d.Expired(now), d.Until())
+		}
+	}
+}
+
+// A kernel that could not tell of all files is heard, and the files are read.
+func TestLostFileEvents(t *testing.T) {
+	t.Parallel()
+	n := New(Options{Dir: t.TempDir(), DrainDir: t.TempDir(), Hostname: "h", Address: "127.0.0.1", Resync: time.Hour, Keeper: nobody{}, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(t.Context())
+	errs, ended := make(chan error), make(chan struct{})
+	go func() {
+		defer close(ended)
+		n.follow(ctx, make(chan fsnotify.Event), errs, func() {})
+	}()
+	if err := os.WriteFile(filepath.Join(n.o.Dir, "db.main.yaml"), []byte("port: 1\nchecks: [{type: noop}]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		select {
+		case errs <- fsnotify.ErrEventOverflow:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the watcher's errors are not read")
+		}
+	}
+	waitFor(t, "the file to be read", func() bool {
+		all, broken := n.Status()
+		return len(all) == 1 && len(broken) == 0
+	})
+	cancel()
+	<-ended
+	n.stop(t.Context())
+}
+
+// nobody keeps nothing.
+type nobody struct{}
+
+func (nobody) Ephemeral(ctx context.Context, _ string, _ registry.Entry, changed func(error)) error {
+	changed(nil)
+	<-ctx.Done()
+	return nil
 }

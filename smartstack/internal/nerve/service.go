@@ -61,7 +61,7 @@ func newRunner(s soaconfig.LocalService, e registry.Entry, drainDir string, publ
 // stops it knows whether another runner goes on.
 func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
 	var published *publication
-	first := true
+	first, unreadable := true, ""
 	for {
 		up, why := r.round(ctx)
 		if ctx.Err() != nil {
@@ -70,8 +70,13 @@ func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
 		drain, err := ReadDrain(r.drainDir, r.service.Name, r.now())
 		if err != nil {
 			// Unknown is no reason to change what is published.
-			r.log.Warn("drain file not readable", "err", err)
 			drain = r.Status().Drain
+			if err.Error() != unreadable {
+				r.log.Warn("drain file not readable", "err", err)
+			}
+			unreadable = err.Error()
+		} else {
+			unreadable = ""
 		}
 		want := r.want(up, drain)
 		if first || !reflect.DeepEqual(published, want) {
