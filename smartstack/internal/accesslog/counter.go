@@ -339,15 +339,30 @@ func (s *service) add(c *Counter, k key, us uint64, now time.Time) {
 	}
 	x.last = now
 	x.total.Observe(us)
-	n := now.UnixNano() / int64(slot)
-	if len(x.cells) == 0 || x.cells[len(x.cells)-1].slot != n {
-		first := 0
-		for first < len(x.cells) && x.cells[first].slot <= n-slots {
-			first++
-		}
-		x.cells = append(x.cells[:copy(x.cells, x.cells[first:])], cell{slot: n})
-	}
+	x.turn(slotOf(now))
 	x.cells[len(x.cells)-1].latency.Observe(us)
+}
+
+// slotOf returns the number of the slot that a time is in.
+func slotOf(t time.Time) int64 { return t.UnixNano() / int64(slot) }
+
+// turn makes the last cell that of slot n, and drops those that are over. A
+// clock that went back by moments goes on in the slot that was; one that went
+// back by more had been wrong, and so are the cells.
+func (x *series) turn(n int64) {
+	over := 0
+	if len(x.cells) > 0 {
+		switch last := x.cells[len(x.cells)-1].slot; {
+		case last == n || last == n+1:
+			return
+		case last > n:
+			over = len(x.cells)
+		}
+	}
+	for over < len(x.cells) && x.cells[over].slot <= n-slots {
+		over++
+	}
+	x.cells = append(x.cells[:copy(x.cells, x.cells[over:])], cell{slot: n})
 }
 
 func (s *service) other(now time.Time) *server {

@@ -77,6 +77,74 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// A clock that was ahead, as that of a machine that has just started may be,
+// leaves nothing behind once it is right.
+func TestAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	c := newCounter()
+	ask := func(path string) { c.take("P1 web.main web.main a 200 -- 0 1000 0 GET %s", path) }
+	c.now = epoch.AddDate(1, 0, 0)
+	ask("/x")
+	ask("/once")
+	c.now = epoch
+	for range 100 {
+		ask("/x")
+		c.now = c.now.Add(time.Minute)
+	}
+	for _, s := range c.services["web.main"].series {
+		if len(s.cells) > slots {
+			t.Errorf("%d minutes are kept", len(s.cells))
+		}
+	}
+	if n := c.count(); n != 15 {
+		t.Errorf("%d requests in fifteen minutes, want 15", n)
+	}
+	ask("/x")
+	c.now = c.now.Add(-time.Second) // by moments only, and into the minute before
+	ask("/x")
+	if m := c.Requests("web", time.Minute); len(m.Series) != 1 || m.Series[0].Latency.Count != 3 {
+		t.Errorf("in the last minute: %+v, want 3 requests", m.Series)
+	}
+}
+
+// What a service asks of others is measured from when that was counted first,
+// as what is asked of it.
+func TestAWindowIsNotLongerThanWhatWasCounted(t *testing.T) {
+	t.Parallel()
+	c := newCounter()
+	c.known["db.main"] = Known{}
+	c.take("P1 db.main db.main a 200 -- 0 1000 web.main GET /x")
+	c.now = c.now.Add(30 * time.Second)
+	c.take("P1 db.main db.main a 200 -- 0 1000 web.main GET /x")
+	if m := c.Requests("web", LongestWindow); m.Seconds != 30 {
+		t.Errorf("2 requests in %v seconds, want 30", m.Seconds)
+	}
+}
+
+// A task that is replaced at its address by one of the same version is one
+// series to Prometheus, and always the same one.
+func TestATaskThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	c := newCounter()
+	for i, n := range []int{100, 3} {
+		c.known["web.main"] = Known{Servers: map[string]Server{"a": {Version: "one", TaskID: fmt.Sprint(i)}}}
+		c.now = c.now.Add(time.Minute)
+		for range n {
+			c.take("P1 web.main web.main a 200 -- 0 1000 0 GET /x")
+		}
+	}
+	for range 20 {
+		for _, f := range gather(t, &c.Counter) {
+			if f.GetName() != MetricRequests {
+				continue
+			}
+			if n := f.GetMetric()[0].GetHistogram().GetSampleCount(); len(f.GetMetric()) != 1 || n != 3 {
+				t.Fatalf("%d series, the first of %d requests, want one of 3", len(f.GetMetric()), n)
+			}
+		}
+	}
+}
+
 // A port that goes from one version to the next keeps what each has done apart,
 // and a version that comes back begins anew.
 func TestVersions(t *testing.T) {

@@ -47,13 +47,16 @@ func (s *service) metrics() []prometheus.Metric {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	metrics := make([]prometheus.Metric, 0, len(s.series))
-	seen := map[[7]string]bool{}
+	// A task that went and came with nothing changed but its id has two series of
+	// the same labels. The later one is shown, and so the count begins anew, once.
+	shown := make(map[[7]string]*series, len(s.series))
 	for k, x := range s.series {
 		labels := [7]string{s.registration, k.server.name, k.server.Instance, k.server.Version, k.endpoint.name, k.class, k.caller.name}
-		if seen[labels] {
-			continue // a task that went and came with nothing changed but its id: the next sweep drops the old one
+		if other := shown[labels]; other == nil || x.last.After(other.last) {
+			shown[labels] = x
 		}
-		seen[labels] = true
+	}
+	for labels, x := range shown {
 		buckets := make(map[float64]uint64, len(bounds))
 		for _, us := range bounds {
 			buckets[float64(us)/1e6] = x.total.AtMost(us)

@@ -15,23 +15,21 @@ import (
 // fills in all but Host, Tasks, and Log.Dropped and Log.Queue.
 func (c *Counter) Requests(name string, window time.Duration) paasta.AgentMetrics {
 	now := c.now()
-	from, n := windowOf(window, now)
+	from, within := windowOf(window, now)
 	m := paasta.AgentMetrics{
 		Service: name, At: now, Series: []paasta.RequestSeries{}, Calls: []paasta.Call{}, Versions: []paasta.VersionRequests{},
 		Log: paasta.AgentLog{Lines: c.lines.Load(), Foreign: c.foreign.Load() + c.refused.Load()},
 	}
-	var begun time.Time
+	var begun time.Time // when the first of the services that count here was first asked
 	for _, s := range c.all() {
 		s.mu.Lock()
-		asked := belongs(s.registration, name)
-		if asked && (begun.IsZero() || s.begun.Before(begun)) {
-			begun = s.begun
-		}
+		asked, counts := belongs(s.registration, name), false
 		for k, x := range s.series {
 			if !asked && !belongs(k.caller.name, name) {
 				continue
 			}
-			if h := x.since(n); h.Count > 0 {
+			counts = true
+			if h := x.in(within); h.Count > 0 {
 				m.Series = append(m.Series, paasta.RequestSeries{
 					Registration: s.registration, Server: k.server.name, Instance: k.server.Instance, TaskID: k.server.TaskID, Version: k.server.Version,
 					Endpoint: k.endpoint.name, Caller: k.caller.name, Class: k.class, Latency: h,
@@ -45,6 +43,9 @@ func (c *Counter) Requests(name string, window time.Duration) paasta.AgentMetric
 					Requests: x.count, Errors: x.errors, First: x.first, Last: x.last,
 				})
 			}
+		}
+		if (asked || counts) && (begun.IsZero() || s.begun.Before(begun)) {
+			begun = s.begun
 		}
 		if asked {
 			for _, v := range s.versions {
@@ -70,14 +71,17 @@ func (c *Counter) Requests(name string, window time.Duration) paasta.AgentMetric
 	return m
 }
 
-// windowOf returns when a window begins, and its first slot.
-func windowOf(window time.Duration, now time.Time) (from time.Time, n int64) {
+// slotRange are the slots from the first to the last one.
+type slotRange struct{ first, last int64 }
+
+// windowOf returns when a window begins, and its slots.
+func windowOf(window time.Duration, now time.Time) (from time.Time, within slotRange) {
 	window = min(max(window, slot), LongestWindow)
-	n = now.Add(-window).UnixNano()/int64(slot) + 1
+	first := slotOf(now.Add(-window)) + 1
 	if now.UnixNano()%int64(slot) < int64(slot/2) {
-		n-- // so that it is not much shorter than was asked for
+		first-- // so that it is not much shorter than was asked for
 	}
-	return time.Unix(0, n*int64(slot)), n
+	return time.Unix(0, first*int64(slot)), slotRange{first, slotOf(now) + 1} // a clock that was ahead by moments
 }
 
 // belongs tells whether a registration or a caller is a service's: called like
@@ -87,11 +91,11 @@ func belongs(name, service string) bool {
 	return ok && (rest == "" || rest[0] == '.')
 }
 
-// since adds up the cells from slot n on.
-func (x *series) since(n int64) paasta.Histogram {
+// in adds up the cells of some slots.
+func (x *series) in(slots slotRange) paasta.Histogram {
 	var h paasta.Histogram
 	for i := range x.cells {
-		if x.cells[i].slot >= n {
+		if n := x.cells[i].slot; n >= slots.first && n <= slots.last {
 			h.Add(x.cells[i].latency)
 		}
 	}
@@ -126,7 +130,7 @@ const jsonWindow = 5 * time.Minute
 // AddTo adds a timer for each endpoint, <registration>.<endpoint>, and a counter
 // for each class of its answers, <registration>.<endpoint>.<class>.
 func (c *Counter) AddTo(view dropwizard.View) {
-	_, n := windowOf(jsonWindow, c.now())
+	_, within := windowOf(jsonWindow, c.now())
 	for _, s := range c.all() {
 		s.mu.Lock()
 		recent := map[*endpoint]*paasta.Histogram{}
@@ -140,7 +144,7 @@ func (c *Counter) AddTo(view dropwizard.View) {
 				h = &paasta.Histogram{}
 				recent[k.endpoint] = h
 			}
-			h.Add(x.since(n))
+			h.Add(x.in(within))
 		}
 		for e, h := range recent {
 			rates := dropwizard.Rates{}
