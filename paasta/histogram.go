@@ -99,6 +99,20 @@ func (h *Histogram) Add(o Histogram) {
 	}
 }
 
+// Minus returns what h had without o, which was added to it. What is left lies
+// between Min and Max, which need not be among it.
+func (h Histogram) Minus(o Histogram) Histogram {
+	h = h.Clone()
+	h.Count -= o.Count
+	h.Sum -= o.Sum
+	for i, n := range o.counts {
+		// A bucket that was full holds less than was added.
+		c := &h.counts[o.first+i-h.first]
+		*c -= min(n, *c)
+	}
+	return h
+}
+
 // Clone returns a copy that shares nothing.
 func (h Histogram) Clone() Histogram {
 	h.counts = append([]uint32(nil), h.counts...)
@@ -217,7 +231,7 @@ func (h *Histogram) UnmarshalJSON(text []byte) error {
 		}
 		h.at(int(b[0]), b[1])
 	}
-	if in := h.inBuckets(); in > h.Count {
+	if in := h.inBuckets(); in > h.Count || in == 0 && h.Count > 0 {
 		return fmt.Errorf("histogram: count is %d, but the buckets hold %d", h.Count, in)
 	}
 	return nil

@@ -53,6 +53,12 @@ func TestHistogramsAddUp(t *testing.T) {
 		if string(a) != string(b) {
 			t.Errorf("merged:\n%s\nwhole:\n%s", b, a)
 		}
+		for _, h := range hosts {
+			merged = merged.Minus(h)
+		}
+		if merged.Count != 0 || merged.Sum != 0 || merged.inBuckets() != 0 {
+			t.Errorf("nothing is left of %+v", merged)
+		}
 		slices.Sort(all)
 		for _, q := range []float64{0.01, 0.5, 0.9, 0.99} {
 			exact := float64(all[max(int(math.Ceil(q*float64(len(all))))-1, 0)])
@@ -90,7 +96,7 @@ func TestQuantileBoundsNeedEnough(t *testing.T) {
 
 func TestHistogramRefusesNonsense(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{`{"count": 1, "buckets": [[4000, 1]]}`, `{"count": 1, "buckets": [[4, 2]]}`, `[]`, `{"buckets": [[-1, 1]]}`} {
+	for _, text := range []string{`{"count": 1, "buckets": [[4000, 1]]}`, `{"count": 1, "buckets": [[4, 2]]}`, `{"count": 1}`, `[]`, `{"buckets": [[-1, 1]]}`} {
 		if err := json.Unmarshal([]byte(text), new(Histogram)); err == nil {
 			t.Errorf("%s: no error", text)
 		}

@@ -27,30 +27,65 @@ func (t *backendTally) add(s paasta.RequestSeries, seconds float64) {
 	find(t.endpoints, s.Endpoint).add(s, seconds)
 }
 
+// A group is all backends of a registration together.
+type group struct {
+	backends  int
+	tests     int // how often any of them is compared
+	endpoints map[string]*tally
+}
+
+// groupsOf returns the groups by registration.
+func groupsOf(all map[backendKey]*backendTally) map[string]*group {
+	groups := map[string]*group{}
+	for k, t := range all {
+		if !isBackend(k) {
+			continue
+		}
+		g := find(groups, k.registration)
+		if g.endpoints == nil {
+			g.endpoints = map[string]*tally{}
+		}
+		g.backends++
+		g.tests += 3 * len(t.endpoints)
+		for name, e := range t.endpoints {
+			sum := find(g.endpoints, name)
+			sum.latency.Add(e.latency)
+			sum.errors += e.errors
+		}
+	}
+	return groups
+}
+
 // compareBackends says of each backend whether it is slower than the others of
 // its registration, or fails more, on any endpoint. One that is makes the others
 // look good, so these are then compared without it.
 func compareBackends(all map[backendKey]*backendTally) []Backend {
 	sound := maps.Clone(all)
-	for k, t := range all {
-		if isBackend(k) {
-			if v, _ := stands(k, t, all); v == Worse {
-				delete(sound, k)
-			}
-		}
-	}
-	backends := []Backend{}
+	groups := groupsOf(all)
+	backends := make([]Backend, 0, len(all))
 	for k, t := range all {
 		b := Backend{Registration: k.registration, Server: k.server, Instance: k.instance, TaskID: k.task, Version: k.version, Counts: t.all.counts(), Verdict: Unknown}
 		if isBackend(k) {
-			b.Verdict, b.Why = stands(k, t, all)
-			if v, why := stands(k, t, sound); b.Verdict == Better && why != alone {
-				b.Verdict, b.Why = v, why
-			}
+			b.Verdict, b.Why = groups[k.registration].compare(t)
 		} else {
 			b.Why = "no backend: HAProxy answered itself, or another service's did"
 		}
+		if b.Verdict == Worse {
+			delete(sound, k)
+		}
 		backends = append(backends, b)
+	}
+	groups = groupsOf(sound)
+	for i := range backends {
+		b := &backends[i]
+		if b.Verdict != Better {
+			continue
+		}
+		if t := sound[backendKey{b.Registration, b.Server, b.Version, b.Instance, b.TaskID}]; t != nil {
+			if v, why := groups[b.Registration].compare(t); why != alone {
+				b.Verdict, b.Why = v, why
+			}
+		}
 	}
 	slices.SortFunc(backends, func(a, b Backend) int {
 		return cmp.Or(strings.Compare(a.Registration, b.Registration), cmp.Compare(b.P50, a.P50), strings.Compare(a.Server, b.Server), strings.Compare(a.Version, b.Version), strings.Compare(a.TaskID, b.TaskID))
@@ -67,33 +102,17 @@ func isBackend(k backendKey) bool {
 // alone is why a backend cannot be compared.
 const alone = "there is no other backend to compare with"
 
-// stands compares one backend with the others.
-func stands(k backendKey, t *backendTally, all map[backendKey]*backendTally) (Verdict, string) {
-	peers := map[string]*tally{}
-	tests, others := 0, 0
-	for other, x := range all {
-		if other.registration != k.registration || !isBackend(other) {
-			continue
-		}
-		tests += 3 * len(x.endpoints)
-		if other == k {
-			continue
-		}
-		others++
-		for name, e := range x.endpoints {
-			p := find(peers, name)
-			p.latency.Add(e.latency)
-			p.errors += e.errors
-		}
-	}
-	if others == 0 {
+// compare compares one backend of the group with the others.
+func (g *group) compare(t *backendTally) (Verdict, string) {
+	if g.backends < 2 {
 		return Unknown, alone
 	}
-	z := sureness(tests)
+	z := sureness(g.tests)
 	var verdicts []Verdict
 	var why []string
 	for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
-		mine, theirs := t.endpoints[name], find(peers, name)
+		mine := t.endpoints[name]
+		theirs := tally{latency: g.endpoints[name].latency.Minus(mine.latency), errors: g.endpoints[name].errors - mine.errors}
 		for _, q := range []float64{.5, .95} {
 			c := compareQuantile(theirs.latency, mine.latency, q, z)
 			verdicts = append(verdicts, c.Verdict)

@@ -178,3 +178,22 @@ func TestTooFewRequestsSaySo(t *testing.T) {
 		t.Errorf("without agents: %+v", r)
 	}
 }
+
+// A service of hundreds of backends has its answer at once.
+func BenchmarkReport(b *testing.B) {
+	a := paasta.AgentMetrics{Seconds: 300}
+	for server := range 500 {
+		for endpoint := range 20 {
+			var h paasta.Histogram
+			for i := range 200 {
+				h.Observe(uint64(1000 + i*37 + server))
+			}
+			a.Series = append(a.Series, paasta.RequestSeries{
+				Registration: "web.main", Server: fmt.Sprint("s", server), Endpoint: fmt.Sprint("e", endpoint), Class: "2xx", Latency: h,
+			})
+		}
+	}
+	for b.Loop() {
+		New("web", []paasta.AgentMetrics{a}, nil)
+	}
+}

@@ -217,6 +217,44 @@ func TestMiddlewareCountsAPanic(t *testing.T) {
 	}
 }
 
+// One value that is no number does not cost a service all its metrics.
+func TestWhatIsNoNumberIsLeftOut(t *testing.T) {
+	t.Parallel()
+	r := NewRegistry()
+	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 2} {
+		r.Counter("c").Inc(x)
+		r.Histogram("h").Update(x)
+		r.Meter("m").Mark(x)
+		r.Gauge("g", func() float64 { return math.NaN() })
+	}
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	var v View
+	if err := json.Unmarshal(w.Body.Bytes(), &v); w.Code != http.StatusOK || err != nil {
+		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	if h := v.Histograms["h"]; v.Counters["c"].Count != 2 || h.Count != 1 || h.Max != 2 || v.Meters["m"].Count != 2 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// A handler that streams finds that it can.
+func TestMiddlewareFlushes(t *testing.T) {
+	t.Parallel()
+	r := NewRegistry()
+	w := httptest.NewRecorder()
+	func() {
+		defer func() { _ = recover() }()
+		r.Middleware("stream", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		})).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	}()
+	if !w.Flushed || r.View().Counters["stream.2xx"].Count != 1 {
+		t.Errorf("flushed %v, counted %v", w.Flushed, r.View().Counters)
+	}
+}
+
 func BenchmarkTimer(b *testing.B) {
 	timer := NewRegistry().Timer("x")
 	b.RunParallel(func(pb *testing.PB) {

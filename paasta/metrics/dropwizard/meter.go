@@ -52,8 +52,11 @@ func newMeter(now func() time.Time) *Meter {
 	return &Meter{now: now, start: t, last: t, m1: newEWMA(1), m5: newEWMA(5), m15: newEWMA(15)}
 }
 
-// Mark counts n events.
+// Mark counts n events, unless that is not a number.
 func (m *Meter) Mark(n float64) {
+	if !finite(n) {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.catchUp()

@@ -2,6 +2,7 @@ package dropwizard
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -40,12 +41,19 @@ type Counter struct {
 	count float64
 }
 
-// Inc adds n.
+// Inc adds n, unless that is not a number.
 func (c *Counter) Inc(n float64) {
+	if !finite(n) {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.count += n
 }
+
+// finite tells numbers that JSON can say from those that would cost a service
+// all of its metrics.
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // Count returns the sum of all Incs.
 func (c *Counter) Count() float64 {

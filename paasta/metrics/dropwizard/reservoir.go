@@ -34,8 +34,11 @@ func newHistogram(now func() time.Time) *Histogram {
 	return &Histogram{now: now, landmark: t, rescaled: t}
 }
 
-// Update adds a value.
+// Update adds a value, unless that is not a number.
 func (h *Histogram) Update(value float64) {
+	if !finite(value) {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()

@@ -1,9 +1,6 @@
 package dropwizard
 
-import (
-	"maps"
-	"math"
-)
+import "maps"
 
 // FormatVersion is what "version" says: the release of uwsgi_metrics whose shape this
 // is.
@@ -113,7 +110,7 @@ func (r *Registry) View() View {
 		v.Counters[name] = CounterView{c.Count()}
 	}
 	for name, value := range gauges {
-		if x := value(); !math.IsNaN(x) && !math.IsInf(x, 0) {
+		if x := value(); finite(x) {
 			v.Gauges[name] = GaugeView{x}
 		}
 	}
