@@ -30,7 +30,8 @@ func settle(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error
 	for {
 		select {
 		case <-events:
-		case _ = <-errs: // everything is read anyway
+		case err := <-errs:
+			_ = err // everything is read anyway
 		case <-quiet.C:
 			return
 		case <-ctx.Done():
