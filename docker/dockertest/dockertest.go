@@ -158,6 +158,24 @@ func (e *Engine) Kill() {
 	<-e.exited
 }
 
+// Freeze stops the engine with SIGSTOP: it takes connections and does not
+// answer, until Thaw or the end of the test.
+func (e *Engine) Freeze() {
+	e.t.Helper()
+	e.signal(syscall.SIGSTOP)
+	e.t.Cleanup(e.Thaw)
+}
+
+// Thaw ends Freeze.
+func (e *Engine) Thaw() { e.signal(syscall.SIGCONT) }
+
+func (e *Engine) signal(s syscall.Signal) {
+	e.t.Helper()
+	if err := e.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		e.t.Fatal(err)
+	}
+}
+
 // Forget makes the engine, which does not run now, forget that it has started a
 // container: as if it had been killed before it could write that down.
 func (e *Engine) Forget(id string) {

@@ -18,8 +18,8 @@ import (
 // nothing.
 type Credentials struct{ User, Password string }
 
-// header is how Docker's API takes them.
-func (c Credentials) header() (string, error) {
+// Header is how Docker's API takes them.
+func (c Credentials) Header() (string, error) {
 	text, err := json.Marshal(map[string]string{"username": c.User, "password": c.Password})
 	return base64.URLEncoding.EncodeToString(text), err
 }

@@ -24,7 +24,19 @@ import (
 )
 
 // callTimeout bounds one call of the engine.
-const callTimeout = time.Minute
+const callTimeout = 2 * time.Minute
+
+// watch returns a context for calls of the engine, which ends when that is
+// frozen, and what explains the error of one. Call stop at the end.
+func (e *Engine) watch(ctx context.Context, what string) (watched context.Context, explain func(error) error, stop func()) {
+	watched, stop = dial.Watch(ctx, e.docker)
+	return watched, func(err error) error {
+		if cause := context.Cause(watched); cause != nil {
+			err = cause
+		}
+		return dial.Explain(fmt.Errorf("%s: %w", what, err))
+	}, stop
+}
 
 // ErrNone says that the engine runs no container of the task.
 var ErrNone = errors.New("no container of that task runs here")
@@ -52,6 +64,8 @@ func (e *Engine) Close() error { return e.docker.Close() }
 // paasta marathon have the task's id as a label, those of Mesos in their
 // environment.
 func (e *Engine) Find(ctx context.Context, service, instance, taskID string) (string, error) {
+	ctx, explain, stop := e.watch(ctx, "list containers")
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	list := func(labels ...string) ([]container.Summary, error) {
@@ -61,7 +75,7 @@ func (e *Engine) Find(ctx context.Context, service, instance, taskID string) (st
 		}
 		all, err := e.docker.ContainerList(ctx, container.ListOptions{Filters: args})
 		if err != nil {
-			return nil, dial.Explain(fmt.Errorf("list containers: %w", err))
+			return nil, explain(err)
 		}
 		return all, nil
 	}
@@ -89,11 +103,13 @@ func (e *Engine) Find(ctx context.Context, service, instance, taskID string) (st
 
 // Inspect returns what the engine knows of a container, as JSON.
 func (e *Engine) Inspect(ctx context.Context, id string) ([]byte, error) {
+	ctx, explain, stop := e.watch(ctx, "inspect container "+id)
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, text, err := e.docker.ContainerInspectWithRaw(ctx, id, false)
 	if err != nil {
-		return nil, dial.Explain(fmt.Errorf("inspect container %s: %w", id, err))
+		return nil, explain(err)
 	}
 	var b bytes.Buffer
 	if err := json.Indent(&b, text, "", "    "); err != nil {
@@ -104,11 +120,13 @@ func (e *Engine) Inspect(ctx context.Context, id string) ([]byte, error) {
 
 // Stop ends a container: its stop signal, and after the grace SIGKILL.
 func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error {
+	ctx, explain, stop := e.watch(ctx, "stop container "+id)
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, grace+callTimeout)
 	defer cancel()
 	seconds := int(grace.Seconds())
 	if err := e.docker.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds}); err != nil {
-		return dial.Explain(fmt.Errorf("stop container %s: %w", id, err))
+		return explain(err)
 	}
 	return nil
 }
@@ -124,22 +142,22 @@ type Session struct {
 
 // Exec runs a command in a container and returns its exit status.
 func (e *Engine) Exec(ctx context.Context, id string, s Session) (int, error) {
-	wrap := func(err error) error {
-		return dial.Explain(fmt.Errorf("run %s in container %s: %w", s.Argv[0], id[:min(12, len(id))], err))
-	}
+	// Nothing is heard of a session in which nothing happens: nor of a frozen engine.
+	ctx, explain, stopWatching := e.watch(ctx, "run "+s.Argv[0]+" in container "+id[:min(12, len(id))])
+	defer stopWatching()
 	calling, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	exec, err := e.docker.ContainerExecCreate(calling, id, container.ExecOptions{
 		Cmd: s.Argv, Tty: s.TTY, AttachStdin: s.In != nil, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {
-		return 0, wrap(err)
+		return 0, explain(err)
 	}
 	attached, err := dial.Hijack(calling, func(ctx context.Context) (types.HijackedResponse, error) {
 		return e.docker.ContainerExecAttach(ctx, exec.ID, container.ExecAttachOptions{Tty: s.TTY})
 	})
 	if err != nil {
-		return 0, wrap(err)
+		return 0, explain(err)
 	}
 	defer attached.Close()
 	stop := context.AfterFunc(ctx, attached.Close)
@@ -168,17 +186,14 @@ func (e *Engine) Exec(ctx context.Context, id string, s Session) (int, error) {
 	} else {
 		_, err = stdcopy.StdCopy(s.Out, s.Err, attached.Reader)
 	}
-	if ctx.Err() != nil {
-		return 0, ctx.Err()
-	}
-	if err != nil {
-		return 0, wrap(err)
+	if err != nil || ctx.Err() != nil {
+		return 0, explain(err)
 	}
 	calling, cancel = context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	state, err := e.docker.ContainerExecInspect(calling, exec.ID)
 	if err != nil {
-		return 0, wrap(err)
+		return 0, explain(err)
 	}
 	return state.ExitCode, nil
 }

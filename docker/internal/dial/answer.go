@@ -15,13 +15,9 @@ import (
 // frozen, or has far too much to do. One that is not there is no ErrSilent.
 var ErrSilent = errors.New("the Docker engine does not answer")
 
-const (
-	// answerWithin is what an engine has for the simplest question. Over ssh, ssh
-	// alone may take 15 s.
-	answerWithin = 20 * time.Second
-	// watchEvery is how often Watch asks.
-	watchEvery = 20 * time.Second
-)
+// Patience is what an engine has for the simplest question, and how often Watch
+// asks one. Over ssh, ssh alone may take 15 s. Only tests change it.
+var Patience = 20 * time.Second
 
 // Answering returns a client for the engine at host, as Engine does, once the
 // engine has answered. The error says what helps.
@@ -30,7 +26,7 @@ func Answering(ctx context.Context, host string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ask(ctx, c, answerWithin); err != nil {
+	if err := ask(ctx, c, Patience); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -65,7 +61,7 @@ func silent(c *client.Client, limit time.Duration) error {
 // cause, when the engine has twice in a row not answered. It is for what waits
 // for a container or a build and hears nothing for hours. Call stop at the end.
 func Watch(ctx context.Context, c *client.Client) (watched context.Context, stop func()) {
-	return watch(ctx, c, watchEvery, answerWithin)
+	return watch(ctx, c, Patience, Patience)
 }
 
 func watch(ctx context.Context, c *client.Client, every, limit time.Duration) (context.Context, func()) {

@@ -4,25 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	dockerimage "github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/api/types/registry"
 
 	"github.com/gopaasta/paasta/docker/image"
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/transfer"
 	"github.com/gopaasta/paasta/paasta/command"
 )
-
-// stalled is how long a pull may make no progress.
-const stalled = time.Minute
 
 // tagOf is a tag that is always the same for one text.
 func tagOf(text string) string {
@@ -60,11 +51,15 @@ func (e *Engine) fetch(ctx context.Context, t target, report func(state, detail 
 	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
 		tag = tagged.Tag()
 	}
-	err = fmt.Errorf("the engine has no image %s, and the registry %s gives none of the tag %s: %w", t.ref, reference.Domain(named), tag, err)
-	if t.why != "" {
+	err = explain(fmt.Errorf("the engine has no image %s, and the registry %s gives none of the tag %s: %w", t.ref, reference.Domain(named), tag, err))
+	var hinted command.HintedError
+	switch {
+	case errors.As(err, &hinted):
+		return err
+	case t.why != "":
 		return command.WithHint(fmt.Errorf("%w (%s)", err, t.why), "push it (paasta itest and paasta push-to-registry in the service's repository do), or mark a commit whose image is there")
 	}
-	return command.WithHint(explain(err), "docker pull "+t.ref+" by hand, or build it under that name")
+	return command.WithHint(err, "docker pull "+t.ref+" by hand, or build it under that name")
 }
 
 // pull fetches an image with the credentials of Docker's configuration.
@@ -73,38 +68,9 @@ func (e *Engine) pull(ctx context.Context, ref, domain string) error {
 	if err != nil {
 		return err
 	}
-	var auth string
-	if found != (image.Credentials{}) {
-		if auth, err = registry.EncodeAuthConfig(registry.AuthConfig{Username: found.User, Password: found.Password}); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	late := time.AfterFunc(stalled, func() { cancel(fmt.Errorf("no progress for %v", stalled)) })
-	defer late.Stop()
-	cause := func(err error) error {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return dial.Explain(err)
-	}
-	r, err := e.docker.ImagePull(ctx, ref, dockerimage.PullOptions{RegistryAuth: auth})
+	auth, err := found.Header()
 	if err != nil {
-		return cause(err)
+		return err
 	}
-	defer r.Close()
-	for d := json.NewDecoder(r); ; late.Reset(stalled) {
-		var line struct {
-			Error string `json:"error"`
-		}
-		switch err := d.Decode(&line); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return cause(err)
-		case line.Error != "":
-			return explain(errors.New(strings.TrimSpace(line.Error)))
-		}
-	}
+	return transfer.Pull(ctx, e.docker, ref, auth, nil)
 }

@@ -5,21 +5,15 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/distribution/reference"
-	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
-)
 
-// stalled is how long a pull may make no progress.
-const stalled = time.Minute
+	"github.com/gopaasta/paasta/docker/internal/transfer"
+)
 
 // pull fetches an image. Any number of tasks that want one image at once wait
 // for one pull.
@@ -27,44 +21,13 @@ func (e *Engine) pull(ctx context.Context, name, sandbox string) error {
 	auth := credentials(name, sandbox)
 	result := e.pulls.DoChan(name+"\n"+auth, func() (any, error) {
 		// In the context of Run: the task that asked first may be killed.
-		return nil, e.pullNow(e.ctx, name, auth)
+		return nil, transfer.Pull(e.ctx, e.docker, name, auth, nil)
 	})
 	select {
 	case r := <-result:
 		return r.Err
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-func (e *Engine) pullNow(ctx context.Context, name, auth string) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	late := time.AfterFunc(stalled, func() { cancel(fmt.Errorf("pull %s: no progress for %v", name, stalled)) })
-	defer late.Stop()
-	explain := func(err error) error {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return fmt.Errorf("pull %s: %w", name, err)
-	}
-	r, err := e.docker.ImagePull(ctx, name, image.PullOptions{RegistryAuth: auth})
-	if err != nil {
-		return explain(err)
-	}
-	defer r.Close()
-	for d := json.NewDecoder(r); ; late.Reset(stalled) {
-		var line struct {
-			Error string `json:"error"`
-		}
-		switch err := d.Decode(&line); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return explain(err)
-		case line.Error != "":
-			return explain(errors.New(line.Error))
-		}
 	}
 }
 
