@@ -62,6 +62,7 @@ func benchmarkWorld(b *testing.B) (*world, *client.Client) {
 	w := &world{t: b, engine: dockertest.Start(b), soa: b.TempDir(), dir: b.TempDir()}
 	w.engine.Build(registry+"/"+probe, dockertest.Probe)
 	b.Setenv("DOCKER_HOST", w.engine.Host)
+	b.Setenv("XDG_STATE_HOME", b.TempDir())
 	var err error
 	if w.e, err = environment.Dial(b.Context(), ""); err != nil {
 		b.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -36,6 +37,20 @@ func Dial(ctx context.Context, host string) (*Engine, error) {
 
 // Close lets go of its connections.
 func (e *Engine) Close() error { return e.docker.Close() }
+
+// cpus is how many the engine has.
+func (e *Engine) cpus(ctx context.Context) (int, error) {
+	if dial.Local(e.docker) {
+		return runtime.NumCPU(), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, call)
+	defer cancel()
+	info, err := e.docker.Info(ctx)
+	if err != nil {
+		return 0, explain(err)
+	}
+	return max(1, info.NCPU), nil
+}
 
 // explain adds what helps to what an engine says.
 func explain(err error) error {

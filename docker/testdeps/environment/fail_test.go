@@ -47,8 +47,8 @@ func testFailures(t *testing.T, w *world) {
 			"",
 		},
 		"never ready by command": {
-			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 4}}\n",
-			[]string{`db: not ready within 4s: "echo not yet; exit 4" exits with 4: not yet`},
+			"db: {image: 'example/tools:1', args: [sleep, '100'], ready: {cmd: 'echo not yet; exit 4', timeout_s: 15}}\n",
+			[]string{`db: not ready within 15s: "echo not yet; exit 4" exits with 4: not yet`},
 			"",
 		},
 		"never ready by log": {

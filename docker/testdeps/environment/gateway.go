@@ -31,13 +31,54 @@ const gatewayProgram = "github.com/gopaasta/paasta/docker/testdeps/gateway/progr
 func gatewayImage() string { return "paasta-test-deps-gateway:" + gateway.Version() }
 
 // gateway starts the environment's gateway.
-func (u *up) gateway(ctx context.Context, c gateway.Config) error {
+func (u *up) gateway(ctx context.Context, trees <-chan treeOrError) error {
 	if err := u.e.gatewayImage(ctx, u.o.Self); err != nil {
 		return err
 	}
-	text, err := json.Marshal(c)
+	tree := <-trees
+	if tree.err != nil {
+		return tree.err
+	}
+	select {
+	case <-u.placed:
+	case <-ctx.Done():
+		return context.Canceled
+	}
+	asker, ended, err := u.runGateway(ctx, gatewayConfig(u.g, tree.tree, u.layout, u.place, u.checksOf()))
 	if err != nil {
 		return err
+	}
+	// It answers when all is in place.
+	answered := make(chan error, 1)
+	go func() {
+		limited, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		_, err := asker.ask(limited, gateway.Question{})
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		if err != nil {
+			return fmt.Errorf("it does not answer: %w", err)
+		}
+		u.x.gatewayRuns = true
+		close(u.gatewayUp)
+		return nil
+	case err := <-ended:
+		return fmt.Errorf("%w: %s", err, strings.Join(u.e.lastLines(ctx, u.x.gateway, 5), "; "))
+	}
+}
+
+// runGateway makes and starts it, when it is its turn.
+func (u *up) runGateway(ctx context.Context, c gateway.Config) (*asker, <-chan error, error) {
+	give, err := u.turns.take(ctx, u.gatewayUrgency)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer give()
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, nil, err
 	}
 	f := formed{
 		config: &container.Config{
@@ -60,43 +101,25 @@ func (u *up) gateway(ctx context.Context, c gateway.Config) error {
 	f.join(u.place, u.layout.gateway(), nil)
 	id, err := u.create(ctx, containerName(u.x.Name, "_starting"), f)
 	if err != nil {
-		return explain(err)
+		return nil, nil, explain(err)
 	}
 	u.x.gateway = id
 	if !short {
 		if err := u.e.copyIn(ctx, id, map[string][]byte{strings.TrimPrefix(gateway.ConfigFile, "/"): text}); err != nil {
-			return explain(err)
+			return nil, nil, explain(err)
 		}
 	}
 	// Before it starts, so that no answer is missed.
 	asker, err := u.e.attach(ctx, id)
 	if err != nil {
-		return explain(err)
+		return nil, nil, explain(err)
 	}
 	u.x.asker = asker
 	ended, err := u.start(ctx, id)
 	if err != nil {
-		return explain(err)
+		return nil, nil, explain(err)
 	}
-	// It answers when all is in place.
-	answered := make(chan error, 1)
-	go func() {
-		limited, cancel := context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-		_, err := asker.ask(limited, gateway.Question{})
-		answered <- err
-	}()
-	select {
-	case err := <-answered:
-		if err != nil {
-			return fmt.Errorf("it does not answer: %w", err)
-		}
-		u.x.gatewayRuns = true
-		close(u.gatewayUp)
-		return nil
-	case err := <-ended:
-		return fmt.Errorf("%w: %s", err, strings.Join(u.e.lastLines(ctx, id, 5), "; "))
-	}
+	return asker, ended, nil
 }
 
 // copyIn writes files into a container's root.

@@ -88,9 +88,13 @@ func (e *Engine) used(ctx context.Context) ([]netip.Prefix, error) {
 	return used, nil
 }
 
-// makeNetwork makes the network of an environment.
+// makeNetwork makes the network of an environment, in ctx or not at all: one
+// that is being made when ctx ends would be nobody's.
 func (e *Engine) makeNetwork(ctx context.Context, name string, labels map[string]string) (id string, l layout, err error) {
-	ctx, cancel := context.WithTimeout(ctx, call)
+	if ctx.Err() != nil {
+		return "", l, context.Canceled
+	}
+	ctx, cancel := within(ctx, call)
 	defer cancel()
 	used, err := e.used(ctx)
 	if err != nil {

@@ -55,6 +55,17 @@ func (u *up) check(n *graph.Node) (gateway.Check, bool) {
 	return gateway.Check{Address: at, Path: r.HTTP, TLS: tls}, true
 }
 
+// checksOf are all of them.
+func (u *up) checksOf() map[string]gateway.Check {
+	checks := map[string]gateway.Check{}
+	for _, n := range u.g.Nodes {
+		if c, ok := u.check(n); ok {
+			checks[n.Name] = c
+		}
+	}
+	return checks
+}
+
 // waitReady waits until all that readyOf says is so, or the container ends.
 func (u *up) waitReady(ctx context.Context, n *graph.Node, id string, ended <-chan error) error {
 	ctx, cancel := context.WithCancel(ctx)

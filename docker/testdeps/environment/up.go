@@ -22,7 +22,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/docker/internal/dial"
-	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
@@ -121,7 +120,11 @@ func (e *Engine) plan(o Options) (*up, error) {
 		Name: name, Service: o.Service, Dir: o.Dir, Created: now, Until: now.Add(cmp.Or(o.Keep, defaultKeep)), Notes: g.Notes,
 		engine: e, id: rand.Text(), owner: owner(), tied: o.Tied, Dependencies: []Dependency{},
 	}
-	u := &up{e: e, o: o, g: g, x: x, began: now, ready: map[*graph.Node]chan struct{}{}, gatewayUp: make(chan struct{}), called: map[*graph.Node][]string{}, index: map[*graph.Node]int{}}
+	u := &up{
+		e: e, o: o, g: g, x: x, began: now, times: loadTimes(timesFile()), placed: make(chan struct{}), gatewayUp: make(chan struct{}),
+		ready: map[*graph.Node]chan struct{}{}, called: map[*graph.Node][]string{}, index: map[*graph.Node]int{},
+	}
+	u.urgency, u.gatewayUrgency = urgencies(g.Nodes, u.times)
 	for n, node := range g.Nodes {
 		u.ready[node], u.index[node] = make(chan struct{}), n
 	}
@@ -141,13 +144,20 @@ type up struct {
 
 	layout    layout
 	place     place
+	placed    chan struct{} // closed when these two are known: there is a network
 	index     map[*graph.Node]int
 	called    map[*graph.Node][]string // how the service itself calls it
 	ready     map[*graph.Node]chan struct{}
 	gatewayUp chan struct{}
 
+	turns          turns
+	times          times // of earlier environments
+	urgency        map[*graph.Node]time.Duration
+	gatewayUrgency time.Duration
+
 	reporting sync.Mutex
-	mu        sync.Mutex // of x
+	mu        sync.Mutex // of the following
+	seen      times
 }
 
 func (u *up) report(n *graph.Node, state, detail string) {
@@ -157,42 +167,14 @@ func (u *up) report(n *graph.Node, state, detail string) {
 }
 
 func (u *up) up(ctx context.Context) (*Environment, error) {
-	labels := map[string]string{
-		nameLabel: u.x.Name, idLabel: u.x.id, serviceLabel: u.x.Service, dirLabel: u.x.Dir, ownerLabel: u.x.owner,
-		tiedLabel: strconv.FormatBool(u.x.tied), untilLabel: strconv.FormatInt(u.x.Until.Unix(), 10),
-	}
 	trees := make(chan treeOrError, 1)
 	go func() {
 		t, err := soaconfig.Load(ctx, u.o.SoaDir, soaconfig.Options{})
 		trees <- treeOrError{t, err}
 	}()
-	id, l, err := u.claim(ctx, labels)
-	if err != nil {
-		return nil, err
-	}
-	u.x.network, u.x.Subnet, u.layout = id, l.subnet.String(), l
-	var swept errgroup.Group
-	swept.Go(func() error {
-		did, err := u.e.sweep(ctx, u.x)
-		if err != nil {
-			did = append(did, "old environments stay for now: "+err.Error())
-		}
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		u.x.Notes = append(u.x.Notes, did...)
-		return nil
-	})
-	defer func() { _ = swept.Wait() }() // it never fails
-	bind := "127.0.0.1"
-	if dial.Host(u.e.docker) != bind {
-		bind = "" // elsewhere: any address of the engine's
-	}
-	u.place = place{
-		name: u.x.Name, network: id, labels: labels, bind: bind, local: dial.Local(u.e.docker), near: near(l),
-		address: func(n *graph.Node) netip.Addr { return l.dependency(u.index[n]) },
-	}
+	// What can be found out is found out while the network is made.
 	started, starting := errgroup.WithContext(ctx)
-	checks := map[string]gateway.Check{}
+	started.Go(func() error { return u.settle(starting) })
 	for _, n := range u.g.Nodes {
 		started.Go(func() error {
 			err := u.node(starting, n)
@@ -202,17 +184,8 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 			return err
 		})
 	}
-	for _, n := range u.g.Nodes {
-		if c, ok := u.check(n); ok {
-			checks[n.Name] = c
-		}
-	}
 	started.Go(func() error {
-		t := <-trees
-		if t.err != nil {
-			return t.err
-		}
-		if err := u.gateway(starting, gatewayConfig(u.g, t.tree, l, u.place, checks)); err != nil {
+		if err := u.gateway(starting, trees); err != nil {
 			return fmt.Errorf("the gateway of %s: %w", u.x.Name, err)
 		}
 		return nil
@@ -227,10 +200,51 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		return nil, explain(err)
 	}
 	u.x.complete = true
-	_ = swept.Wait() // it never fails, and it may have notes
+	if err := u.times.with(u.seen).save(timesFile()); err != nil {
+		u.x.Notes = append(u.x.Notes, "how long each took is not remembered, which makes the next up slower at most: "+err.Error())
+	}
 	u.reachable()
 	slices.SortFunc(u.x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
 	return u.x, nil
+}
+
+// settle makes the network, says so to all who wait for it, and then removes
+// environments that are of no use any more.
+func (u *up) settle(ctx context.Context) error {
+	labels := map[string]string{
+		nameLabel: u.x.Name, idLabel: u.x.id, serviceLabel: u.x.Service, dirLabel: u.x.Dir, ownerLabel: u.x.owner,
+		tiedLabel: strconv.FormatBool(u.x.tied), untilLabel: strconv.FormatInt(u.x.Until.Unix(), 10),
+	}
+	cpus, err := u.e.cpus(ctx)
+	if err != nil {
+		return err
+	}
+	id, l, err := u.claim(ctx, labels)
+	if err != nil {
+		return err
+	}
+	bind := "127.0.0.1"
+	if dial.Host(u.e.docker) != bind {
+		bind = "" // elsewhere: any address of the engine's
+	}
+	u.x.network, u.x.Subnet, u.layout = id, l.subnet.String(), l
+	u.place = place{
+		name: u.x.Name, network: id, labels: labels, bind: bind, local: dial.Local(u.e.docker), near: near(l),
+		address: func(n *graph.Node) netip.Addr { return l.dependency(u.index[n]) },
+	}
+	if !u.place.near { // then it is the one who sees whether they are ready
+		u.gatewayUrgency = time.Hour
+	}
+	close(u.placed)
+	u.turns.open(cpus)
+	did, err := u.e.sweep(ctx, u.x)
+	if err != nil {
+		did = append(did, "old environments stay for now: "+err.Error())
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.x.Notes = append(u.x.Notes, did...)
+	return nil
 }
 
 // near tells whether this machine is in the network, as the engine's own is.
@@ -295,33 +309,15 @@ func (u *up) node(ctx context.Context, n *graph.Node) error {
 	if err := u.e.fetch(ctx, t, r.report); err != nil {
 		return err
 	}
-	f, err := form(n, t, u.o.System, u.place, u.called[n])
+	d, ended, err := u.run(ctx, n, t)
 	if err != nil {
 		return err
 	}
-	id, err := u.create(ctx, containerName(u.x.Name, n.Name), f)
-	if err != nil {
-		return fmt.Errorf("make its container from %s: %w", t.ref, err)
-	}
-	d := Dependency{Name: n.Name, Called: u.called[n], Image: t.ref, Container: id, State: "created", Port: n.Port(), scheme: scheme(n)}
-	u.mu.Lock()
-	u.x.Dependencies = append(u.x.Dependencies, d)
-	u.mu.Unlock()
-	if err := u.files(ctx, n, id); err != nil {
+	runs := time.Now()
+	if d.HostPort, err = u.e.hostPort(ctx, d.Container, d.Port, len(d.Called) > 0); err != nil {
 		return err
 	}
-	if err := u.needs(ctx, n); err != nil {
-		return err
-	}
-	u.report(n, "starting", "")
-	ended, err := u.start(ctx, id)
-	if err != nil {
-		return err
-	}
-	if d.HostPort, err = u.e.hostPort(ctx, id, d.Port, len(d.Called) > 0); err != nil {
-		return err
-	}
-	if err := u.waitReady(ctx, n, id, ended); err != nil {
+	if err := u.waitReady(ctx, n, d.Container, ended); err != nil {
 		return err
 	}
 	d.State = "running"
@@ -331,17 +327,52 @@ func (u *up) node(ctx context.Context, n *graph.Node) error {
 			u.x.Dependencies[i] = d
 		}
 	}
+	u.seen = append(u.seen, timed{timeKey(n), time.Since(runs).Round(time.Millisecond)})
 	u.mu.Unlock()
 	u.report(n, "ready", "")
 	close(u.ready[n])
 	return nil
 }
 
+// run makes and starts a node's container, when it is its turn and what it
+// needs is ready; ended gets one value when the container ends.
+func (u *up) run(ctx context.Context, n *graph.Node, t target) (d Dependency, ended <-chan error, err error) {
+	give, err := u.turns.take(ctx, u.urgency[n])
+	if err != nil {
+		return d, nil, err
+	}
+	defer func() { give() }()
+	f, err := form(n, t, u.o.System, u.place, u.called[n])
+	if err != nil {
+		return d, nil, err
+	}
+	id, err := u.create(ctx, containerName(u.x.Name, n.Name), f)
+	if err != nil {
+		return d, nil, fmt.Errorf("make its container from %s: %w", t.ref, err)
+	}
+	d = Dependency{Name: n.Name, Called: u.called[n], Image: t.ref, Container: id, State: "created", Port: n.Port(), scheme: scheme(n)}
+	u.mu.Lock()
+	u.x.Dependencies = append(u.x.Dependencies, d)
+	u.mu.Unlock()
+	if err := u.files(ctx, n, id); err != nil {
+		return d, nil, err
+	}
+	if len(n.Needs) > 0 {
+		give()
+		if err := u.needs(ctx, n); err != nil {
+			return d, nil, err
+		}
+		if give, err = u.turns.take(ctx, u.urgency[n]); err != nil {
+			return d, nil, err
+		}
+	}
+	u.report(n, "starting", "")
+	ended, err = u.start(ctx, id)
+	return d, ended, err
+}
+
 // needs waits for what a node needs.
 func (u *up) needs(ctx context.Context, n *graph.Node) error {
-	if len(n.Needs) == 0 {
-		return nil
-	}
 	var names []string
 	for _, e := range n.Needs {
 		names = append(names, e.To.Name)

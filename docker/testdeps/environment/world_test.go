@@ -53,6 +53,7 @@ func newWorld(t *testing.T) *world {
 	w.buildTools()
 	w.engine.Build(registry+"/"+probe, dockertest.Probe)
 	t.Setenv("DOCKER_HOST", w.engine.Host)
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	w.e, err = environment.Dial(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)

@@ -19,8 +19,10 @@ func Wait(ctx context.Context, c Check) error {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	asks := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	last := errors.New("not asked yet")
-	for pause := 5 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
+	// The longer it takes, the less a moment more counts.
+	for began := time.Now(); ; {
 		err := try(ctx, asks, c)
+		pause := min(max(time.Since(began)/100, 5*time.Millisecond), 100*time.Millisecond)
 		if err == nil {
 			return nil
 		}
