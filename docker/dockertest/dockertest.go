@@ -54,6 +54,13 @@ type Engine struct {
 // stopped, with all its containers, when the test ends.
 func Start(t testing.TB) *Engine {
 	t.Helper()
+	return StartOn(t, "")
+}
+
+// StartOn is Start with a disk of its own that is no larger than size, e.g.
+// "256m"; it is in memory.
+func StartOn(t testing.TB, size string) *Engine {
+	t.Helper()
 	paastatest.NeedRoot(t)
 	paastatest.Need(t, "dockerd")
 	paastatest.Need(t, "nsenter")
@@ -69,6 +76,11 @@ func Start(t testing.TB) *Engine {
 		run(t, "ip", "-n", e.netns, "link", "set", "lo", "up")
 	}
 	t.Cleanup(e.remove)
+	if size != "" {
+		if err := errors.Join(os.Mkdir(dir+"/root", 0o710), syscall.Mount("tmpfs", dir+"/root", "tmpfs", 0, "size="+size)); err != nil {
+			t.Fatalf("mount the engine's disk: %v", err)
+		}
+	}
 	e.Restart()
 	return e
 }

@@ -25,7 +25,7 @@ func testFailures(t *testing.T, w *world) {
 	w.service("unpushed", 20013, "")
 	w.write("unpushed/deployments.json", `{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "", "git_sha": "`+sha+`"}}, "controls": {}}}`)
 	w.service("sick", 20014, "", "  env: {DELAY: 1h}\n")
-	w.service("ahead", 20015, "sick: {service: sick, ready: {timeout_s: 0.5}}\n")
+	w.service("ahead", 20015, "sick: {service: sick, ready: {timeout_s: 4}}\n")
 	tests := map[string]struct {
 		deps string
 		is   []string
@@ -42,8 +42,8 @@ func testFailures(t *testing.T, w *world) {
 			"",
 		},
 		"never ready by TCP": {
-			"db: {image: 'example/tools:1', port: 80, args: [sleep, '100'], ready: {tcp: true, timeout_s: 0.5}}\n",
-			[]string{"db: not ready within 500ms: ", "connection refused"},
+			"db: {image: 'example/tools:1', port: 80, args: [sleep, '100'], ready: {tcp: true, timeout_s: 4}}\n",
+			[]string{"db: not ready within 4s: ", "connection refused"},
 			"",
 		},
 		"never ready by command": {
@@ -63,7 +63,7 @@ func testFailures(t *testing.T, w *world) {
 		},
 		"another's dependency is never ready": {
 			"ahead: {service: ahead}\n",
-			[]string{"ahead.sick: not ready within 500ms: ", "connection refused"},
+			[]string{"ahead.sick: not ready within 4s: ", "connection refused"},
 			"",
 		},
 		"no such image": {
@@ -164,16 +164,28 @@ func testFailures(t *testing.T, w *world) {
 	})
 }
 
-// A disk that is really full is told as such, and leaves nothing.
+// A disk that is really full is told as such, and leaves nothing: of containers,
+// or with a fixture that is too large.
 func testFullDisk(t *testing.T, w *world) {
 	w.service("users", 20011, "")
 	w.service("web", 20010, "users: {service: users}\n")
-	free := w.engine.FullDisk()
-	_, err := w.e.Up(t.Context(), w.options("web"))
-	free()
-	var hinted command.HintedError
-	if err == nil || !strings.Contains(err.Error(), "no space left on device") || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "docker system prune") {
-		t.Errorf("error is %v, its hint %q", err, hinted.Hint)
+	w.service("large", 20010, "db: {image: 'example/tools:1', files: {dump: /dump}}\n")
+	dump := filepath.Join(w.dir, "dump")
+	if err := errors.Join(os.WriteFile(dump, nil, 0o644), os.Truncate(dump, 300<<20)); err != nil {
+		t.Fatal(err)
+	}
+	for service, is := range map[string]string{"web": "", "large": "db: copy its fixtures: "} {
+		free := func() {}
+		if service == "web" {
+			free = w.engine.FullDisk()
+		}
+		_, err := w.e.Up(t.Context(), w.options(service))
+		free()
+		var hinted command.HintedError
+		if err == nil || !strings.Contains(err.Error(), is) || !strings.Contains(err.Error(), "no space left on device") || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "docker system prune") {
+			t.Errorf("%s: error is %v, its hint %q", service, err, hinted.Hint)
+		}
+		nothingLeft(t, w)
 	}
 }
 

@@ -2,10 +2,10 @@ package environment
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -26,21 +26,31 @@ func (u *up) files(ctx context.Context, n *graph.Node, id string) error {
 	if len(n.Dep.Files) == 0 {
 		return nil
 	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, file := range slices.Sorted(maps.Keys(n.Dep.Files)) {
-		from, err := u.fixture(n, file)
-		if err != nil {
+	from := map[string]string{}
+	for file := range n.Dep.Files {
+		var err error
+		if from[file], err = u.fixture(n, file); err != nil {
 			return err
 		}
-		if err := pack(w, from, strings.TrimPrefix(path.Clean(n.Dep.Files[file]), "/")); err != nil {
-			return fmt.Errorf("fixture %s: %w", file, err)
+	}
+	// As the engine takes it: a dump may be larger than this machine's memory.
+	r, w := io.Pipe()
+	go func() {
+		t := tar.NewWriter(w)
+		for _, file := range slices.Sorted(maps.Keys(from)) {
+			if err := pack(t, from[file], strings.TrimPrefix(path.Clean(n.Dep.Files[file]), "/")); err != nil {
+				w.CloseWithError(fmt.Errorf("fixture %s: %w", file, err))
+				return
+			}
 		}
+		w.CloseWithError(t.Close())
+	}()
+	err := u.e.docker.CopyToContainer(ctx, id, "/", r, container.CopyToContainerOptions{})
+	r.Close() // for who writes
+	if err != nil {
+		return fmt.Errorf("copy its fixtures: %w", err)
 	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return u.e.docker.CopyToContainer(ctx, id, "/", &b, container.CopyToContainerOptions{})
+	return nil
 }
 
 // fixture finds a file of a declaration: in the service's repository, which of
@@ -85,18 +95,27 @@ func pack(w *tar.Writer, from, to string) error {
 		if entry.IsDir() {
 			return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})
 		}
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		info, err := os.Stat(file)
-		if err != nil {
-			return err
-		}
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: int64(info.Mode().Perm()), Size: int64(len(text)), ModTime: info.ModTime()}); err != nil {
-			return err
-		}
-		_, err = w.Write(text)
-		return err
+		return packFile(w, file, name)
 	})
+}
+
+func packFile(w *tar.Writer, file, name string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file, nor a directory", file)
+	}
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: int64(info.Mode().Perm()), Size: info.Size(), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	// One that grows meanwhile is as long as it was.
+	_, err = io.CopyN(w, f, info.Size())
+	return err
 }

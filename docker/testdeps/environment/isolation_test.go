@@ -219,6 +219,36 @@ func testKilled(t *testing.T, w *world) {
 		}
 		nothingLeft(t, w)
 	})
+	t.Run("the engine while something comes up", func(t *testing.T) {
+		cmd := exec.Command(os.Args[0], "-test.run", "^TestEnvironments$")
+		cmd.Env = append(os.Environ(), "TEST_DEPS_SOA="+w.soa, "TEST_DEPS_SERVICE=half", "TMPDIR="+t.TempDir())
+		var said syncBuffer
+		cmd.Stdout, cmd.Stderr = &said, &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "its containers run", func() bool { return len(running(t)) == 3 })
+		w.engine.Kill()
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case err := <-ended:
+			if text := said.String(); err == nil || !strings.Contains(text, "Cannot connect to the Docker daemon") {
+				t.Errorf("it ends with %v and says %s", err, text)
+			}
+		case <-time.After(time.Minute):
+			t.Error("it goes on without an engine")
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+		w.engine.Restart()
+		x := w.up(t, w.options("web"))
+		if len(x.Notes) != 1 || !strings.Contains(x.Notes[0], "has ended") {
+			t.Errorf("notes are %q", x.Notes)
+		}
+		w.down(t, x)
+		nothingLeft(t, w)
+	})
 	t.Run("by age", func(t *testing.T) {
 		o := w.options("web")
 		o.Tied, o.Keep = false, time.Nanosecond

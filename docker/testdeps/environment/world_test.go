@@ -26,6 +26,9 @@ const (
 // The ports that the engine publishes at: few enough to take them all.
 const firstPort, numPorts = 61000, 64
 
+// diskSize is small enough to be filled.
+const diskSize = "256m"
+
 // A world is an engine with images, and soa-configs.
 type world struct {
 	t      testing.TB
@@ -46,7 +49,7 @@ func newWorld(t *testing.T) *world {
 	if err := os.WriteFile(ports, fmt.Appendf(nil, "%d %d", firstPort, firstPort+numPorts-1), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, engine: dockertest.Start(t)}
+	w := &world{t: t, engine: dockertest.StartOn(t, diskSize)}
 	if err := os.WriteFile(ports, all, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,19 @@ import (
 	"time"
 )
 
-// One try of a check may take this long.
-const tryFor = 2 * time.Second
+const (
+	// One try of a check may take this long,
+	tryFor = 2 * time.Second
+	// and to connect, next door, only this long: what is lost is sent again after
+	// a second.
+	connectFor = 250 * time.Millisecond
+)
 
 // Wait tries until the check passes or ctx ends; then the error is that of the
 // last whole try.
 func Wait(ctx context.Context, c Check) error {
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	dialer := net.Dialer{Timeout: connectFor}
+	transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	asks := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	last := errors.New("not asked yet")
 	// The longer it takes, the less a moment more counts.
@@ -41,7 +47,7 @@ func try(ctx context.Context, asks *http.Client, c Check) error {
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
 	if c.Path == "" {
-		var d net.Dialer
+		d := net.Dialer{Timeout: connectFor}
 		conn, err := d.DialContext(ctx, "tcp4", c.Address)
 		if err != nil {
 			return err
