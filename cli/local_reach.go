@@ -3,11 +3,11 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"sync"
 
+	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/docker/localrun"
 )
 
@@ -15,12 +15,10 @@ import (
 // usual, connections are made through something, and the service's port is
 // handed through to this machine.
 type reach struct {
-	dial    dialer               // nil: as usual
+	dial    forward.Dialer       // nil: as usual
 	forward func(address string) // nil: not needed
 	close   func()
 }
-
-type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // reachOf finds out how the containers of an engine are reached.
 func (env *Env) reachOf(engine *localrun.Engine, port int) (reach, error) {
@@ -30,8 +28,28 @@ func (env *Env) reachOf(engine *localrun.Engine, port int) (reach, error) {
 	return env.reach(engine.Address(), port)
 }
 
+// reach is for an engine that has a socket here. The containers of a playground
+// are in a network namespace of their own.
+func (env *Env) reach(engine string, port int) (reach, error) {
+	through, leave, err := env.intoPlayground(engine)
+	if err != nil || through == nil {
+		return reach{close: func() {}}, err
+	}
+	r, err := reachThrough(through, port)
+	if err != nil {
+		leave()
+		return r, err
+	}
+	end := r.close
+	r.close = func() {
+		end()
+		leave()
+	}
+	return r, nil
+}
+
 // reachThrough hands a port of this machine through to a container.
-func reachThrough(dial dialer, port int) (reach, error) {
+func reachThrough(dial forward.Dialer, port int) (reach, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return reach{}, fmt.Errorf("hand port %d through to the service: %w", port, err)
@@ -42,7 +60,7 @@ func reachThrough(dial dialer, port int) (reach, error) {
 		dial: dial,
 		forward: func(address string) {
 			if address != "" {
-				serving.Go(func() { handThrough(ctx, l, dial, address) })
+				serving.Go(func() { forward.Serve(ctx, l, dial, address) })
 			}
 		},
 		close: func() {
@@ -51,39 +69,4 @@ func reachThrough(dial dialer, port int) (reach, error) {
 			serving.Wait()
 		},
 	}, nil
-}
-
-// handThrough joins who comes to l with the container, until l is closed and
-// ctx has ended.
-func handThrough(ctx context.Context, l net.Listener, dial dialer, address string) {
-	var open sync.WaitGroup
-	defer open.Wait()
-	for {
-		client, err := l.Accept()
-		if err != nil {
-			return
-		}
-		open.Go(func() {
-			defer client.Close()
-			inside, err := dial(ctx, "tcp", address)
-			if err != nil {
-				return // as if nobody listened
-			}
-			defer inside.Close()
-			stop := context.AfterFunc(ctx, func() { client.Close(); inside.Close() })
-			defer stop()
-			var both sync.WaitGroup
-			both.Go(func() { copyAndClose(inside, client) })
-			both.Go(func() { copyAndClose(client, inside) })
-			both.Wait()
-		})
-	}
-}
-
-// copyAndClose copies until the source ends, and passes the end on.
-func copyAndClose(to, from net.Conn) {
-	_, _ = io.Copy(to, from) // a broken connection ends like any other here
-	if t, ok := to.(interface{ CloseWrite() error }); ok {
-		_ = t.CloseWrite() // it is closed already, or now
-	}
 }

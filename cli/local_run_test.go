@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/docker/dockertest"
+	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
@@ -179,7 +180,7 @@ func tcpTo(t *testing.T, engine string) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		handThrough(ctx, l, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		forward.Serve(ctx, l, func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(engine, "unix://"))
 		}, "")
 	})

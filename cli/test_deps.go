@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/docker/testdeps/environment"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 	"github.com/gopaasta/paasta/paasta/command"
@@ -40,6 +41,7 @@ type testDepsFlags struct {
 	service, soaDir, name, envFile string
 	keep                           time.Duration
 	verbose                        bool
+	through                        forward.Dialer // nil: as usual
 }
 
 func (f *testDepsFlags) add(cmd *cobra.Command, env *Env) {
@@ -80,7 +82,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	}
 	p := newProgress(env)
 	x, err := e.Up(ctx, environment.Options{
-		SoaDir: soaDir, Service: service, Dir: here, System: config, Name: f.name, Tied: tied, Keep: f.keep, Self: env.Version != "",
+		SoaDir: soaDir, Service: service, Dir: here, System: config, Name: f.name, Tied: tied, Keep: f.keep, Through: f.through, Self: env.Version != "",
 		Report: func(c environment.Change) { p.set(c.Dependency, env.paintChange(c)) }, Output: output,
 	})
 	p.done()

@@ -62,6 +62,12 @@ func testDepsRun(ctx context.Context, env *Env, f testDepsFlags, inContainer boo
 		return err
 	}
 	defer e.Close()
+	through, leave, err := env.intoPlayground(e.Address())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	f.through = through
 	x, err := f.up(ctx, env, e, true)
 	if err != nil {
 		return err

@@ -168,6 +168,24 @@ func TestTestDeps(t *testing.T) {
 		}
 		nothingLeft(t)
 	})
+	// The engine's ports cannot be reached at its name.
+	t.Run("by ssh", func(t *testing.T) {
+		t.Setenv("PATH", sshTo(t, engine.Host)+":"+os.Getenv("PATH"))
+		t.Setenv("DOCKER_HOST", "ssh://root@engine.invalid")
+		code, out, errs := in(t.Context(), "web", "run", "--", "busybox", "sh", "-c", "echo $USERS_HOST; busybox wget -qO- $USERS_URL/ | grep -o PAASTA_SERVICE=users")
+		if code != 0 || out != "127.0.0.1\nPAASTA_SERVICE=users\n" || strings.Contains(errs, "cannot be reached") {
+			t.Errorf("run: exit code %d, output %q, errors %q", code, out, errs)
+		}
+		nothingLeft(t)
+		code, out, errs = in(t.Context(), "web", "up")
+		if code != 0 || !strings.Contains(out, "USERS_HOST=engine.invalid\n") || !strings.Contains(errs, "paasta test-deps run hands them through to this machine") {
+			t.Errorf("up: exit code %d, output %q, errors %q", code, out, errs)
+		}
+		if code, _, errs := in(t.Context(), "web", "down"); code != 0 {
+			t.Errorf("down: exit code %d, errors %q", code, errs)
+		}
+		nothingLeft(t)
+	})
 	t.Run("no engine", func(t *testing.T) {
 		t.Setenv("DOCKER_HOST", "unix://"+dir+"/none.sock")
 		if code, _, errs := in(t.Context(), "web", "up"); code != 1 || !strings.Contains(errs, "the Docker engine does not answer") || !strings.Contains(errs, "Try: start Docker") {

@@ -38,6 +38,9 @@ func Dial(ctx context.Context, host string) (*Engine, error) {
 // Close lets go of its connections.
 func (e *Engine) Close() error { return e.docker.Close() }
 
+// Address is the engine's, as DOCKER_HOST has it.
+func (e *Engine) Address() string { return e.docker.DaemonHost() }
+
 // cpus is how many the engine has.
 func (e *Engine) cpus(ctx context.Context) (int, error) {
 	if dial.Local(e.docker) {

@@ -42,6 +42,8 @@ type Environment struct {
 	gateway     string
 	gatewayRuns bool
 	asker       *asker // of who made it; nil for others
+	host        string // where published ports are; "" for the engine's
+	leave       func() // ends what hands ports through; nil when nothing does
 }
 
 // A Dependency is one container of an environment.
@@ -66,7 +68,7 @@ func (x *Environment) Ready() bool {
 // Variables are KEY=VALUE for a process on the host, sorted: for each of the
 // service's own dependencies that has a port NAME_HOST, NAME_PORT and NAME_URL.
 func (x *Environment) Variables() []string {
-	host := dial.Host(x.engine.docker)
+	host := cmp.Or(x.host, dial.Host(x.engine.docker))
 	var all []string
 	for _, d := range x.Dependencies {
 		for _, name := range d.Called {

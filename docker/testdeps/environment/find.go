@@ -188,6 +188,9 @@ func (x *Environment) Down(ctx context.Context) error {
 	if x.asker != nil {
 		x.asker.close()
 	}
+	if x.leave != nil {
+		x.leave()
+	}
 	// What a killed command had asked the engine for may still come.
 	var quiet time.Duration
 	if !x.complete && aliveOwner(x.owner) == dead {

@@ -21,6 +21,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
 	"github.com/gopaasta/paasta/paasta/command"
@@ -42,6 +43,10 @@ type Options struct {
 	// Report is told of every change, one at a time; nil for nobody.
 	Report func(Change)
 	Output io.Writer // of builds; nil for nobody
+	// Through connects as the engine's machine does, for engines whose ports this
+	// one cannot reach; default: ssh for those that are reached by it. With Tied
+	// the ports are handed through it to this machine's loopback.
+	Through forward.Dialer
 	// Self says that this program is paasta, which can be the gateway itself.
 	Self bool
 }
@@ -203,7 +208,9 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 	if err := u.times.with(u.seen).save(timesFile()); err != nil {
 		u.x.Notes = append(u.x.Notes, "how long each took is not remembered, which makes the next up slower at most: "+err.Error())
 	}
-	u.reachable()
+	if err := u.reach(ctx); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(u.x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
 	return u.x, nil
 }
@@ -254,23 +261,6 @@ func near(l layout) bool {
 		p, err := netip.ParsePrefix(a.String())
 		return err == nil && p.Addr() == l.engine()
 	})
-}
-
-// reachable adds a note when the engine is in another network, as that of a
-// playground is: then the ports that it publishes are not on this loopback.
-func (u *up) reachable() {
-	for _, d := range u.x.Dependencies {
-		if d.HostPort == 0 {
-			continue
-		}
-		address := net.JoinHostPort(dial.Host(u.e.docker), strconv.Itoa(d.HostPort))
-		conn, err := net.DialTimeout("tcp", address, 2*time.Second)
-		if err != nil {
-			u.x.Notes = append(u.x.Notes, fmt.Sprintf("%s of %s cannot be reached from here (%v): use --in-container, or run this beside the engine (paasta playground exec -- paasta test-deps …)", address, d.Name, err))
-			return
-		}
-		conn.Close()
-	}
 }
 
 type treeOrError struct {
