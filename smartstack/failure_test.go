@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -257,7 +258,9 @@ func TestAgentIsKilled(t *testing.T) {
 	}
 	stop := load(urls, 4, nil)
 	kills := 8
-	if testing.Short() {
+	if n, err := strconv.Atoi(os.Getenv("PAASTA_KILLS")); err == nil {
+		kills = n
+	} else if testing.Short() {
 		kills = 3
 	}
 	for i := range kills {

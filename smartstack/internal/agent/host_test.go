@@ -252,12 +252,18 @@ func weight(n int) func(*registry.Entry) { return func(e *registry.Entry) { e.We
 // load sends requests, each on its own connection and in one attempt, until
 // stop is called, which returns how many it sent and what went wrong.
 func load(t testing.TB, url string, clients int) (stop func() (sent int64, failures []string)) {
+	return loadWith(t, url, clients, &http.Transport{DisableKeepAlives: true}, 900*time.Millisecond)
+}
+
+// loadWith is load by a way of connecting; a request that takes longer than
+// longest has failed.
+func loadWith(t testing.TB, url string, clients int, transport *http.Transport, longest time.Duration) (stop func() (sent int64, failures []string)) {
 	var sent atomic.Int64
 	var mu sync.Mutex
 	var failures []string
 	ctx, cancel := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: 5 * time.Second}
 	for range clients {
 		wait.Go(func() {
 			for ctx.Err() == nil {
@@ -271,7 +277,7 @@ func load(t testing.TB, url string, clients int) (stop func() (sent int64, failu
 						err = fmt.Errorf("status %s", resp.Status)
 					}
 				}
-				if took := time.Since(start); err == nil && took > 900*time.Millisecond {
+				if took := time.Since(start); err == nil && took > longest {
 					err = fmt.Errorf("took %s", took)
 				}
 				if err != nil {
@@ -285,6 +291,7 @@ func load(t testing.TB, url string, clients int) (stop func() (sent int64, failu
 	return func() (int64, []string) {
 		cancel()
 		wait.Wait()
+		transport.CloseIdleConnections()
 		return sent.Load(), failures
 	}
 }

@@ -32,8 +32,11 @@ func accepted(failures []string) (had int, others []string) {
 	return had, others
 }
 
-// rounds is how often something is killed.
+// rounds is how often something is killed: as often as PAASTA_KILLS says.
 func rounds() int {
+	if n, err := strconv.Atoi(os.Getenv("PAASTA_KILLS")); err == nil {
+		return n
+	}
 	if testing.Short() {
 		return 4
 	}
@@ -52,7 +55,7 @@ func TestHAProxyIsKilledUnderLoad(t *testing.T) {
 	reg.put("web.main", a.entry(), b.entry())
 	h.start()
 	h.up("web.main", a.port, b.port)
-	stop := load(t, h.url("web.main"), clients)
+	stop := loadAtOnce(h, "web.main", clients)
 	for range rounds() {
 		pid := h.agent.Status().HAProxy.PID
 		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
@@ -89,7 +92,7 @@ func TestNewHAProxyIsKilledInReload(t *testing.T) {
 	reg.put("web.main", a.entry(), b.entry())
 	h.start()
 	h.up("web.main", a.port, b.port)
-	stop := load(t, h.url("web.main"), clients)
+	stop := loadAtOnce(h, "web.main", clients)
 	p := h.options.Process
 	killed := 0
 	for i := range rounds() {

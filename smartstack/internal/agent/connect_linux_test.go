@@ -1,0 +1,52 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// atOnce connects, and says that it failed when the first SYN had no answer. How
+// long a request takes depends on the machine; whether somebody listens does not.
+func atOnce(reuse bool) *http.Transport {
+	return &http.Transport{
+		DisableKeepAlives: !reuse,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			raw, err := conn.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				return nil, err
+			}
+			var info *unix.TCPInfo
+			var failed error
+			if err := raw.Control(func(fd uintptr) { info, failed = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil {
+				return nil, err
+			}
+			if failed == nil && info.Total_retrans > 0 {
+				failed = fmt.Errorf("a SYN was lost: sent %d times again", info.Total_retrans)
+			}
+			return conn, failed
+		},
+	}
+}
+
+// loadAtOnce is load by clients that insist on being let in at once, half of
+// which use their connections again.
+func loadAtOnce(h *host, registration string, clients int) (stop func() (sent int64, failures []string)) {
+	const longest = 5 * time.Second
+	one := loadWith(h.t, h.url(registration), (clients+1)/2, atOnce(false), longest)
+	two := loadWith(h.t, h.url(registration), clients/2, atOnce(true), longest)
+	return func() (int64, []string) {
+		sent, failures := one()
+		more, others := two()
+		return sent + more, append(failures, others...)
+	}
+}
