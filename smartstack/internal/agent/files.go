@@ -87,7 +87,7 @@ func (f *files) write(a *Agent, now time.Time) {
 	}
 	if !f.cacheAt.IsZero() && !now.Before(f.cacheAt) {
 		f.cacheAt = time.Time{}
-		f.beside(&f.cacheNext, a.cacheWriter(now))
+		f.beside(&f.cacheNext, a.cacheWriter(time.Now()))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
@@ -277,4 +278,48 @@ func TestAProxyPortThatIsTakenAway(t *testing.T) {
 	if p := h.agent.Status().Problems; len(p) > 0 {
 		t.Errorf("problems: %v", p)
 	}
+}
+
+// A namespace that gets a proxy_port asks its servers first, though they were
+// discovered long ago.
+func TestAProxyPortThatIsGiven(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.service("web.main", nil)
+	h.service("late.main", func(ns *soaconfig.Namespace) { ns.ProxyPort = nil })
+	a, sick := newBackend(t), newBackend(t)
+	sick.sick.Store(true)
+	reg.put("web.main", a.entry())
+	reg.put("late.main", a.entry(), sick.entry())
+	h.start()
+	h.up("web.main", a.port)
+	eventually(t, func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if answer, _ := h.agent.Backends(ctx, "late.main", -1); len(answer.Backends) != 2 {
+			return fmt.Errorf("%+v", answer)
+		}
+		return nil
+	})
+	given := func() {
+		h.service("late.main", nil)
+		h.up("late.main", a.port)
+		h.probing("late.main", sick.port, "503")
+		if text := h.config(); strings.Contains(text, fmt.Sprintf("127.0.0.1:%d ", sick.port)) {
+			t.Errorf("a server that never passed a probe is in the file:\n%s", text)
+		}
+	}
+	given()
+	h.service("late.main", func(ns *soaconfig.Namespace) { ns.ProxyPort = nil })
+	eventually(t, func() error {
+		if s := h.agent.Status().HAProxy; strings.Contains(h.config(), "late.main") || len(s.ReloadWanted) > 0 {
+			return fmt.Errorf("it has a frontend: %+v", s)
+		}
+		return nil
+	})
+	h.stop() // and while there is no agent
+	h.agent = nil
+	h.service("late.main", nil)
+	h.start()
+	given()
 }

@@ -82,7 +82,8 @@ func (a *Agent) follow(ctx context.Context) {
 	}
 	for name, w := range wanted {
 		r := a.registrations[name]
-		if r == nil {
+		known := r != nil
+		if !known {
 			r = &registration{name: name}
 			r.ctx, r.stop = context.WithCancel(ctx)
 			r.members = a.cached(name)
@@ -99,6 +100,9 @@ func (a *Agent) follow(ctx context.Context) {
 		if r.proxied && !w.proxied && a.hap.has(name) {
 			a.hap.wishes.add(haproxy.ServiceGone, name+" has no proxy_port any more")
 		}
+		if w.proxied && (known && !r.proxied || !known && a.hap.pid != 0) && !a.hap.has(name) {
+			a.unprove(r)
+		}
 		r.namespace, r.proxied, r.problem, r.left, r.refused, r.dirty = w.namespace, w.proxied, "", false, nil, true
 		a.stir(r)
 	}
@@ -110,6 +114,17 @@ func (a *Agent) follow(ctx context.Context) {
 	}
 	a.references()
 	a.readCustom()
+}
+
+// unprove makes the members of a registration that has no frontend yet wait for
+// their first probe, like those that come: without a frontend nobody asked them.
+// A host that has never served sends them traffic meanwhile.
+func (a *Agent) unprove(r *registration) {
+	for _, m := range r.members.All {
+		waits := *m
+		waits.Serving, waits.Unproven = m.Serving && a.hap.cold, m.Serving && a.hap.cold
+		r.members.Put(waits)
+	}
 }
 
 // vanished tells whether a registration is not in the tree because the file in
