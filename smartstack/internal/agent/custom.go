@@ -5,7 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
@@ -50,6 +53,25 @@ func (a *Agent) customMoved() bool {
 	}
 	return text != a.custom.text && text != a.custom.refused
 }
+
+// refersTo tells whether the operator's sections, those that run or those that are
+// to, name a backend of a registration.
+func (c *custom) refersTo(n discover.Namespace) bool {
+	for _, text := range []string{c.text, c.good} {
+		for line := range strings.Lines(text) {
+			line, _, _ = strings.Cut(line, "#")
+			for _, word := range strings.FieldsFunc(line, func(r rune) bool { return !strings.ContainsRune(nameRunes, r) }) {
+				if slices.ContainsFunc(n.Service.Backends, func(b haproxy.Backend) bool { return b.Name == word }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// nameRunes are what a proxy's name may be made of.
+const nameRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:"
 
 // readCustom takes what the operator wrote now.
 func (a *Agent) readCustom() {

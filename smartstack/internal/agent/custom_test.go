@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
 // collected reads one gauge of the agent that has no labels.
@@ -159,6 +161,92 @@ func TestOperatorsSections(t *testing.T) {
 		return answers()
 	})
 	h.up("web.main", b.port)
+}
+
+// An operator's section that sends requests to a service of ours: when that is
+// broken it is not the operator's fault, and when it goes it stays for as long
+// as the section is there.
+func TestOperatorsSectionsReferToAService(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	port := freePort(t)
+	var mu sync.Mutex
+	text := fmt.Sprintf("frontend mine\n\tbind 127.0.0.1:%d\n\tmode tcp\n\ttimeout client 5s\n\tuse_backend web.main # and not api.main\n", port)
+	h.options.Custom = func() (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return text, nil
+	}
+	tcp := func(ns *soaconfig.Namespace) { ns.Mode, ns.HealthcheckMode = "tcp", "tcp" }
+	h.options.Settings.LogHTTP = `"%[nonsense"` // so that every section of mode http is refused
+	h.service("web.main", tcp)
+	h.service("api.main", tcp)
+	a, b := newBackend(t), newBackend(t)
+	reg.put("web.main", a.entry())
+	reg.put("api.main", b.entry())
+	h.start()
+	h.up("web.main", a.port)
+	through := func() {
+		t.Helper()
+		eventually(t, func() error {
+			resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				return errors.New(resp.Status)
+			}
+			return nil
+		})
+	}
+	through()
+	problems := func(want ...string) {
+		t.Helper()
+		eventually(t, func() error {
+			p := h.agent.Status().Problems
+			if len(p) != len(want)/2 || len(want) > 0 && !strings.Contains(p[want[0]], want[1]) {
+				return fmt.Errorf("problems %q, want %q", p, want)
+			}
+			return nil
+		})
+	}
+	more := func() {
+		t.Helper()
+		c := newBackend(t)
+		name := fmt.Sprintf("more%d.main", c.port)
+		h.service(name, tcp)
+		reg.put(name, c.entry())
+		h.up(name, c.port)
+		through()
+	}
+
+	// Broken in a way that only HAProxy finds.
+	h.service("web.main", nil)
+	problems("web.main", "nonsense")
+	more()
+	h.service("web.main", tcp)
+	problems()
+
+	// Another namespace goes at once, this one stays.
+	h.tree.Services["api"].Namespaces.Sound = nil
+	h.service("web.main", func(ns *soaconfig.Namespace) { ns.ProxyPort = nil })
+	problems("web.main", "custom_config refers to it")
+	more()
+	if strings.Contains(h.config(), "backend api.main") {
+		t.Error("api.main is still there")
+	}
+	mu.Lock()
+	text = "# web.main is gone\n"
+	mu.Unlock()
+	eventually(t, func() error {
+		if strings.Contains(h.config(), "backend web.main") {
+			h.agent.Namespaces(h.tree) // as the check does every half a minute
+			return errors.New("web.main is still there")
+		}
+		return nil
+	})
+	problems()
 }
 
 // Files for other tools have the original synapse's keys, are left alone while

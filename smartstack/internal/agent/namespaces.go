@@ -36,6 +36,7 @@ func (a *Agent) follow(ctx context.Context) {
 	sound := map[string]soaconfig.Namespace{}
 	kept := map[string]bool{} // broken now: what was there stays
 	a.conflicts = map[string]error{}
+	a.readCustom()
 	for _, s := range t.Services {
 		for name, ns := range s.Namespaces.Sound {
 			if ns.Registered || ns.ProxyPort != nil {
@@ -56,6 +57,14 @@ func (a *Agent) follow(ctx context.Context) {
 		}
 	}
 	for name, r := range a.registrations {
+		if ns, ok := sound[name]; r.proxied && (ok && ns.ProxyPort == nil || !ok && !kept[name]) && a.custom.refersTo(r.namespace) {
+			// Without it HAProxy would refuse the operator's sections, and with them
+			// every reload.
+			delete(sound, name)
+			kept[name] = true
+			a.conflicts[name] = errors.New("custom_config refers to it: it is served as it was until that does not")
+			continue
+		}
 		// A service whose directory or smartstack.yaml vanished, and whose tasks
 		// are registered all the same, looks like an accident to its files. deployd
 		// holds its apps in that case; here it is served until they are gone. A
@@ -113,7 +122,6 @@ func (a *Agent) follow(ctx context.Context) {
 		}
 	}
 	a.references()
-	a.readCustom()
 }
 
 // unprove makes the members of a registration that has no frontend yet wait for

@@ -93,23 +93,36 @@ func (a *Agent) accepted(sections []*haproxy.Section) {
 }
 
 // sound returns the sections that HAProxy accepts. A namespace whose section it
-// refuses goes back to the last one that it took, or is left out.
+// refuses goes back to the last one that it took, or is left out, and so do the
+// operator's own sections.
 func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
-	check := func(sections []*haproxy.Section) error {
-		return a.o.Process.CheckBy(ctx, func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom.text, sections) })
+	with := func(custom string) func([]*haproxy.Section) error {
+		return func(sections []*haproxy.Section) error {
+			return a.o.Process.CheckBy(ctx, func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, custom, sections) })
+		}
 	}
 	for range 3 {
 		sections := a.sections()
-		broken, err := haproxy.Isolate(sections, check)
-		var refused *haproxy.ConfigError
-		switch {
-		case errors.As(err, &refused) && a.custom.text != a.custom.good:
-			a.refuseCustom(refused)
-			continue
-		case err != nil:
+		err := with(a.custom.text)(sections)
+		refused, ok := errors.AsType[*haproxy.ConfigError](err)
+		if !ok {
+			return sections, err
+		}
+		// First the services by themselves: what an operator wrote may refer to one
+		// that is broken, and is refused with it.
+		broken, err := haproxy.Isolate(sections, with(""))
+		if err == nil && len(broken) == 0 {
+			if a.custom.text != a.custom.good {
+				a.refuseCustom(refused)
+				continue
+			}
+			// Each has worked: a service that is new has a name or a port of theirs.
+			if broken, err = haproxy.Isolate(sections, with(a.custom.text)); err != nil {
+				a.conflicts[customProblem] = fmt.Errorf("it refers to what is not served any more: %w", refused)
+			}
+		}
+		if err != nil {
 			return nil, err
-		case len(broken) == 0:
-			return sections, nil
 		}
 		for name, err := range broken {
 			a.refuse(name, err)
@@ -119,8 +132,10 @@ func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
 }
 
 // answers tells whether the process pid has the runtime API, and so listens: one
-// that was told to finish lets go of all of its listeners together.
+// that was told to finish lets go of all of its listeners together. It is asked
+// also when the agent is about to end.
 func (a *Agent) answers(ctx context.Context, pid int) bool {
+	ctx = context.WithoutCancel(ctx)
 	for range 5 {
 		in, ok, err := a.o.Process.Running(ctx)
 		if err == nil {
@@ -134,6 +149,9 @@ func (a *Agent) answers(ctx context.Context, pid int) bool {
 // swap starts a process with the sections, which takes over from the running
 // one.
 func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	a.files.work.Wait()              // else what it writes may come after this
 	last, _ := a.o.Process.Written() // none yet: nothing to go back to
 	if err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom.text, sections) }); err != nil {
