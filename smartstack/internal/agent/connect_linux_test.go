@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,18 +34,5 @@ func atOnce(reuse bool) *http.Transport {
 			}
 			return conn, failed
 		},
-	}
-}
-
-// loadAtOnce is load by clients that insist on being let in at once, half of
-// which use their connections again.
-func loadAtOnce(h *host, registration string, clients int) (stop func() (sent int64, failures []string)) {
-	const longest = 5 * time.Second
-	one := loadWith(h.t, h.url(registration), (clients+1)/2, atOnce(false), longest)
-	two := loadWith(h.t, h.url(registration), clients/2, atOnce(true), longest)
-	return func() (int64, []string) {
-		sent, failures := one()
-		more, others := two()
-		return sent + more, append(failures, others...)
 	}
 }

@@ -55,7 +55,7 @@ func TestHAProxyIsKilledUnderLoad(t *testing.T) {
 	reg.put("web.main", a.entry(), b.entry())
 	h.start()
 	h.up("web.main", a.port, b.port)
-	stop := loadAtOnce(h, "web.main", clients)
+	stop := loadMixed(h, "web.main", clients)
 	for range rounds() {
 		pid := h.agent.Status().HAProxy.PID
 		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
@@ -92,7 +92,7 @@ func TestNewHAProxyIsKilledInReload(t *testing.T) {
 	reg.put("web.main", a.entry(), b.entry())
 	h.start()
 	h.up("web.main", a.port, b.port)
-	stop := loadAtOnce(h, "web.main", clients)
+	stop := loadMixed(h, "web.main", clients)
 	p := h.options.Process
 	killed := 0
 	for i := range rounds() {
@@ -143,6 +143,40 @@ func TestNewHAProxyIsKilledInReload(t *testing.T) {
 	if len(others) > 0 || had > clients*killed {
 		t.Errorf("lost: %s", strings.Join(others[:min(5, len(others))], "\n"))
 	}
+}
+
+// An agent that is told to end in the middle of a reload sees it through: the new
+// HAProxy may have told the old one to finish already.
+func TestAgentIsStoppedInReload(t *testing.T) {
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.options.MinInterval = time.Millisecond
+	h.service("web.main", nil)
+	a, b := newBackend(t), newBackend(t)
+	reg.put("web.main", a.entry(), b.entry())
+	h.start()
+	h.up("web.main", a.port, b.port)
+	stop := loadMixed(h, "web.main", 4)
+	p := h.options.Process
+	for i := range rounds() / 2 {
+		old := p.All()
+		h.service("web.main", timeouts(time.Duration(6000+i)*time.Millisecond))
+		eventually(t, func() error {
+			if slices.ContainsFunc(p.All(), func(pid int) bool { return !slices.Contains(old, pid) }) {
+				return nil
+			}
+			return errors.New("no new process")
+		})
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+		h.stop()
+		if in, ok, err := p.Running(t.Context()); !ok {
+			t.Fatalf("no HAProxy runs after the agent ended: %+v, %v", in, err)
+		}
+		h.start()
+		h.up("web.main", a.port, b.port)
+	}
+	sent, failures := stop()
+	unharmed(t, sent, failures)
 }
 
 func atoi(text []byte) int {

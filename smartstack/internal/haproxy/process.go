@@ -90,7 +90,8 @@ func (p Process) Written() ([]byte, error) { return os.ReadFile(p.config()) }
 
 // Start starts a process from the written config and returns its pid. With
 // old, a running process, the new one takes over its listeners and then tells it
-// to finish; without, it takes those that were kept, or begins from nothing.
+// to finish; without, it takes those that were kept, or begins from nothing. The
+// end of ctx does not stop it half-way, when the old one may have been told.
 func (p Process) Start(ctx context.Context, old int) (int, error) {
 	args := []string{"-D", "-f", p.config(), "-p", p.pidFile()}
 	if old != 0 {
@@ -115,7 +116,7 @@ func (p Process) Start(ctx context.Context, old int) (int, error) {
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 60*time.Second)
 	defer cancel()
 	if err := p.run(ctx, Started, args...); err != nil {
 		return 0, err
