@@ -348,7 +348,12 @@ func (w *world) agent(host string, addrs ...string) *agent {
 
 func (a *agent) follow(ctx context.Context) {
 	wake := make(chan struct{}, 1)
-	if err := a.registry.Watch(ctx, web, wake); err != nil {
+	if err := a.registry.Watch(ctx, web, func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}); err != nil {
 		a.t.Error(err)
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -48,23 +47,20 @@ func fanOut(b *testing.B, addrs string, ops *zk.Conn, agents int) {
 	}
 	reads := make(chan seen, agents*16)
 	ctx, cancel := context.WithCancel(context.Background())
-	var wait sync.WaitGroup
 	for i := range agents {
 		conn, err := zk.Dial(zk.Options{Servers: addrs, Timeout: 20 * time.Second})
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer conn.Close()
-		w := discover.Watcher{Registry: registry.NewZooKeeper(conn), Resync: 10 * time.Minute}
-		wait.Go(func() {
-			w.Run(ctx, name, func(set registry.Set, err error) {
-				if err == nil && len(set.Nodes) == 10 {
-					reads <- seen{i, set.Nodes[0].Weight, time.Now()}
-				}
-			})
-		})
+		w := &discover.Watcher{Registry: registry.NewZooKeeper(conn), Resync: 10 * time.Minute}
+		w.Watch(ctx, name, func(set registry.Set, err error) {
+			if err == nil && len(set.Nodes) == 10 {
+				reads <- seen{i, set.Nodes[0].Weight, time.Now()}
+			}
+		}, func() {})
+		defer w.Stop()
 	}
-	defer wait.Wait()
 	defer cancel()
 	last := func() time.Time {
 		all := map[int]bool{}

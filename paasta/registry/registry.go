@@ -79,13 +79,14 @@ type Registry interface {
 	// is added comes before what is removed. An entry that Check refuses fails
 	// the whole Apply.
 	Apply(ctx context.Context, registration string, add []Entry, remove []Node) error
-	// Watch makes the registry send on wake, without blocking, whenever List
-	// might answer differently than it last did, also after the connection came
-	// back, until shortly after ctx ended. It returns at once and sends at once, so that the
-	// receiver lists for the first time; it may send when nothing has changed.
-	// It is List that sets the watch: a receiver whose List fails tries again
-	// until it works, or hears of nothing more but a reconnect.
-	Watch(ctx context.Context, registration string, wake chan<- struct{}) error
+	// Watch makes the registry call wake whenever List might answer differently
+	// than it last did, also after the connection came back, until shortly after
+	// ctx ended. wake is called under locks: it must neither block nor call the
+	// registry. Watch returns at once and calls wake at once, so that the receiver
+	// lists for the first time; it may be called when nothing has changed. It is
+	// List that sets the watch: a receiver whose List fails tries again until it
+	// works, or hears of nothing more but a reconnect.
+	Watch(ctx context.Context, registration string, wake func()) error
 }
 
 // Newest returns nodes without those that share host and port with a newer

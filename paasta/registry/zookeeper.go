@@ -27,7 +27,7 @@ type ZooKeeper struct {
 // the next List decodes only what is new.
 type watched struct {
 	mu    sync.Mutex
-	wakes map[string]map[chan<- struct{}]int
+	wakes map[string][]*zk.Call
 	last  map[string]Set
 }
 
@@ -35,7 +35,7 @@ var _ Registry = (*ZooKeeper)(nil)
 
 // NewZooKeeper returns the registry in the ZooKeeper of conn.
 func NewZooKeeper(conn *zk.Conn) *ZooKeeper {
-	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string]map[chan<- struct{}]int{}, last: map[string]Set{}}, kept: &kept{paths: map[string]int{}}}
+	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string][]*zk.Call{}, last: map[string]Set{}}, kept: &kept{paths: map[string]int{}}}
 }
 
 // Fenced returns the same registry for a leader: Apply fails with
@@ -128,7 +128,7 @@ func (z *ZooKeeper) names(ctx context.Context, registration, dir string) ([]stri
 	}
 	for _, wake := range wakes {
 		// All but the first are without a watch of their own in ZooKeeper.
-		if names, stat, err = z.conn.WatchChildren(ctx, dir, wake); err != nil && !errors.Is(err, zk.ErrNoNode) {
+		if names, stat, err = z.conn.WatchChildrenBy(ctx, dir, wake); err != nil && !errors.Is(err, zk.ErrNoNode) {
 			break
 		}
 	}
@@ -214,48 +214,39 @@ func (z *ZooKeeper) Registrations(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Watch sends on wake when List might answer differently; see Registry.
-func (z *ZooKeeper) Watch(ctx context.Context, registration string, wake chan<- struct{}) error {
+// Watch calls wake when List might answer differently; see Registry.
+func (z *ZooKeeper) Watch(ctx context.Context, registration string, wake func()) error {
 	if _, err := znode(registration); err != nil {
 		return err
 	}
-	z.watched.add(ctx, registration, wake)
-	z.conn.Sessions(ctx, wake)
-	select {
-	case wake <- struct{}{}:
-	default:
-	}
+	call := &zk.Call{Func: wake}
+	z.watched.add(ctx, registration, call)
+	z.conn.SessionsBy(ctx, call)
+	wake()
 	return nil
 }
 
-func (w *watched) add(ctx context.Context, registration string, wake chan<- struct{}) {
+func (w *watched) add(ctx context.Context, registration string, wake *zk.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.wakes[registration] == nil {
-		w.wakes[registration] = map[chan<- struct{}]int{}
-	}
-	w.wakes[registration][wake]++
+	w.wakes[registration] = append(w.wakes[registration], wake)
 	context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.wakes[registration][wake]--; w.wakes[registration][wake] == 0 {
-			delete(w.wakes[registration], wake)
-		}
-		if len(w.wakes[registration]) == 0 {
+		others := slices.DeleteFunc(slices.Clone(w.wakes[registration]), func(c *zk.Call) bool { return c == wake })
+		w.wakes[registration] = others
+		if len(others) == 0 {
 			delete(w.wakes, registration)
 			delete(w.last, registration)
 		}
 	})
 }
 
-func (w *watched) of(registration string) []chan<- struct{} {
+// of returns who wants to hear of a registration. The slice is not changed later.
+func (w *watched) of(registration string) []*zk.Call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var wakes []chan<- struct{}
-	for wake := range w.wakes[registration] {
-		wakes = append(wakes, wake)
-	}
-	return wakes
+	return slices.Clip(w.wakes[registration])
 }
 
 // read returns what the last List of a registration that somebody watches saw.

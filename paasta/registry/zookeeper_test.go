@@ -159,7 +159,7 @@ func TestWatchSurvivesExpiry(t *testing.T) {
 	writer := registry.NewZooKeeper(dialFor(t, s.Addr(), time.Second))
 	must(t, writer.Apply(ctx, "web.main", []registry.Entry{web}, nil))
 	wake := make(chan struct{}, 1)
-	must(t, reader.Watch(t.Context(), "web.main", wake))
+	must(t, reader.Watch(t.Context(), "web.main", registrytest.Send(wake)))
 
 	listed := func() int {
 		for {
@@ -302,7 +302,7 @@ func TestWatchedReadsAreWhole(t *testing.T) {
 	conn := dial(t, s.Addr())
 	ctx := bounded(t)
 	watching := registry.NewZooKeeper(conn)
-	must(t, watching.Watch(ctx, "web.main", make(chan struct{}, 1)))
+	must(t, watching.Watch(ctx, "web.main", func() {}))
 	entry := func(port, weight int) registry.Entry {
 		return registry.Entry{Host: "10.0.0.1", Port: port, Name: "h", Weight: weight, Labels: map[string]string{"region:x": ""}}
 	}

@@ -25,17 +25,38 @@ const (
 // leaves Conn.watches when it fires.
 type watch struct {
 	set   bool // the server has it: no need to set it again
-	wakes map[chan<- struct{}]bool
+	wakes map[waker]bool
 }
+
+// A waker is somebody who wants to hear of something. What wakes it holds locks
+// of the Conn, so that it must neither block nor call the Conn.
+type waker interface{ wake() }
+
+// A sender is woken through a channel, without blocking.
+type sender chan<- struct{}
+
+func (s sender) wake() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// A Call is woken by a call of its function, which must neither block nor call
+// the Conn: for those who wait for a thousand things, without a goroutine for
+// each. It is known by its pointer.
+type Call struct{ Func func() }
+
+func (c *Call) wake() { c.Func() }
 
 // want registers wake before the request that sets the watch is made, so that
 // no event falls between.
-func (c *Conn) want(key watchKey, wake chan<- struct{}) *watch {
+func (c *Conn) want(key watchKey, wake waker) *watch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.watches[key]
 	if w == nil {
-		w = &watch{wakes: map[chan<- struct{}]bool{}}
+		w = &watch{wakes: map[waker]bool{}}
 		c.watches[key] = w
 	}
 	w.wakes[wake] = true
@@ -57,7 +78,7 @@ func (c *Conn) setTo(w *watch) {
 }
 
 // unwant takes wake back after a request that set no watch.
-func (c *Conn) unwant(key watchKey, wake chan<- struct{}) {
+func (c *Conn) unwant(key watchKey, wake waker) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.watches[key]
@@ -107,8 +128,8 @@ func (c *Conn) lose(key watchKey) {
 		return
 	}
 	delete(c.watches, key)
-	for wake := range w.wakes {
-		send(wake)
+	for w := range w.wakes {
+		w.wake()
 	}
 }
 
@@ -118,6 +139,15 @@ func (c *Conn) lose(key watchKey) {
 // returns ErrNoNode. Any other error means that there is no watch. Calling it
 // again before the watch fired costs no second watch.
 func (c *Conn) WatchChildren(ctx context.Context, path string, wake chan<- struct{}) ([]string, Stat, error) {
+	return c.watchChildren(ctx, path, sender(wake))
+}
+
+// WatchChildrenBy is WatchChildren with a call instead of a channel.
+func (c *Conn) WatchChildrenBy(ctx context.Context, path string, wake *Call) ([]string, Stat, error) {
+	return c.watchChildren(ctx, path, wake)
+}
+
+func (c *Conn) watchChildren(ctx context.Context, path string, wake waker) ([]string, Stat, error) {
 	r, err := watched(ctx, c, path, watchChildren, wake,
 		func(lib *zk.Conn, p string) (read[[]string], error) {
 			names, stat, err := lib.Children(p)
@@ -132,7 +162,7 @@ func (c *Conn) WatchChildren(ctx context.Context, path string, wake chan<- struc
 
 // WatchData is Get with a watch in the manner of WatchChildren.
 func (c *Conn) WatchData(ctx context.Context, path string, wake chan<- struct{}) ([]byte, Stat, error) {
-	r, err := watched(ctx, c, path, watchData, wake,
+	r, err := watched(ctx, c, path, watchData, sender(wake),
 		func(lib *zk.Conn, p string) (read[[]byte], error) {
 			data, stat, err := lib.Get(p)
 			return read[[]byte]{data, toStat(stat)}, err
@@ -144,7 +174,7 @@ func (c *Conn) WatchData(ctx context.Context, path string, wake chan<- struct{})
 	return r.value, r.stat, err
 }
 
-func watched[T any](ctx context.Context, c *Conn, path string, kind watchKind, wake chan<- struct{},
+func watched[T any](ctx context.Context, c *Conn, path string, kind watchKind, wake waker,
 	plain, watching func(*zk.Conn, string) (read[T], error),
 ) (read[T], error) {
 	key := watchKey{path, kind}
@@ -177,12 +207,12 @@ func watched[T any](ctx context.Context, c *Conn, path string, kind watchKind, w
 		}
 	}
 	// Somebody makes and removes it without pause.
-	send(wake)
+	wake.wake()
 	return read[T]{}, ErrNoNode
 }
 
 // watchExists sets a watch for the creation of path, unless it is there.
-func (c *Conn) watchExists(ctx context.Context, path string, wake chan<- struct{}) (bool, error) {
+func (c *Conn) watchExists(ctx context.Context, path string, wake waker) (bool, error) {
 	key := watchKey{path, watchExists}
 	there, err := call(ctx, c, "watch", path, true, func(lib *zk.Conn, _ int) (bool, error) {
 		w := c.want(key, wake)

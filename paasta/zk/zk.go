@@ -80,7 +80,7 @@ type Conn struct {
 	ready     bool          // connected, and credentials were sent once
 	changed   chan struct{} // closed and replaced whenever ready or authed changes
 	authed    bool
-	wakes     map[chan<- struct{}]int // of Sessions, counted
+	wakes     map[waker]int // of Sessions, counted
 	watches   map[watchKey]*watch
 }
 
@@ -111,7 +111,7 @@ func Dial(o Options) (*Conn, error) {
 		gone:    make(chan struct{}),
 		changed: make(chan struct{}),
 		authed:  o.Auth == "",
-		wakes:   map[chan<- struct{}]int{},
+		wakes:   map[waker]int{},
 		watches: map[watchKey]*watch{},
 	}
 	if o.Auth != "" {
@@ -189,7 +189,12 @@ func (c *Conn) Connected() bool {
 // Sessions makes c send on wake, without blocking, after every (re)connection
 // and every new session, until ctx ends: read everything again, make ephemerals
 // anew. It returns at once.
-func (c *Conn) Sessions(ctx context.Context, wake chan<- struct{}) {
+func (c *Conn) Sessions(ctx context.Context, wake chan<- struct{}) { c.sessions(ctx, sender(wake)) }
+
+// SessionsBy is Sessions with a call instead of a channel.
+func (c *Conn) SessionsBy(ctx context.Context, wake *Call) { c.sessions(ctx, wake) }
+
+func (c *Conn) sessions(ctx context.Context, wake waker) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wakes[wake]++
@@ -281,8 +286,8 @@ func (c *Conn) becomeReady() {
 	c.ready = true
 	c.broadcast()
 	c.loseWatches()
-	for wake := range c.wakes {
-		send(wake)
+	for w := range c.wakes {
+		w.wake()
 	}
 }
 
@@ -315,13 +320,6 @@ func (c *Conn) await(ctx context.Context) error {
 		case <-changed:
 		case <-c.closed:
 		}
-	}
-}
-
-func send(wake chan<- struct{}) {
-	select {
-	case wake <- struct{}{}:
-	default:
 	}
 }
 

@@ -123,7 +123,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry) {
 		wakes := map[string]chan struct{}{}
 		for _, name := range []string{"first", "second"} {
 			wake := make(chan struct{}, 1)
-			if err := r.Watch(t.Context(), "web.main", wake); err != nil {
+			if err := r.Watch(t.Context(), "web.main", Send(wake)); err != nil {
 				t.Fatal(err)
 			}
 			woken(t, wake, name+" list")
@@ -131,7 +131,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{}, 1)
-		if err := r.Watch(ctx, "web.main", stopped); err != nil {
+		if err := r.Watch(ctx, "web.main", Send(stopped)); err != nil {
 			t.Fatal(err)
 		}
 		woken(t, stopped, "first list")

@@ -19,7 +19,7 @@ type Fake struct {
 	mu    sync.Mutex
 	zxid  int64
 	dirs  map[string]*dir
-	wakes map[string]map[chan<- struct{}]int
+	wakes map[string]map[*func()]bool
 	err   error
 }
 
@@ -76,10 +76,7 @@ func (f *Fake) dir(registration string) *dir {
 
 func (f *Fake) wake(registration string) {
 	for wake := range f.wakes[registration] {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
+		(*wake)()
 	}
 }
 
@@ -170,30 +167,35 @@ func (f *Fake) Apply(ctx context.Context, registration string, add []registry.En
 	return nil
 }
 
-// Watch sends on wake at once and at every Apply, until ctx ends.
-func (f *Fake) Watch(ctx context.Context, registration string, wake chan<- struct{}) error {
+// Watch calls wake at once and at every Apply, until ctx ends.
+func (f *Fake) Watch(ctx context.Context, registration string, wake func()) error {
 	if _, err := paasta.ParseRegistration(registration); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.wakes == nil {
-		f.wakes = map[string]map[chan<- struct{}]int{}
+		f.wakes = map[string]map[*func()]bool{}
 	}
 	if f.wakes[registration] == nil {
-		f.wakes[registration] = map[chan<- struct{}]int{}
+		f.wakes[registration] = map[*func()]bool{}
 	}
-	f.wakes[registration][wake]++
+	f.wakes[registration][&wake] = true
 	context.AfterFunc(ctx, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if f.wakes[registration][wake]--; f.wakes[registration][wake] == 0 {
-			delete(f.wakes[registration], wake)
-		}
+		delete(f.wakes[registration], &wake)
 	})
-	select {
-	case wake <- struct{}{}:
-	default:
-	}
+	wake()
 	return nil
+}
+
+// Send returns a function to watch with that sends on wake, without blocking.
+func Send(wake chan<- struct{}) func() {
+	return func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
 }

@@ -64,7 +64,7 @@ type Agent struct {
 	probes   probe.Pool
 	names    names.Book
 	inbox    inbox
-	watchers sync.WaitGroup
+	resolver sync.WaitGroup
 
 	// Owned by Run.
 	tree          *soaconfig.Tree // the last good one
@@ -192,8 +192,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ctx, cancel := context.WithCancel(ctx)
-	defer func() { cancel(); a.watchers.Wait(); a.probes.Wait(); a.o.Process.Kept.Drop() }()
-	a.watchers.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
+	defer func() { cancel(); a.watcher.Stop(); a.resolver.Wait(); a.probes.Wait(); a.o.Process.Kept.Drop() }()
+	a.resolver.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
 	var last time.Time
 	for {
 		// What can happen: somebody put something into the inbox; it is time for

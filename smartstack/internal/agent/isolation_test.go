@@ -165,7 +165,7 @@ func TestEmptySoaConfigsAreSaid(t *testing.T) {
 	h.service("web.bad", func(ns *soaconfig.Namespace) { ns.Balance = "magic" })
 	a := New(h.options)
 	ctx, cancel := context.WithCancel(t.Context())
-	defer a.watchers.Wait()
+	defer a.watcher.Stop()
 	defer cancel()
 	said := func(tree, bad bool) {
 		t.Helper()

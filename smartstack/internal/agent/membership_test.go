@@ -13,12 +13,12 @@ type memory struct {
 	mu    sync.Mutex
 	zxid  int64
 	nodes map[string][]registry.Node
-	wakes map[string][]chan<- struct{}
+	wakes map[string][]func()
 	fails error
 }
 
 func newMemory() *memory {
-	return &memory{nodes: map[string][]registry.Node{}, wakes: map[string][]chan<- struct{}{}}
+	return &memory{nodes: map[string][]registry.Node{}, wakes: map[string][]func(){}}
 }
 
 func (m *memory) List(_ context.Context, name string) (registry.Set, error) {
@@ -32,7 +32,7 @@ func (m *memory) Apply(_ context.Context, name string, add []registry.Entry, rem
 	return nil
 }
 
-func (m *memory) Watch(_ context.Context, name string, wake chan<- struct{}) error {
+func (m *memory) Watch(_ context.Context, name string, wake func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wakes[name] = append(m.wakes[name], wake)
@@ -50,10 +50,7 @@ func (m *memory) put(name string, entries ...registry.Entry) {
 	}
 	m.zxid++
 	for _, w := range m.wakes[name] {
-		select {
-		case w <- struct{}{}:
-		default:
-		}
+		w()
 	}
 }
 

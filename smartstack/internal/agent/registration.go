@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -293,27 +292,21 @@ func (a *Agent) tell(p probed) {
 // addresses of hosts that it gives by name.
 const firstNames = 3 * time.Second
 
-// watch follows r in the registry, until end.
+// watch follows r in the registry, until its end.
 func (a *Agent) watch(r *registration) {
-	a.watchers.Go(func() {
-		defer a.names.Want(r, nil)
-		first := true
-		a.watcher.Run(r.ctx, r.name, func(set registry.Set, err error) {
-			if errors.Is(err, context.Canceled) {
-				return
+	first := true
+	a.watcher.Watch(r.ctx, r.name, func(set registry.Set, err error) {
+		rd := read{set: set, err: err, at: time.Now()}
+		if err == nil {
+			rd.hosts = discover.Hosts(set)
+			a.names.Want(r, rd.hosts)
+			if first { // else servers that HAProxy has look as if they had gone
+				ctx, cancel := context.WithTimeout(r.ctx, firstNames)
+				a.names.Await(ctx, rd.hosts)
+				cancel()
 			}
-			rd := read{set: set, err: err, at: time.Now()}
-			if err == nil {
-				rd.hosts = discover.Hosts(set)
-				a.names.Want(r, rd.hosts)
-				if first { // else servers that HAProxy has look as if they had gone
-					ctx, cancel := context.WithTimeout(r.ctx, firstNames)
-					a.names.Await(ctx, rd.hosts)
-					cancel()
-				}
-				first = false
-			}
-			a.inbox.put(func() { a.inbox.reads[r.name] = rd })
-		})
-	})
+			first = false
+		}
+		a.inbox.put(func() { a.inbox.reads[r.name] = rd })
+	}, func() { a.names.Want(r, nil) })
 }
