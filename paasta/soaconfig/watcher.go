@@ -2,14 +2,15 @@ package soaconfig
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -153,7 +154,7 @@ func (r *reload) load(ctx context.Context) (*Tree, []string, error) {
 	err = inParallel(ctx, len(names), func(i int) {
 		name := names[i]
 		fresh[i] = takeFingerprint(filepath.Join(r.dir, name))
-		if old := r.raw[name]; old != nil && !dirty[name] && fresh[i].equal(r.prints[name]) {
+		if old := r.raw[name]; old != nil && !dirty[name] && fresh[i] == r.prints[name] {
 			parsed[i] = old
 			return
 		}
@@ -266,33 +267,30 @@ func (r *reload) watch() {
 }
 
 // A fingerprint changes when a file of a directory does. Events say what it
-// misses: a write of equal length within one tick of the file system's clock.
-type fingerprint map[string]fs.FileInfo
+// misses: a write of equal length within one tick of the file system's clock. It
+// is a hash, since a host keeps a thousand of them.
+type fingerprint [sha256.Size]byte
 
 func takeFingerprint(dir string) fingerprint {
-	f := fingerprint{}
-	if info, err := os.Stat(dir); err == nil {
-		f["."] = info
+	h := sha256.New()
+	note := func(name, path string) {
+		info, err := os.Stat(path)
+		if err != nil {
+			fmt.Fprintf(h, "%q cannot be read\n", name)
+			return
+		}
+		var device, inode any // another file of the same size and time
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			device, inode = s.Dev, s.Ino
+		}
+		fmt.Fprintf(h, "%q %d %d %v %v %v\n", name, info.Size(), info.ModTime().UnixNano(), info.Mode(), device, inode)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return f
-	}
-	for _, e := range entries {
-		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil {
-			f[e.Name()] = info
-		} else {
-			f[e.Name()] = nil
+	note(".", dir)
+	entries, err := os.ReadDir(dir) // sorted
+	if err == nil {
+		for _, e := range entries {
+			note(e.Name(), filepath.Join(dir, e.Name()))
 		}
 	}
-	return f
-}
-
-func (f fingerprint) equal(g fingerprint) bool {
-	return maps.EqualFunc(f, g, func(a, b fs.FileInfo) bool {
-		if a == nil || b == nil {
-			return a == nil && b == nil
-		}
-		return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode() && os.SameFile(a, b)
-	})
+	return fingerprint(h.Sum(nil))
 }
