@@ -50,6 +50,7 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		err = json.Unmarshal(text, &c)
 	}
+	runtime.MemProfileRate = 0 // as in the binary, which has no profiler
 	if file := os.Getenv(profileAgent); file != "" && err == nil {
 		profile(file)
 	}
