@@ -91,6 +91,16 @@ func testFailures(t *testing.T, w *world) {
 			[]string{"a: build users in", "/users"},
 			"",
 		},
+		"a build fails": {
+			"a: {service: users, build: .}\n",
+			[]string{"a: build users in", "make cook-image: exit status 2", "| nothing to cook"},
+			"",
+		},
+		"ends while others come up": {
+			"a: {image: 'example/tools:1', args: [sh, -c, 'echo over; sleep 1']}\nb: {image: 'example/tools:1', args: [sh, -c, 'sleep 6; echo up; sleep 100'], ready: {log: up}}\n",
+			[]string{"a: it ended with exit code 0", "| over"},
+			"",
+		},
 		"no command": {
 			"db: {image: 'example/tools:1', args: [frobnicate]}\n",
 			[]string{"db: start its container: ", "frobnicate"},
@@ -103,6 +113,9 @@ func testFailures(t *testing.T, w *world) {
 				t.Parallel() // they wait, for the most part
 				w := w.copy(t)
 				w.service("web", 20010, test.deps)
+				if err := os.WriteFile(filepath.Join(w.dir, "Makefile"), []byte("cook-image:\n\t@echo nothing to cook; exit 1\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				x, err := w.e.Up(ctx, w.options("web"))

@@ -134,11 +134,37 @@ func (r resolver) build(ctx context.Context, n *graph.Node) (target, error) {
 	}
 	ref := "paasta-test-deps-" + strings.ToLower(n.Service.Name) + ":" + tagOf(dir)
 	r.report("building", "in "+dir)
-	err := image.Target{Dir: dir, Name: "cook-image", DockerTag: ref, Out: r.output, Err: r.output}.Make(ctx)
+	var said lastSaid
+	out := io.MultiWriter(r.output, &said)
+	err := image.Target{Dir: dir, Name: "cook-image", DockerTag: ref, Out: out, Err: out}.Make(ctx)
 	if err != nil {
-		return target{}, fmt.Errorf("build %s in %s: %w", n.Service.Name, dir, err)
+		return target{}, &buildError{fmt.Errorf("build %s in %s: %w", n.Service.Name, dir, err), said.lines(logged)}
 	}
 	return target{ref: ref, image: ref, sha: strings.Repeat("0", 40), why: "built in " + dir, built: true}, nil
+}
+
+// A buildError is a build that did not succeed, and the last that it printed.
+type buildError struct {
+	err   error
+	lines []string
+}
+
+func (e *buildError) Error() string { return e.err.Error() }
+func (e *buildError) Unwrap() error { return e.err }
+
+// A lastSaid keeps the end of what is written to it.
+type lastSaid struct{ text []byte }
+
+func (s *lastSaid) Write(p []byte) (int, error) {
+	s.text = append(s.text, p...)
+	s.text = s.text[max(0, len(s.text)-8<<10):]
+	return len(p), nil
+}
+
+// lines are its last ones, at most n.
+func (s *lastSaid) lines(n int) []string {
+	lines := strings.Split(strings.TrimRight(string(s.text), "\n"), "\n")
+	return lines[max(0, len(lines)-n):]
 }
 
 func short(sha string) string { return sha[:min(8, len(sha))] }

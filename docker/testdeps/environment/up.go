@@ -127,7 +127,7 @@ func (e *Engine) plan(o Options) (*up, error) {
 	}
 	u := &up{
 		e: e, o: o, g: g, x: x, began: now, times: loadTimes(timesFile()), placed: make(chan struct{}), gatewayUp: make(chan struct{}),
-		ready: map[*graph.Node]chan struct{}{}, called: map[*graph.Node][]string{}, index: map[*graph.Node]int{},
+		ready: map[*graph.Node]chan struct{}{}, called: map[*graph.Node][]string{}, index: map[*graph.Node]int{}, ended: map[*graph.Node]<-chan error{},
 	}
 	u.urgency, u.gatewayUrgency = urgencies(g.Nodes, u.times)
 	for n, node := range g.Nodes {
@@ -163,6 +163,7 @@ type up struct {
 	reporting sync.Mutex
 	mu        sync.Mutex // of the following
 	seen      times
+	ended     map[*graph.Node]<-chan error // gets a value when the container ends
 }
 
 func (u *up) report(n *graph.Node, state, detail string) {
@@ -197,6 +198,13 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 	})
 	if err := started.Wait(); err != nil {
 		return nil, err
+	}
+	for _, n := range u.g.Nodes {
+		select {
+		case err := <-u.ended[n]: // while others were coming up
+			return nil, u.failed(ctx, n, err)
+		default:
+		}
 	}
 	// The name says that up got to its end; labels cannot be changed.
 	renaming, cancel := context.WithTimeout(ctx, call)
@@ -268,6 +276,9 @@ type treeOrError struct {
 	err  error
 }
 
+// logged is how many lines of a log a Failure has.
+const logged = 20
+
 // failed makes a Failure of what went wrong with a node.
 func (u *up) failed(ctx context.Context, n *graph.Node, err error) error {
 	if ctx.Err() != nil {
@@ -281,8 +292,12 @@ func (u *up) failed(ctx context.Context, n *graph.Node, err error) error {
 		id = u.x.Dependencies[at].Container
 	}
 	u.mu.Unlock()
-	if id != "" {
-		f.Log = u.e.lastLines(ctx, id, 20)
+	var build *buildError
+	switch {
+	case id != "":
+		f.Log = u.e.lastLines(ctx, id, logged)
+	case errors.As(err, &build):
+		f.Log = build.lines
 	}
 	u.report(n, "failed", "")
 	return f
@@ -312,6 +327,7 @@ func (u *up) node(ctx context.Context, n *graph.Node) error {
 	}
 	d.State = "running"
 	u.mu.Lock()
+	u.ended[n] = ended
 	for i := range u.x.Dependencies {
 		if u.x.Dependencies[i].Name == d.Name {
 			u.x.Dependencies[i] = d
