@@ -22,6 +22,7 @@ import (
 
 	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/docker/internal/option"
+	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // An Engine is the Docker engine that DOCKER_HOST and its companions name.
@@ -196,7 +197,7 @@ func (e *Engine) config(s Spec) (*container.Config, *container.HostConfig, error
 		}
 	}
 	// After the options: a label of ours is not for soa-configs to change.
-	c.Labels[ownerLabel] = owner()
+	c.Labels[ownerLabel] = process.Self()
 	if h.MemorySwap > 0 {
 		h.MemorySwap = max(h.MemorySwap, h.Memory)
 	}
@@ -224,6 +225,10 @@ func (e *Engine) config(s Spec) (*container.Config, *container.HostConfig, error
 	return c, h, nil
 }
 
+// steady is how long a service without a health check has to run for one that
+// wants to know whether it is well: what ends at once is not.
+const steady = 3 * time.Second
+
 // watch shows what a running container says, checks its health, and waits for
 // its end.
 func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
@@ -247,11 +252,13 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 	}
 	var health chan error
 	switch {
+	case s.Check == nil && !o.NoHealthcheck && o.HealthcheckOnly:
+		o.Say("%s has no health check: it has to run for %s", s.Name, steady)
+		health = make(chan error, 1)
+		passed := time.AfterFunc(steady, func() { health <- nil })
+		defer passed.Stop()
 	case s.Check == nil && !o.NoHealthcheck:
 		o.Say("%s has no health check", s.Name)
-		if o.HealthcheckOnly {
-			return 0, nil
-		}
 	case s.Check != nil && !o.NoHealthcheck:
 		ask, what := e.over(*s.Check, s.Name, address, shown, o.Dial)
 		health = make(chan error, 1)

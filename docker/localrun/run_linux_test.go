@@ -219,6 +219,12 @@ func TestRun(t *testing.T) {
 		if o := s.run(t.Context(), r, Options{HealthcheckOnly: true}); o.status != 9 || !strings.Contains(o.out, "broken") {
 			t.Errorf("%v", o)
 		}
+		// Without a health check it has to stay.
+		for cmd, want := range map[string]int{"echo broken; exit 9": 9, "exit 0": 1, "sleep 100": 0} {
+			if o := s.run(t.Context(), boxed(cmd), Options{HealthcheckOnly: true}); o.status != want || o.err != nil || !strings.Contains(o.say, "has no health check") {
+				t.Errorf("%s: %v", cmd, o)
+			}
+		}
 	})
 	each("is killed for memory", func(_ *testing.T, s *session) {
 		o := s.run(t.Context(), boxed("busybox tail /dev/zero"), Options{})

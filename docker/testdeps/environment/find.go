@@ -16,6 +16,8 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // The labels of all that an environment consists of.
@@ -134,15 +136,15 @@ func published(ports []container.Port, inside int) int {
 
 // stale says why an environment is of no use any more, "" if it is.
 func (x *Environment) stale(now time.Time) string {
-	process := aliveOwner(x.owner)
+	maker := look(x.owner)
 	switch {
 	case now.After(x.Until):
 		return "its time is over"
-	case process == dead && x.tied:
+	case maker == process.Gone && x.tied:
 		return "the command that it was made for has ended"
-	case process == dead && !x.complete:
+	case maker == process.Gone && !x.complete:
 		return "the command that was making it has ended"
-	case process != alive && x.complete && !x.gatewayRuns:
+	case maker != process.Lives && x.complete && !x.gatewayRuns:
 		return "it has stopped"
 	}
 	return ""
@@ -193,7 +195,7 @@ func (x *Environment) Down(ctx context.Context) error {
 	}
 	// What a killed command had asked the engine for may still come.
 	var quiet time.Duration
-	if !x.complete && aliveOwner(x.owner) == dead {
+	if !x.complete && look(x.owner) == process.Gone {
 		quiet = settle
 	}
 	var empty time.Time

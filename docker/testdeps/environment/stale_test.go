@@ -2,14 +2,16 @@ package environment
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // ended is the owner that a process was which has ended.
@@ -19,11 +21,11 @@ func ended(t *testing.T) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	start := started(cmd.Process.Pid)
+	name := process.Name(cmd.Process.Pid)
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%s/%d/%s", host(), cmd.Process.Pid, start)
+	return name
 }
 
 func TestStale(t *testing.T) {
@@ -43,6 +45,8 @@ func TestStale(t *testing.T) {
 		"left by run":                    {Environment{Until: later, owner: gone, tied: true, complete: true, gatewayRuns: true}, "the command that it was made for has ended"},
 		"its process id is another's":    {Environment{Until: later, owner: reused, tied: true, complete: true, gatewayRuns: true}, "the command that it was made for has ended"},
 		"half made":                      {Environment{Until: later, owner: gone}, "the command that was making it has ended"},
+		"left by run, without names":     {Environment{Until: later, owner: onHost() + gone[strings.LastIndex(gone[:strings.LastIndex(gone, "/")], "/")+1:strings.LastIndex(gone, "/")], tied: true, complete: true, gatewayRuns: true}, "the command that it was made for has ended"},
+		"in use, without names":          {Environment{Until: later, owner: onHost() + strconv.Itoa(os.Getpid()), tied: true, complete: true, gatewayRuns: true}, ""},
 		"half made on another machine":   {Environment{Until: later, owner: foreign}, ""},
 		"of another machine":             {Environment{Until: later, owner: foreign, tied: true, complete: true, gatewayRuns: true}, ""},
 		"stopped, since the host booted": {Environment{Until: later, owner: foreign, complete: true}, "it has stopped"},
