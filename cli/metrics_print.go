@@ -44,7 +44,8 @@ func printMetrics(env *Env, m api.ServiceMetrics) {
 	for _, b := range m.Backends[:min(len(m.Backends), rarely)] {
 		t.row(b.Server, orDash(short(b.Version)), number(b.QPS), errorCell(env, b.Counts), took(b.P50), took(b.P99), verdictWord(env, b.Verdict), env.paint(faint, oneLine(b.Why)))
 	}
-	section("Backends", ": "+standing(m.Backends), t)
+	left := more(env, len(m.Backends)-rarely)
+	section("Backends", ": "+standing(m.Backends)+left, t)
 
 	t = newTable(env, "SERVICE", "OF ALL WAITING", "REQ/S", "PER REQUEST", "ERRORS", "MEAN", "P99")
 	for _, d := range m.Downstream {
@@ -60,7 +61,7 @@ func printMetrics(env *Env, m api.ServiceMetrics) {
 	for _, c := range m.Callers[:min(len(m.Callers), 2*rarely)] {
 		t.row(c.Endpoint, c.Caller, number(c.QPS), strconv.FormatUint(c.Requests, 10), env.when(c.Last))
 	}
-	section("Callers", "", t)
+	section("Callers", more(env, len(m.Callers)-2*rarely), t)
 
 	for _, v := range m.Versions {
 		printComparison(env, v, section)
@@ -75,6 +76,14 @@ func printMetrics(env *Env, m api.ServiceMetrics) {
 		})
 	}
 	section("What tasks say of themselves", "", t)
+}
+
+// more says how many rows a person is not shown.
+func more(env *Env, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return env.paint(faint, fmt.Sprintf(" (and %d more: see --endpoint, or print into a pipe)", n))
 }
 
 // printComparison sets two versions side by side.
@@ -132,7 +141,9 @@ func standing(all []traffic.Backend) string {
 	switch {
 	case len(worse) > 0:
 		return fmt.Sprintf("%d of %d worse than the others: %s", len(worse), backends, strings.Join(worse[:min(len(worse), 5)], ", "))
-	case backends < 2:
+	case backends == 0:
+		return "none was asked"
+	case backends == 1:
 		return "only one was asked"
 	case len(unknown) > 0:
 		return fmt.Sprintf("not enough data about %d of %d", len(unknown), backends)

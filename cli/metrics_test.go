@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,4 +69,21 @@ func TestMetricsOutput(t *testing.T) {
 	printMetricsLines(env, []api.ServiceMetrics{someMetrics()})
 	golden(t, "metrics.tsv", out.String())
 	golden(t, "metrics.stderr", errOut.String())
+}
+
+// A person is told of what is not shown, and that no backend was asked at all.
+func TestMetricsSaysWhatIsLeftOut(t *testing.T) {
+	t.Parallel()
+	env, out, _ := testEnv()
+	onTerminal(env).Color = false
+	a := paasta.AgentMetrics{Seconds: 300}
+	for i := range 2*rarely + 3 {
+		a.Series = append(a.Series, paasta.RequestSeries{Registration: "web.main", Server: "none", Endpoint: "GET /", Caller: fmt.Sprint("c", i), Class: "5xx", Latency: around(time.Millisecond, 5)})
+	}
+	printMetrics(env, api.ServiceMetrics{Cluster: "test", Report: traffic.New("web", []paasta.AgentMetrics{a}, nil)})
+	for _, want := range []string{"Backends: none was asked\n", "Callers (and 3 more: "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
 }
