@@ -18,6 +18,11 @@ const (
 	High                   // somebody waits: a new deploy
 )
 
+// headStart is what a higher priority is worth: what is due goes before what is
+// of a lower one and has been due for less than that longer, so that no load of
+// urgent work keeps the rest from ever being looked at.
+const headStart = 10 * time.Second
+
 // An Item is one key that waits.
 type Item[K comparable] struct {
 	Key      K
@@ -55,8 +60,9 @@ func (q *Queue[K]) Add(key K, now, due time.Time, p Priority) {
 	q.waiting[key] = item
 }
 
-// Pop takes the due key with the highest priority, of equals the one that has
-// waited longest, and marks it as being worked on. With none due, next is when
+// Pop takes the due key with the highest priority, unless another has been due
+// for much longer, of equals the one that has waited longest, and marks it as
+// being worked on. With none due, next is when
 // one will be; the zero time if nothing waits.
 func (q *Queue[K]) Pop(now time.Time) (item Item[K], ok bool, next time.Time) {
 	for key, i := range q.waiting {
@@ -80,8 +86,11 @@ func (q *Queue[K]) Pop(now time.Time) (item Item[K], ok bool, next time.Time) {
 	return item, ok, next
 }
 
+// rank is when the item would be due if its priority were Low.
+func (i Item[K]) rank() time.Time { return i.Due.Add(-time.Duration(i.Priority) * headStart) }
+
 func sooner[K comparable](a, b Item[K]) bool {
-	return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.Due.Compare(b.Due), a.Since.Compare(b.Since)) < 0
+	return cmp.Or(a.rank().Compare(b.rank()), cmp.Compare(b.Priority, a.Priority), a.Since.Compare(b.Since)) < 0
 }
 
 // Done says that a key is not worked on any more. A failure counts and returns

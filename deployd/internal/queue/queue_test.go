@@ -61,6 +61,30 @@ func TestQueueForgetsFailures(t *testing.T) {
 	}
 }
 
+// However much urgent work there always is, what was asked for once is done, and
+// urgent work goes first until then.
+func TestQueueStarvesNothing(t *testing.T) {
+	t.Parallel()
+	q := New[string]()
+	q.Add("resync", at(0), at(0), Low)
+	for now := range 100 {
+		q.Add("deploy", at(now), at(now), High)
+		item, ok, _ := q.Pop(at(now))
+		if !ok {
+			t.Fatalf("at %d s: nothing", now)
+		}
+		q.Done(item.Key, false, time.Second, time.Minute)
+		if item.Key != "resync" {
+			continue
+		}
+		if now < 15 {
+			t.Errorf("the resync went first after %d s", now)
+		}
+		return
+	}
+	t.Error("the resync never came")
+}
+
 // Whatever happens, what was asked for is handed out once it is due, and never
 // twice at a time.
 func TestQueueLosesNothing(t *testing.T) {
