@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopaasta/paasta/deployd/internal/queue"
 	"github.com/gopaasta/paasta/deployd/internal/removal"
+	"github.com/gopaasta/paasta/deployd/internal/watch"
 	"github.com/gopaasta/paasta/deployd/internal/worker"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/deployments"
@@ -177,9 +178,13 @@ func (t *term) readAll(ctx context.Context) (again time.Duration, err error) {
 }
 
 func (t *term) count() {
-	states, stale := map[string]float64{"steady": 0, "bouncing": 0, "waiting": 0, "failed": 0, "unknown": 0, "stopped": 0}, 0.0
+	states, stale := map[string]float64{"steady": 0, "bouncing": 0, "waiting": 0, "failed": 0, "unknown": 0, "stopped": 0, "undeployed": 0}, 0.0
 	for _, s := range t.worker.Statuses() {
-		states[s.State]++
+		state := s.State
+		if state == "waiting" && s.App == "" {
+			state = "undeployed" // it waits for nothing but somebody who deploys it
+		}
+		states[state]++
 		if s.Stale {
 			stale++
 		}
@@ -306,7 +311,7 @@ func (t *term) readTags(ctx context.Context, service string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not in soa-configs any more", service)
 	}
 	if s.GitURL == "" {
-		return nil, fmt.Errorf("%s/service.yaml: git_url is not set, so its tags cannot be read", service)
+		return nil, fmt.Errorf("%s/service.yaml: git_url is not set, so its tags cannot be read: %w", service, watch.ErrNoRepository)
 	}
 	tags, err := t.Tags(ctx, s.GitURL)
 	if err != nil {

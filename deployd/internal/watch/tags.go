@@ -39,6 +39,10 @@ type TagsOptions struct {
 	Count    func(what string, d time.Duration) // for metrics: "ok" or "failed"
 }
 
+// ErrNoRepository is what Read returns, wrapped, for a service of which nobody
+// has said yet where its tags are.
+var ErrNoRepository = errors.New("no repository is named")
+
 // Tags reads the tags of services: at once when kicked, and otherwise by a
 // poll. What it concluded last is in ZooKeeper, and stands while git is down.
 type Tags struct {
@@ -217,18 +221,32 @@ func (t *Tags) one(ctx context.Context, service string) {
 	}
 	t.mu.Unlock()
 
+	// A service that has no repository yet fails in nothing.
+	known := !errors.Is(err, ErrNoRepository)
+	failing, failed := err != nil && known, before != nil && !errors.Is(before, ErrNoRepository)
 	what := "ok"
-	if err != nil {
+	switch {
+	case !known:
+		what = ""
+		if before == nil || before.Error() != err.Error() {
+			t.o.Log.Info("no tags to read", "service", service, "why", err)
+		}
+	case failing:
 		what = "failed"
 		if before == nil || before.Error() != err.Error() { // each failure is said once
 			t.o.Log.Warn("tags not read, what they said last stands", "service", service, "err", err, "retry_in", pause)
 		}
-	} else if before != nil {
+	case failed:
 		t.o.Log.Info("tags can be read again", "service", service)
 	}
-	t.o.Count(what, time.Since(began))
-	if (err != nil) != (before != nil) {
+	if what != "" {
+		t.o.Count(what, time.Since(began))
+	}
+	switch {
+	case failing && !failed:
 		t.o.Failed(service, err)
+	case failed && !failing:
+		t.o.Failed(service, nil)
 	}
 	if changed {
 		t.o.Changed(service)
