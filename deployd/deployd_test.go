@@ -184,7 +184,7 @@ func TestDrainWaitsForAgentsAndConnections(t *testing.T) {
 			t.Errorf("%s: the task is gone", want)
 		}
 	}
-	draining("1 connections are left")
+	draining("1 connection is left")
 	far.change(func() { far.frozen = true })
 	own.change(func() { own.connections[old.Port] = 0 })
 	w.untilRunning(sha2, 1) // far had applied it before it froze

@@ -143,7 +143,7 @@ func (p *planner) own() {
 		if useful(t) && !t.Draining {
 			happy--
 		}
-		chosen[t.ID] = fmt.Sprintf("%d tasks run, %d are asked for", len(staying), p.Size)
+		chosen[t.ID] = fmt.Sprintf("%s, %d asked for", run(len(staying)), p.Size)
 		if t.AtRisk && useful(t) {
 			chosen[t.ID] = leaves
 		}
@@ -162,13 +162,13 @@ func (p *planner) own() {
 		}
 	}
 	if remain > 0 {
-		p.wait("%d tasks stay on hosts that go for maintenance until others are happy elsewhere", remain)
+		p.wait("%s on hosts that go for maintenance until others are happy elsewhere", stay(remain, "task"))
 	}
 	// Places that no task fills are given back, so that nothing more starts.
 	if filled := max(len(staying), want); size > filled {
 		p.step(Step{
 			Op: Scale, App: p.next.ID, Size: filled, Before: size,
-			Why: fmt.Sprintf("%d tasks are asked for, and %d of %d places are empty", p.Size, size-len(staying), size),
+			Why: fmt.Sprintf("%s asked for, and %d of %d places are empty", plural(p.Size, "task"), size-len(staying), size),
 		})
 	}
 	for _, t := range staying {
@@ -234,7 +234,7 @@ func (p *planner) old() {
 		p.step(Step{Op: Create, App: p.App, Size: p.Size, Why: "not in Marathon yet"})
 	}
 	if !create && p.App != "" && p.next == nil {
-		p.wait("%d old tasks to go before the new app is created", countTasks(p.others))
+		p.wait("%s to go before the new app is created", plural(countTasks(p.others), "old task"))
 	}
 	// The happiest are kept, those on hosts that leave are not; the sort is
 	// stable, so tasks of newer apps come first.
@@ -251,14 +251,14 @@ func (p *planner) old() {
 		}
 	}
 	if keep > 0 && p.next != nil {
-		p.wait("%s, so %d old tasks stay", why, keep)
+		p.wait("%s, so %s", why, stay(keep, "old task"))
 	}
 	// An old app that serves well may replace what crashes while it is needed;
 	// every other empty place is given back.
 	spare := p.need - p.happy - keep
 	for _, a := range p.others {
 		if a.Ghosts > 0 {
-			p.wait("%s: the registry has %d entries of tasks that Marathon does not list", a.ID, a.Ghosts)
+			p.wait("%s: the registry lists %s more than Marathon", a.ID, plural(a.Ghosts, "task"))
 			continue
 		}
 		running := 0
@@ -326,13 +326,13 @@ func (p *planner) decide() Decision {
 	case p.next != nil && p.happy < p.Size && len(p.waits) == 0:
 		p.wait("%d of %d tasks are happy", p.happy, p.Size)
 	case p.next != nil && len(p.next.Tasks) != p.Size && len(p.waits) == 0:
-		p.wait("%d tasks run, %d are asked for", len(p.next.Tasks), p.Size)
+		p.wait("%s, %d asked for", run(len(p.next.Tasks)), p.Size)
 	case len(p.waits) == 0 && old > 0:
-		p.wait("%d old tasks to go", old)
+		p.wait("%s to go", plural(old, "old task"))
 	}
 	done := len(p.waits) == 0 && len(p.others) == 0 && (p.next != nil || p.App == "")
 	if !done && len(p.waits) == 0 {
-		p.wait("%d old apps to go", len(p.others))
+		p.wait("%s to go", plural(len(p.others), "old app"))
 	}
 	return Decision{Done: done, Waits: strings.Join(p.waits, "; "), Killed: p.killed}
 }

@@ -83,7 +83,7 @@ func TestPlan(t *testing.T) {
 			name: "crossover drains one old task for each happy new one", size: 2,
 			apps:  []App{app("new", 2, "hs"), app("old", 2, "hh")},
 			want:  []string{"drain old.2: 1 of 2 new tasks are happy"},
-			waits: "1 of 2 new tasks are happy, so 1 old tasks stay",
+			waits: "1 of 2 new tasks are happy, so 1 old task stays",
 		},
 		{
 			name: "healthy is not happy", size: 2,
@@ -117,7 +117,7 @@ func TestPlan(t *testing.T) {
 		{
 			name: "a task that is being killed is not killed again", size: 1,
 			apps:  []App{app("new", 1, "h"), app("old", 0, "k")},
-			waits: "1 old tasks to go",
+			waits: "1 old task to go",
 		},
 		{
 			name: "a kill that an earlier deployd began is not made twice", size: 2,
@@ -127,7 +127,7 @@ func TestPlan(t *testing.T) {
 		},
 		{
 			name: "a task that is being killed takes no traffic again", size: 1, apps: []App{app("new", 1, "hD")},
-			waits: "2 tasks run, 1 are asked for",
+			waits: "2 tasks run, 1 asked for",
 		},
 		{
 			name: "an old task that never took traffic is killed without draining", size: 1,
@@ -142,13 +142,13 @@ func TestPlan(t *testing.T) {
 		{
 			name: "an old app that is still registered is not touched", size: 1,
 			apps:  []App{app("new", 1, "h"), {ID: "old", Size: 1, Ghosts: 1}},
-			waits: "old: the registry has 1 entries of tasks that Marathon does not list",
+			waits: "old: the registry lists 1 task more than Marathon",
 		},
 		{
 			name: "an old app starts no more tasks", size: 1,
 			apps:  []App{app("new", 1, "s"), app("old", 3, "u")},
-			want:  []string{"scale old (1 tasks): an old app starts no more tasks, and 2 of its 3 places are empty"},
-			waits: "0 of 1 new tasks are happy, so 1 old tasks stay",
+			want:  []string{"scale old (1 task): an old app starts no more tasks, and 2 of its 3 places are empty"},
+			waits: "0 of 1 new tasks are happy, so 1 old task stays",
 		},
 		{
 			name: "an old app that serves replaces what crashes while it is needed", size: 3,
@@ -168,19 +168,19 @@ func TestPlan(t *testing.T) {
 		{
 			name: "downthenup drains first", method: DownThenUp, size: 1, apps: []App{app("old", 1, "h")},
 			want:  []string{"drain old.1: downthenup: old tasks go before new ones come"},
-			waits: "1 old tasks to go before the new app is created",
+			waits: "1 old task to go before the new app is created",
 		},
 		{
 			name: "downthenup waits for what still drains", method: DownThenUp, size: 1, apps: []App{app("old", 1, "d")},
-			waits: "1 old tasks to go before the new app is created; old.1 drains",
+			waits: "1 old task to go before the new app is created; old.1 drains",
 		},
 		{
 			name: "downthenup then creates", method: DownThenUp, size: 1, apps: []App{app("old", 0, "")},
-			want: []string{"create new (1 tasks): not in Marathon yet", "delete old: no tasks left"},
+			want: []string{"create new (1 task): not in Marathon yet", "delete old: no tasks left"},
 		},
 		{
 			name: "brutal drains at once", method: Brutal, size: 1, apps: []App{app("old", 1, "h")},
-			want: []string{"create new (1 tasks): not in Marathon yet", "drain old.1: brutal: all old tasks go at once"},
+			want: []string{"create new (1 task): not in Marathon yet", "drain old.1: brutal: all old tasks go at once"},
 		},
 		{
 			name: "scaling up is one step", size: 3, apps: []App{app("new", 1, "h")},
@@ -189,8 +189,8 @@ func TestPlan(t *testing.T) {
 		{
 			name: "scaling down drains the youngest of equals", size: 1, apps: []App{app("new", 3, "huh")},
 			want: []string{
-				"drain new.2: 3 tasks run, 1 are asked for",
-				"drain new.3: 3 tasks run, 1 are asked for",
+				"drain new.2: 3 tasks run, 1 asked for",
+				"drain new.3: 3 tasks run, 1 asked for",
 			},
 		},
 		{
@@ -285,20 +285,20 @@ func TestALostKillIsMadeAgain(t *testing.T) {
 	}{
 		{
 			name: "it is waited for", app: app("old", 0, "K"), age: time.Minute - time.Second,
-			want: Decision{Waits: "1 old tasks to go"},
+			want: Decision{Waits: "1 old task to go"},
 		},
 		{name: "and then made again", app: app("old", 0, "K"), age: time.Minute, want: Decision{Steps: again}},
 		{
 			name: "not where Marathon has begun with it", app: app("old", 0, "k"), age: time.Hour,
-			want: Decision{Waits: "1 old tasks to go"},
+			want: Decision{Waits: "1 old task to go"},
 		},
 		{
 			name: "nor where the agent does not answer", app: app("old", 0, "K"), age: time.Hour,
-			change: func(t *Task) { t.Unreachable = true }, want: Decision{Waits: "1 old tasks to go"},
+			change: func(t *Task) { t.Unreachable = true }, want: Decision{Waits: "1 old task to go"},
 		},
 		{
 			name: "a kill that an earlier deployd began is as good as made now", app: app("old", 0, "D"),
-			want: Decision{Waits: "1 old tasks to go", Killed: []string{"old.1"}},
+			want: Decision{Waits: "1 old task to go", Killed: []string{"old.1"}},
 		},
 		{
 			name: "the size tells the others from those that were killed", app: app("old", 1, "KD"), age: time.Second,

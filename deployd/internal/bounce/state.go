@@ -131,7 +131,7 @@ func (s Step) Target() string {
 func (s Step) String() string {
 	target := s.Target()
 	if s.Op == Create || s.Op == Scale {
-		target += fmt.Sprintf(" (%d tasks)", s.Size)
+		target += " (" + plural(s.Size, "task") + ")"
 	}
 	return fmt.Sprintf("%s %s: %s", s.Op, target, s.Why)
 }

@@ -111,8 +111,11 @@ func (r *round) register(ctx context.Context, by map[bounce.Op][]bounce.Step) er
 		r.held = fmt.Sprintf("%d of %d entries would go although nobody planned that; they stay until %s, or until the service is confirmed",
 			held, ofService, until.UTC().Format(time.TimeOnly))
 		r.soon(until.Sub(r.now))
+	}
+	if r.held != "" && r.held != r.note.held { // each round finds the same
 		r.o.Log.Warn("unplanned removals held back", "service", r.job.ID.Service, "instance", r.job.ID.Instance, "entries", held, "why", r.held)
 	}
+	r.note.held = r.held
 	added, removed := 0, 0
 	for _, name := range slices.Sorted(maps.Keys(changes)) {
 		c := changes[name]

@@ -156,6 +156,8 @@ func (r *round) traffic(t marathon.Task, d *drainNote) string {
 	switch {
 	case err != nil:
 		return fmt.Sprintf("the agent of %s: %v", own.Host, err)
+	case n == 1:
+		return "1 connection is left"
 	case n > 0:
 		return fmt.Sprintf("%d connections are left", n)
 	}

@@ -124,6 +124,7 @@ type note struct {
 	killed   map[string]time.Time  // by task
 	happy    map[string]bool       // tasks that were happy in the load balancers
 	finished string                // app that was brought up, for which agents are asked no more
+	held     string                // what the guard held back in the round before
 }
 
 type drainNote struct {
