@@ -14,10 +14,13 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk/zktest"
+	"github.com/gopaasta/paasta/smartstack/internal/accesslog"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // TestDrainWaits takes a local service out and back, with a connection that
@@ -115,4 +118,39 @@ func TestDrainWaits(t *testing.T) {
 	done <- nil
 	out, err = run(drainCommand, "ledger.primary", "--wait")
 	says(out, err, "connection refused")
+}
+
+// A service at an address of IPv6 is found in HAProxy, so that its drain is
+// waited for.
+func TestSameAddress(t *testing.T) {
+	t.Parallel()
+	for at, b := range map[string]paasta.AgentBackend{
+		"10.0.0.1:80":  {Name: "h_10.0.0.1:80", Host: "10.0.0.1", Port: 80},
+		"[fd00::1]:80": {Name: "h_fd00::1:80", Host: "fd00::1", Port: 80},
+		"db.local:80":  {Name: "h_10.0.0.1:80", Host: "db.local", Port: 80},
+	} {
+		if !sameAddress(b, at) {
+			t.Errorf("%+v is not at %s", b, at)
+		}
+		if b.Port++; sameAddress(paasta.AgentBackend{Name: "h_other:81", Host: b.Host, Port: b.Port}, at) {
+			t.Errorf("%+v is at %s", b, at)
+		}
+	}
+}
+
+// What HAProxy dropped while no agent listened is not said to be missing now.
+func TestDropsOfAnAdoptedHAProxy(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	r := &requestLog{log: slog.New(slog.DiscardHandler), socket: &accesslog.Socket{}, begun: now}
+	for _, in := range []haproxy.Info{
+		{PID: 7, StartSeconds: now.Unix() - 60, DroppedLogs: 1000}, // adopted
+		{PID: 7, StartSeconds: now.Unix() - 60, DroppedLogs: 1002},
+		{PID: 8, StartSeconds: now.Unix() + 1, DroppedLogs: 3}, // ours
+	} {
+		r.drops(in)
+	}
+	if n := r.dropped.Load(); n != 5 {
+		t.Errorf("%d lines dropped, want 5", n)
+	}
 }

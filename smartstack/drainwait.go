@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -186,6 +188,12 @@ func taking(ctx context.Context, agent string, s nerve.Status, namespaces map[st
 	return "", nil
 }
 
+// sameAddress tells whether a backend is at an address, which may be by name or
+// of IPv6, in brackets.
+func sameAddress(b paasta.AgentBackend, at string) bool {
+	return net.JoinHostPort(b.Host, strconv.Itoa(b.Port)) == at || strings.HasSuffix(b.Name, "_"+at)
+}
+
 // proxied returns what HAProxy on this host has of a registration at an
 // address; nil for nothing. served is false when the registration has no proxy
 // here.
@@ -197,7 +205,7 @@ func proxied(ctx context.Context, agent, registration, at string) (b *paasta.Age
 		return nil, false, err
 	}
 	for _, b := range answer.Backends {
-		if fmt.Sprintf("%s:%d", b.Host, b.Port) == at || strings.HasSuffix(b.Name, "_"+at) {
+		if sameAddress(b, at) {
 			return &b, true, nil
 		}
 	}

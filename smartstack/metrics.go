@@ -33,6 +33,7 @@ type requestLog struct {
 	tasks   *collect.Collector
 	agent   atomic.Pointer[agent.Agent]
 
+	begun   time.Time
 	dropped atomic.Int64
 	pid     int // of the process that was asked last
 	last    int // what it had dropped
@@ -43,7 +44,7 @@ var descDropped = prometheus.NewDesc("smartstack_log_dropped_total", "Lines that
 // newRequestLog listens for HAProxy's log, if that is wanted. What does not work
 // is logged: an agent that hears nothing serves all the same.
 func newRequestLog(o Options, dir string) *requestLog {
-	r := &requestLog{host: o.Config.Hostname, log: o.Log}
+	r := &requestLog{host: o.Config.Hostname, log: o.Log, begun: time.Now()}
 	r.counter = &accesslog.Counter{Lookup: r.lookup}
 	r.tasks = &collect.Collector{Tasks: r.localTasks, Log: o.Log}
 	if o.Config.Smartstack.LogSocket {
@@ -134,9 +135,13 @@ func (r *requestLog) parts(run func(string, func(context.Context) error)) {
 	})
 }
 
-// drops adds up what each process has dropped.
+// drops adds up what each process has dropped since we listen. What one that was
+// adopted could not send to nobody is missing in no metric of ours.
 func (r *requestLog) drops(in haproxy.Info) {
-	if in.PID != r.pid {
+	switch {
+	case r.pid == 0 && in.StartSeconds < r.begun.Unix():
+		r.pid, r.last = in.PID, in.DroppedLogs
+	case in.PID != r.pid:
 		r.pid, r.last = in.PID, 0
 	}
 	if n := in.DroppedLogs - r.last; n > 0 {
@@ -177,7 +182,7 @@ func graphite(o Options) *metrics.Graphite {
 // routes are the pages with metrics, in each encoding.
 func (r *requestLog) routes(all *prometheus.Registry) map[string]http.Handler {
 	return map[string]http.Handler{
-		"GET /metrics":      promhttp.HandlerFor(all, promhttp.HandlerOpts{}),
+		"GET /metrics":      promhttp.HandlerFor(all, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}), // one that is wrong costs no other
 		"GET /metrics.json": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { r.dropwizard(w, all) }),
 		"GET /v1/metrics":   http.HandlerFunc(r.requests),
 	}

@@ -111,7 +111,7 @@ func printStatus(out io.Writer, s agentStatus, now time.Time) error {
 		fmt.Fprintln(out, "HAProxy: takes no servers at run time: every change is a reload; version 2.6 or later does")
 	}
 	if n := len(h.Processes) - 1; n > 0 {
-		fmt.Fprintf(out, "HAProxy: %s finish old connections\n", count(n, "old process"))
+		fmt.Fprintf(out, "HAProxy: old connections are finished by %s\n", count(n, "old process"))
 	}
 	if len(h.ReloadWanted) > 0 {
 		fmt.Fprintf(out, "HAProxy: a reload is due: %s\n", strings.Join(h.ReloadWanted, "; "))
