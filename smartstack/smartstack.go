@@ -85,6 +85,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
+	process := haproxy.Process{Binary: c.HAProxy, Dir: dir}
+	if err := process.Tidy(); err != nil {
+		o.Log.Warn("remove what an agent that was killed had begun to write", "err", err)
+	}
 	bind, err := addresses(c.BindAddresses)
 	if err != nil {
 		return err
@@ -116,7 +120,7 @@ func Run(ctx context.Context, o Options) error {
 	var others crowd
 	a := agent.New(agent.Options{
 		Connected: connected,
-		Process:   haproxy.Process{Binary: c.HAProxy, Dir: dir},
+		Process:   process,
 		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, LogSocket: requests.path},
 		Settings: discover.Settings{
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -245,6 +246,22 @@ func (p Process) All() []int {
 		}
 	}
 	return pids
+}
+
+// leftover is what the files are called that are on their way to somewhere else.
+var leftover = regexp.MustCompile(`^\.(check-\d+\.cfg|haproxy-\d+\.out|.+-\d+)$`)
+
+// Tidy removes from Dir what an agent that was killed had begun to write: the
+// configs of a large host are megabytes. Only the agent that has Dir may.
+func (p Process) Tidy() error {
+	entries, err := os.ReadDir(p.Dir)
+	errs := []error{err}
+	for _, e := range entries {
+		if leftover.MatchString(e.Name()) && e.Type().IsRegular() {
+			errs = append(errs, os.Remove(filepath.Join(p.Dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Stop ends every process of ours, at once. Only tests and "paasta smartstack
