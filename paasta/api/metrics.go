@@ -54,7 +54,7 @@ func (s *server) serviceMetrics(w http.ResponseWriter, r *http.Request) error {
 	}
 	m.Report, m.Notes = traffic.New(svc.Name, agents, desired), notes
 	if m.LinesDropped > 0 {
-		m.Notes = append(m.Notes, fmt.Sprintf("%d of %d requests on the hosts that were asked are missing: HAProxy could not log them (see net.unix.max_dgram_qlen)",
+		m.Notes = append(m.Notes, fmt.Sprintf("%d of %d requests on the hosts that were asked, since their agents started, are missing: HAProxy could not log them (see net.unix.max_dgram_qlen)",
 			m.LinesDropped, m.LinesDropped+m.LinesCounted))
 	}
 	s.write(w, http.StatusOK, m)
