@@ -30,6 +30,7 @@ type Graphite struct {
 
 	sent, dropped prometheus.Counter
 	lines         []string
+	unread        string // what was said of metrics that could not be read
 }
 
 // graphiteTimeout bounds a dial and a write.
@@ -102,8 +103,14 @@ func (g *Graphite) Run(ctx context.Context) error {
 func (g *Graphite) keep(now time.Time) {
 	families, err := g.Gather.Gather()
 	if err != nil {
-		// Gather returns what it could together with the error.
-		g.Log.Warn("graphite: some metrics could not be read", "err", err)
+		// Gather returns what it could together with the error, and says the same
+		// each time.
+		if err.Error() != g.unread {
+			g.Log.Warn("graphite: some metrics could not be read", "err", err)
+		}
+		g.unread = err.Error()
+	} else {
+		g.unread = ""
 	}
 	for _, family := range families {
 		g.lines = append(g.lines, graphiteLines(g.Prefix, family, now)...)

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
@@ -183,4 +184,20 @@ func wait(t *testing.T, what string, done func() bool) {
 		}
 	}
 	t.Fatal("waited a minute for " + what)
+}
+
+// Metrics that cannot be read are said once, and the others go on.
+func TestGraphiteSaysOnceWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	g := &Graphite{Log: slog.New(slog.NewTextHandler(&log, nil)), Gather: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		return nil, errors.New("two of one name")
+	})}
+	g.init()
+	for range 3 {
+		g.keep(time.Now())
+	}
+	if n := strings.Count(log.String(), "WARN"); n != 1 {
+		t.Errorf("said %d times, want once:\n%s", n, log.String())
+	}
 }
