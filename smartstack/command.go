@@ -63,7 +63,6 @@ an agent that starts adopts it.`,
 	}
 }
 
-// start makes the real things and runs the agent.
 // starting is about how long a start has much to do.
 const starting = 3 * time.Second
 
@@ -82,6 +81,7 @@ func frugal() (stop func() bool) {
 	}).Stop
 }
 
+// start makes the real things and runs the agent.
 func start(ctx context.Context, c sysconfig.Config, w Wiring, log *slog.Logger) error {
 	defer frugal()()
 	conn, err := zk.Dial(zk.Options{Servers: c.ZooKeeper, Auth: c.ZooKeeperAuth, Log: log})

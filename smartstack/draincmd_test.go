@@ -23,8 +23,8 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
-// TestDrainWaits takes a local service out and back, with a connection that
-// goes on meanwhile, on a whole agent.
+// TestDrainWaits takes a local service, whose host is a name, out and back, with
+// a connection that goes on meanwhile, on a whole agent.
 func TestDrainWaits(t *testing.T) {
 	if !paastatest.InNamespace(t) {
 		return
@@ -45,7 +45,7 @@ func TestDrainWaits(t *testing.T) {
 			go func() { fmt.Fprintln(c, "hello"); io.Copy(io.Discard, c); c.Close() }()
 		}
 	}()
-	write(t, filepath.Join(services, "ledger.primary.yaml"), fmt.Sprintf("host: 127.0.0.1\nport: %d\ncheck_interval: 0.05\n", l.Addr().(*net.TCPAddr).Port))
+	write(t, filepath.Join(services, "ledger.primary.yaml"), fmt.Sprintf("host: localhost\nport: %d\ncheck_interval: 0.05\n", l.Addr().(*net.TCPAddr).Port))
 	c := hostConfig(t, zktest.Start(t).Addr(), soa)
 	c.Smartstack.Nerve, c.Smartstack.ServicesDir = true, services
 	ctx, cancel := context.WithCancel(t.Context())
@@ -93,6 +93,8 @@ func TestDrainWaits(t *testing.T) {
 	// Its updown_timeout_s is short, and the client stays.
 	out, err = run(drainCommand, "ledger.primary", "--wait")
 	says(out, err, "drains until it is undrained", "waiting up to 500ms", "wait for ledger.primary: after 500ms still ")
+	out, err = run(drainCommand, "ledger.primary", "--wait", "--timeout", "3s")
+	says(out, err, "still for its connections to end: ")
 	go func() { // it goes once it is the only thing that is waited for
 		eventually(t, "http://127.0.0.1:3213/v1/backends/ledger.primary", `"weight":0`)
 		time.Sleep(200 * time.Millisecond) // let the command say so; nothing depends on it

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -151,19 +150,37 @@ func drained(ctx context.Context, agent string, s nerve.Status, _ map[string]soa
 			return "to leave HAProxy: " + r, nil
 		}
 	}
-	at, err := netip.ParseAddrPort(s.Address)
-	if err != nil {
-		return "", nil // the agent counts connections of addresses only
-	}
-	var open paasta.AgentConnections
-	query := url.Values{"host": {at.Addr().String()}, "port": {fmt.Sprint(at.Port())}}
-	if err := ask(ctx, agent+"/v1/connections?"+query.Encode(), &open); err != nil {
+	open, err := connections(ctx, agent, s.Address)
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if open.Connections > 0 {
-		return fmt.Sprintf("for its connections to end: %d are open", open.Connections), nil
+	case open > 0:
+		return fmt.Sprintf("for its connections to end: %d are open", open), nil
 	}
 	return "", nil
+}
+
+// connections counts the open ones to a service of this host, whose address may
+// have a name: then to each address of that.
+func connections(ctx context.Context, agent, at string) (int, error) {
+	host, port, err := net.SplitHostPort(at)
+	if err != nil {
+		return 0, fmt.Errorf("count connections: %w", err)
+	}
+	addrs, err := net.DefaultResolver.LookupHost(ctx, host) // an address is its own answer
+	if err != nil {
+		return 0, fmt.Errorf("count connections to %s: %w", at, err)
+	}
+	total := 0
+	for _, addr := range addrs {
+		var open paasta.AgentConnections
+		query := url.Values{"host": {addr}, "port": {port}}
+		if err := ask(ctx, agent+"/v1/connections?"+query.Encode(), &open); err != nil {
+			return 0, err
+		}
+		total += open.Connections
+	}
+	return total, nil
 }
 
 // taking is met when the service is up in the proxy of this host.
