@@ -75,7 +75,8 @@ type Agent struct {
 	// no others.
 	stirred, later map[*registration]bool
 	gone           []string         // registrations that others have not seen go
-	conflicts      map[string]error // namespaces that cannot be served, and why
+	problems       map[string]error // what is not as soa-configs and the operator have it, and why
+	retry          bool             // what was in the way of one of them may be gone without an event
 	custom         custom
 	hap            hap
 	files          files
@@ -112,7 +113,7 @@ func New(o Options) *Agent {
 		registrations: map[string]*registration{},
 		stirred:       map[*registration]bool{},
 		later:         map[*registration]bool{},
-		conflicts:     map[string]error{},
+		problems:      map[string]error{},
 	}
 	a.names.Resolve, a.names.Every, a.names.Log = o.Resolve, o.ResolveEvery, o.Log
 	a.names.Changed = func() { a.inbox.put(func() { a.inbox.names = true }) }
@@ -211,7 +212,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 			a.died(ctx)
 		case <-check.C:
-			again := a.check() && len(a.conflicts) > 0 // a port may be free by now
+			again := a.check() && a.retry
 			if a.tree != nil && (again || a.customMoved()) {
 				a.follow(ctx)
 			}

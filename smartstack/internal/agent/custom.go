@@ -49,7 +49,7 @@ func (a *Agent) customMoved() bool {
 	}
 	text, err := a.o.Custom()
 	if err != nil {
-		return a.conflicts[customProblem] == nil
+		return a.problems[customProblem] == nil
 	}
 	return text != a.custom.text && text != a.custom.refused
 }
@@ -82,9 +82,9 @@ func (a *Agent) readCustom() {
 	c := &a.custom
 	switch {
 	case err != nil:
-		a.conflicts[customProblem] = err
+		a.problems[customProblem] = err
 	case c.err != nil && text == c.refused:
-		a.conflicts[customProblem] = c.err
+		a.problems[customProblem] = c.err
 	case text != c.text:
 		c.text, c.refused, c.err = text, "", nil
 		a.hap.wishes.add(haproxy.CustomChanged, "custom_config changed")
@@ -96,7 +96,7 @@ func (a *Agent) readCustom() {
 // refuseCustom goes back to the sections that HAProxy took last.
 func (a *Agent) refuseCustom(err error) {
 	c := &a.custom
-	a.conflicts[customProblem] = err
+	a.problems[customProblem] = err
 	a.log.Error("left out custom_config", "err", err)
 	c.refused, c.err, c.text = c.text, err, c.good
 }

@@ -35,7 +35,7 @@ func (a *Agent) follow(ctx context.Context) {
 	t := a.tree
 	sound := map[string]soaconfig.Namespace{}
 	kept := map[string]bool{} // broken now: what was there stays
-	a.conflicts = map[string]error{}
+	a.problems, a.retry = map[string]error{}, false
 	a.readCustom()
 	for _, s := range t.Services {
 		for name, ns := range s.Namespaces.Sound {
@@ -45,10 +45,10 @@ func (a *Agent) follow(ctx context.Context) {
 		}
 		for name, problems := range s.Namespaces.Broken {
 			kept[s.Name+"."+name] = true
-			a.conflicts[s.Name+"."+name] = problems
+			a.problems[s.Name+"."+name] = problems
 		}
 		if len(s.Namespaces.Unreadable) > 0 {
-			a.conflicts[s.Name] = s.Namespaces.Unreadable
+			a.problems[s.Name] = s.Namespaces.Unreadable
 			for name := range a.registrations {
 				if strings.HasPrefix(name, s.Name+".") {
 					kept[name] = true
@@ -62,7 +62,8 @@ func (a *Agent) follow(ctx context.Context) {
 			// every reload.
 			delete(sound, name)
 			kept[name] = true
-			a.conflicts[name] = errors.New("custom_config refers to it: it is served as it was until that does not")
+			a.retry = true
+			a.problems[name] = errors.New("custom_config refers to it: it is served as it was until that does not")
 			continue
 		}
 		// A service whose directory or smartstack.yaml vanished, and whose tasks
@@ -72,8 +73,8 @@ func (a *Agent) follow(ctx context.Context) {
 		if _, ok := sound[name]; ok || kept[name] || len(r.members.All) == 0 || !vanished(t, name) {
 			continue
 		}
-		kept[name] = true
-		a.conflicts[name] = fmt.Errorf("its smartstack.yaml is gone, it is served as it was while %d servers are registered", len(r.members.All))
+		kept[name], a.retry = true, true
+		a.problems[name] = fmt.Errorf("its smartstack.yaml is gone, it is served as it was while %d servers are registered", len(r.members.All))
 	}
 	wanted := a.translate(sound, kept)
 	for name, r := range a.registrations {
@@ -103,7 +104,7 @@ func (a *Agent) follow(ctx context.Context) {
 			a.log.Info("serves", "registration", name, "port", w.namespace.Port)
 		}
 		if w.proxied && a.refuses(r, w.namespace) {
-			a.conflicts[name] = r.refused.err
+			a.problems[name], a.retry = r.refused.err, true
 			continue
 		}
 		if r.proxied && !w.proxied && a.hap.has(name) {
@@ -117,7 +118,7 @@ func (a *Agent) follow(ctx context.Context) {
 	}
 	for name := range kept {
 		if r := a.registrations[name]; r != nil {
-			r.problem, r.touched = a.conflicts[name].Error(), true
+			r.problem, r.touched = a.problems[name].Error(), true
 			a.stir(r)
 		}
 	}
@@ -197,7 +198,7 @@ func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]
 			err = free(n.Service.Bind)
 		}
 		if err != nil {
-			a.conflicts[name] = err
+			a.problems[name], a.retry = err, true // a port may be free soon
 			kept[name] = true
 			a.log.Error("left out a namespace", "registration", name, "err", err)
 			continue
@@ -234,7 +235,7 @@ func (a *Agent) references() {
 		}
 		if proxy := a.registrations[p]; proxy == nil || !proxy.proxied || p == r.name || proxy.namespace.Service.Mode != haproxy.ModeHTTP {
 			r.namespace.Service.ProxiedThrough = ""
-			a.conflicts[r.name] = fmt.Errorf("proxied_through %s: no such service on this host", p)
+			a.problems[r.name] = fmt.Errorf("proxied_through %s: no such service on this host", p)
 			r.dirty = true
 			a.stir(r)
 		}

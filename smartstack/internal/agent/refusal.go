@@ -21,7 +21,7 @@ func (a *Agent) refuse(name string, err error) {
 	refused := &refusal{err: err, structure: structure(r.namespace)}
 	r.refused, r.problem, r.touched = refused, err.Error(), true
 	a.stir(r)
-	a.conflicts[name] = err
+	a.problems[name], a.retry = err, true
 	if r.good.Registration == "" || structure(r.good) == refused.structure {
 		r.left = true
 		a.log.Error("left out a namespace", "registration", name, "err", err)

@@ -118,7 +118,7 @@ func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
 			}
 			// Each has worked: a service that is new has a name or a port of theirs.
 			if broken, err = haproxy.Isolate(sections, with(a.custom.text)); err != nil {
-				a.conflicts[customProblem] = fmt.Errorf("it refers to what is not served any more: %w", refused)
+				a.problems[customProblem] = fmt.Errorf("it refers to what is not served any more: %w", refused)
 			}
 		}
 		if err != nil {

@@ -128,11 +128,11 @@ func (a *Agent) publish() {
 	if a.hap.lastTook > 0 {
 		proxy.LastReloadTook = a.hap.lastTook.Round(time.Millisecond).String()
 	}
-	problems := make(map[string]string, len(a.conflicts)+1)
+	problems := make(map[string]string, len(a.problems)+1)
 	if a.treeErr != nil {
 		problems["soa-configs"] = a.treeErr.Error()
 	}
-	for name, err := range a.conflicts {
+	for name, err := range a.problems {
 		problems[name] = err.Error()
 	}
 	versions := map[string]int64{}
