@@ -63,22 +63,29 @@ an agent that starts adopts it.`,
 	}
 }
 
-// starting is about how long a start has much to do.
-const starting = 3 * time.Second
+// A start has much to do for about this long, and the first probes of a large
+// host for some times as long.
+const (
+	starting = 3 * time.Second
+	probing  = 5 * starting
+)
 
 // frugal lets the collector work seldom while the agent starts, which makes a
 // multiple of what stays, and then gives that back: what the agent holds changes
-// slowly, and memory on every host of a cluster is dear. GOGC in the environment
+// slowly, and memory on every host of a cluster is dear. Of what it holds little
+// has to be scanned: no stacks of a thousand goroutines. GOGC in the environment
 // has the last word.
-func frugal() (stop func() bool) {
+func frugal() (stop func()) {
 	if os.Getenv("GOGC") != "" {
-		return func() bool { return false }
+		return func() {}
 	}
 	debug.SetGCPercent(100)
-	return time.AfterFunc(starting, func() {
-		debug.SetGCPercent(30)
+	started := time.AfterFunc(starting, func() {
+		debug.SetGCPercent(25)
 		debug.FreeOSMemory()
-	}).Stop
+	})
+	probed := time.AfterFunc(probing, debug.FreeOSMemory)
+	return func() { started.Stop(); probed.Stop() }
 }
 
 // start makes the real things and runs the agent.
