@@ -21,18 +21,15 @@ const (
 // Wait tries until the check passes or ctx ends; then the error is that of the
 // last whole try.
 func Wait(ctx context.Context, c Check) error {
-	dialer := net.Dialer{Timeout: connectFor}
-	transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
-	asks := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	last := errors.New("not asked yet")
+	last := errNotAsked
 	// The longer it takes, the less a moment more counts.
 	for began := time.Now(); ; {
-		err := try(ctx, asks, c)
-		pause := min(max(time.Since(began)/100, 5*time.Millisecond), 100*time.Millisecond)
+		err := try(ctx, c)
+		pause := min(max(time.Since(began)/50, 10*time.Millisecond), 100*time.Millisecond)
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil || last.Error() == "not asked yet" {
+		if !over(ctx) || errors.Is(last, errNotAsked) {
 			last = err
 		}
 		select {
@@ -43,16 +40,28 @@ func Wait(ctx context.Context, c Check) error {
 	}
 }
 
-func try(ctx context.Context, asks *http.Client, c Check) error {
+var errNotAsked = errors.New("not asked yet")
+
+// over tells whether ctx has ended, or is about to: a connection learns of the
+// deadline first.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
+}
+
+// try connects before it asks: as a rule nobody listens yet, and to find that
+// out costs a tenth of a request.
+func try(ctx context.Context, c Check) error {
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
+	dialer := net.Dialer{Timeout: connectFor}
+	conn, err := dialer.DialContext(ctx, "tcp4", c.Address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	if c.Path == "" {
-		d := net.Dialer{Timeout: connectFor}
-		conn, err := d.DialContext(ctx, "tcp4", c.Address)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
+		return nil
 	}
 	scheme := "http://"
 	if c.TLS {
@@ -61,6 +70,13 @@ func try(ctx context.Context, asks *http.Client, c Check) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+c.Address+c.Path, nil)
 	if err != nil {
 		return err
+	}
+	asks := http.Client{
+		Transport: &http.Transport{
+			DialContext:     func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := asks.Do(req)
 	if err != nil {
