@@ -1,6 +1,7 @@
 package smartstack
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
@@ -65,7 +66,8 @@ func freePort(b *testing.B) int {
 // and of HAProxy's start until then: what s-cold is near to on an idle machine.
 // ms-change-p99 is from before the write of the znode to the server in HAProxy
 // being as it says, its probe included when it comes; every change is watched.
-// s-churn-cpu is all of the agent's in 30 s.
+// s-churn-cpu is all of the agent's in 30 s, allocs/change and kB/change what it
+// leaves to its garbage collector.
 func BenchmarkHost(b *testing.B) {
 	const perSecond, churn = 50, 30 * time.Second
 	h := newCrowd(b, 1000, 10)
@@ -80,6 +82,7 @@ func BenchmarkHost(b *testing.B) {
 	quiet(b, pid)
 	_, _, settled := used(b, pid)
 	for b.Loop() {
+		objects, bytes := h.allocated()
 		before, _, _ := used(b, pid)
 		var watching sync.WaitGroup
 		var mu sync.Mutex
@@ -110,6 +113,10 @@ func BenchmarkHost(b *testing.B) {
 		}
 		b.ReportMetric(float64(took["change"][len(took["change"])/2].Microseconds())/1000, "ms-change-p50")
 		b.ReportMetric((after - before).Seconds(), "s-churn-cpu")
+		changes := float64(len(took["change"]))
+		nowObjects, nowBytes := h.allocated()
+		b.ReportMetric((nowObjects-objects)/changes, "allocs/change")
+		b.ReportMetric((nowBytes-bytes)/changes/1000, "kB/change")
 	}
 	_, _, rss := used(b, pid)
 	b.ReportMetric(rss, "MB-after-churn")
@@ -191,6 +198,32 @@ func newCrowd(b *testing.B, services, backends int) *hostCrowd {
 	c.Smartstack.Reload.Protect = "none"
 	h.config = c
 	return h
+}
+
+// allocated is what the agent has allocated since it began.
+func (h *hostCrowd) allocated() (objects, bytes float64) {
+	h.b.Helper()
+	resp, err := http.Get("http://" + h.config.Smartstack.Listen + "/metrics")
+	if err != nil {
+		h.b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	number := func(text string) float64 {
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			h.b.Fatal(err)
+		}
+		return n
+	}
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		switch name, value, _ := strings.Cut(lines.Text(), " "); name {
+		case "go_memstats_mallocs_total":
+			objects = number(value)
+		case "go_memstats_alloc_bytes_total":
+			bytes = number(value)
+		}
+	}
+	return objects, bytes
 }
 
 func (h *hostCrowd) name(s int) string   { return fmt.Sprintf("service%d.main", s) }

@@ -36,8 +36,8 @@ import (
 const asAgent = "PAASTA_TEST_AGENT"
 
 // profileAgent in the environment names the file for a CPU profile of an
-// agent's second 20 to 40, with ".cold" for its first three, and with ".heap" of
-// its memory in the end.
+// agent's second 20 to 40, with ".cold" for its first three, with ".heap" of its
+// memory in the end, and with ".heap0" of that at second 20.
 const profileAgent = "PAASTA_TEST_PROFILE"
 
 func TestMain(m *testing.M) {
@@ -71,7 +71,10 @@ func profile(file string) {
 	runtime.MemProfileRate = 16 << 10
 	_ = pprof.StartCPUProfile(create(file + ".cold"))
 	time.AfterFunc(3*time.Second, pprof.StopCPUProfile)
-	time.AfterFunc(20*time.Second, func() { _ = pprof.StartCPUProfile(create(file)) })
+	time.AfterFunc(20*time.Second, func() {
+		_ = pprof.WriteHeapProfile(create(file + ".heap0"))
+		_ = pprof.StartCPUProfile(create(file))
+	})
 	time.AfterFunc(40*time.Second, func() {
 		pprof.StopCPUProfile()
 		runtime.GC()
