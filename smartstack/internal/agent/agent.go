@@ -79,6 +79,7 @@ type Agent struct {
 	retry          bool             // what was in the way of one of them may be gone without an event
 	custom         custom
 	hap            hap
+	session        haproxy.Session // for changes of servers
 	files          files
 	callers        callers
 	old            map[string]journalLine // of the cache, by registration
@@ -107,6 +108,7 @@ func New(o Options) *Agent {
 	a := &Agent{
 		o: o, log: o.Log, dir: o.Process.Dir,
 		runtime:       o.Process.Runtime(),
+		session:       haproxy.Session{Runtime: o.Process.Runtime()},
 		watcher:       discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce), Jitter: o.Jitter},
 		probes:        probe.Pool{Size: probesAtOnce},
 		inbox:         newInbox(),
@@ -193,7 +195,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ctx, cancel := context.WithCancel(ctx)
-	defer func() { cancel(); a.watcher.Stop(); a.resolver.Wait(); a.probes.Wait(); a.o.Process.Kept.Drop() }()
+	defer func() { cancel(); a.watcher.Stop(); a.resolver.Wait(); a.probes.Wait(); a.session.Close(); a.o.Process.Kept.Drop() }()
 	a.resolver.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
 	var last time.Time
 	for {
@@ -243,6 +245,7 @@ func (a *Agent) next() time.Time {
 		earlier(r.again)
 	}
 	earlier(a.hap.due())
+	earlier(a.session.Due())
 	earlier(a.files.due())
 	if a.callers.known {
 		earlier(a.callers.again)

@@ -3,6 +3,7 @@ package haproxy
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,11 +82,7 @@ func (r Runtime) send(ctx context.Context, commands []string, read func(io.Reade
 	if strings.ContainsAny(line, "\n\r\x00") {
 		return fmt.Errorf("runtime api: command with a line break: %q", line)
 	}
-	timeout := r.Timeout
-	if timeout == 0 {
-		timeout = 5 * time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout())
 	defer cancel()
 	conn, err := r.dial(ctx)
 	if err != nil {
@@ -106,6 +103,8 @@ func (r Runtime) send(ctx context.Context, commands []string, read func(io.Reade
 	}
 	return nil
 }
+
+func (r Runtime) timeout() time.Duration { return cmp.Or(r.Timeout, 5*time.Second) }
 
 // dial waits while more connect than HAProxy has come to accept, as when the
 // machine is overloaded.
@@ -176,8 +175,7 @@ func (r Runtime) dump(ctx context.Context, pid int, commands []string, line func
 // itself answered by an empty answer, each ends with the prompt on a line of its
 // own; without, some would end with an empty line and some would not.
 func split(out []byte, n int) ([]string, error) {
-	const prompt = "\n> "
-	parts := strings.Split(string(out), prompt)
+	parts := strings.Split(string(out), string(prompt))
 	if len(parts) < n+2 { // that to prompt before, and what follows the last prompt
 		return nil, fmt.Errorf("%d answers to %d commands", max(len(parts)-2, 0), n)
 	}

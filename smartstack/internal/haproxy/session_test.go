@@ -1,0 +1,115 @@
+package haproxy
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gopaasta/paasta/paasta/paastatest"
+)
+
+// A session keeps its connection, and its commands reach the process that they
+// are for, or none.
+func TestSession(t *testing.T) {
+	p := Process{Binary: paastatest.Need(t, "haproxy"), Dir: t.TempDir()}
+	defer func() {
+		if err := p.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	service := plain("svc.a", uint16(port), server(1, 10))
+	service.Bind = service.Bind[:1]
+	err = p.WriteBy(func(w *bufio.Writer) {
+		Write(w, Global{Socket: p.Socket(), DelayScript: "testdata/delay.lua", MaxConn: 100, HardStop: time.Minute}, "", []*Section{NewSection(service)})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := p.Start(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Session{Runtime: p.Runtime()}
+	defer s.Close()
+	weigh := func(pid int) error {
+		t.Helper()
+		name := "svc.a/" + service.Backends[0].Servers[0].Name
+		commands := []string{"set server " + name + " weight 7", "get weight " + name, "no such command"}
+		for range batch {
+			commands = append(commands, "get weight "+name)
+		}
+		answers, err := s.Do(t.Context(), pid, commands...)
+		if err != nil {
+			return err
+		}
+		if len(answers) != len(commands) || answers[0] != "" || !strings.HasPrefix(answers[2], "Unknown command") {
+			t.Errorf("%d answers to %d commands: %q", len(answers), len(commands), answers)
+		}
+		if i := slices.IndexFunc(slices.Delete(answers, 2, 3)[1:], func(a string) bool { return strings.TrimSpace(a) != "7 (initial 10)" }); i >= 0 {
+			t.Errorf("answer %d: %q", i, answers[i])
+		}
+		return nil
+	}
+	eventually := func(pid int) {
+		t.Helper()
+		for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+			err := weigh(pid)
+			if err == nil {
+				return
+			}
+			if time.Since(begin) > 10*time.Second {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(first)
+	kept := s.conn
+	if err := weigh(first); err != nil || s.conn != kept {
+		t.Errorf("the second time: %v, on another connection: %v", err, s.conn != kept)
+	}
+
+	second, err := p.Start(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(second) // and not the one that the kept connection leads to
+	if err := weigh(first); !errors.Is(err, ErrOtherProcess) {
+		t.Errorf("for a process that serves no more: %v", err)
+	}
+	eventually(second)
+	kept, s.made = s.conn, time.Now().Add(-time.Minute)
+	if err := weigh(second); err != nil || s.conn == kept {
+		t.Errorf("after a minute: %v, on the same connection: %v", err, s.conn == kept)
+	}
+	if s.Rest(time.Now()); s.conn == nil {
+		t.Error("closed while it was used")
+	}
+	if s.Rest(s.Due()); s.conn != nil || !s.Due().IsZero() {
+		t.Error("kept though nobody uses it")
+	}
+
+	eventually(second)
+	if err := syscall.Kill(second, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-Gone(t.Context(), second)
+	if err := weigh(second); err == nil {
+		t.Error("a process that is gone answered")
+	}
+	third, err := p.Start(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(third)
+}
