@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -88,8 +89,20 @@ func frugal() (stop func()) {
 	return func() { started.Stop(); probed.Stop() }
 }
 
+// oneCore lets Go run on one core at a time. What an agent does is many short
+// waits for others, one after the other; with more cores each of them wakes a
+// thread that looks for work and finds none, which costs a third of all that the
+// agent uses, and a host's cores are for its tasks. GOMAXPROCS in the environment
+// has the last word.
+func oneCore() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
 // start makes the real things and runs the agent.
 func start(ctx context.Context, c sysconfig.Config, w Wiring, log *slog.Logger) error {
+	oneCore()
 	defer frugal()()
 	conn, err := zk.Dial(zk.Options{Servers: c.ZooKeeper, Auth: c.ZooKeeperAuth, Log: log})
 	if err != nil {
