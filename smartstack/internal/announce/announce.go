@@ -3,12 +3,15 @@
 package announce
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -20,7 +23,7 @@ import (
 type Session interface {
 	Sessions(ctx context.Context, wake chan<- struct{})
 	SessionID() int64
-	WatchData(ctx context.Context, path string, wake chan<- struct{}) ([]byte, zk.Stat, error)
+	WatchChildren(ctx context.Context, path string, wake chan<- struct{}) ([]string, zk.Stat, error)
 	CreateEphemeral(ctx context.Context, path string, data []byte) error
 	Set(ctx context.Context, path string, data []byte, version int32) error
 }
@@ -37,9 +40,17 @@ type Announcer struct {
 
 	mu      sync.Mutex
 	applied map[string]int64
+	order   []announced // of applied; nil: to be made anew
 	news    chan struct{}
 	once    sync.Once
+
+	// Owned by Run.
+	text    []byte // that was written last; nil: nobody knows
+	version int32  // of the node with it
 }
+
+// announced is a registration, and how it is written.
+type announced struct{ name, key string }
 
 func (a *Announcer) init() {
 	a.once.Do(func() { a.news, a.applied = make(chan struct{}, 1), map[string]int64{} })
@@ -50,7 +61,11 @@ func (a *Announcer) init() {
 func (a *Announcer) Applied(versions map[string]int64, gone []string) {
 	a.init()
 	a.mu.Lock()
+	before := len(a.applied)
 	maps.Copy(a.applied, versions)
+	if len(a.applied) != before || len(gone) > 0 {
+		a.order = nil
+	}
 	for _, name := range gone {
 		delete(a.applied, name)
 	}
@@ -80,9 +95,11 @@ func (a *Announcer) Run(ctx context.Context) error {
 	const first = 100 * time.Millisecond
 	retry := first
 	said := ""
+	look := true // whether the node is there
 	for {
 		pause := time.Minute // addresses may change, and an event may be lost
-		if err := a.write(ctx, lost); err != nil && ctx.Err() == nil {
+		if err := a.write(ctx, look, lost); err != nil && ctx.Err() == nil {
+			a.text = nil
 			pause, retry = retry, min(2*retry, 5*time.Second)
 			if err.Error() != said {
 				a.Log.Warn("announced this agent", "err", err, "retry_in", pause)
@@ -95,50 +112,98 @@ func (a *Announcer) Run(ctx context.Context) error {
 		// The whole node is written each time, and every master reads it.
 		large := time.Duration(len(a.applied)) * 200 * time.Microsecond
 		a.mu.Unlock()
-		if !sleep(ctx, max(quiet, min(large, 500*time.Millisecond)), nil, nil) || !sleep(ctx, pause, a.news, lost) {
+		timer := time.NewTimer(max(quiet, min(large, 500*time.Millisecond)))
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-timer.C:
 		}
+		look = true
+		timer.Reset(pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.news:
+			look = a.text == nil
+		case <-lost:
+		case <-timer.C:
+		}
+		timer.Stop()
 	}
 }
 
-// write makes the node say what is true now.
-func (a *Announcer) write(ctx context.Context, lost chan<- struct{}) error {
+// write makes the node say what is true now. Without look it does not ask whether
+// the node is there, which lost tells: that is for changes, which may be many.
+func (a *Announcer) write(ctx context.Context, look bool, lost chan<- struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	node := a.Node
 	if a.Addrs != nil {
 		node.Addrs = a.Addrs()
 	}
-	a.mu.Lock()
-	node.Applied = maps.Clone(a.applied)
-	a.mu.Unlock()
-	text, err := json.Marshal(node)
+	text, err := json.Marshal(struct {
+		paasta.AgentNode
+		Applied json.RawMessage `json:"applied"`
+	}{node, a.appliedText()})
 	if err != nil {
 		panic(err) // our own struct
 	}
 	path := paasta.AgentsPath + "/" + node.Host
-	old, stat, err := a.Session.WatchData(ctx, path, lost)
-	switch {
-	case errors.Is(err, zk.ErrNoNode), err == nil && stat.EphemeralOwner != a.Session.SessionID():
-		err = a.Session.CreateEphemeral(ctx, path, text)
-	case err == nil && string(old) != string(text):
-		err = a.Session.Set(ctx, path, text, -1)
-	}
-	if err != nil {
+	if err := a.put(ctx, path, text, look, lost); err != nil {
 		return fmt.Errorf("announce %s: %w", path, err)
 	}
 	return nil
 }
 
-func sleep(ctx context.Context, d time.Duration, a, b <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-a:
-	case <-b:
-	case <-timer.C:
+func (a *Announcer) put(ctx context.Context, path string, text []byte, look bool, lost chan<- struct{}) error {
+	if look {
+		// The node has no children: what this watches for is its end. Its own data
+		// would be read back, and tell of each write of ours.
+		_, stat, err := a.Session.WatchChildren(ctx, path, lost)
+		switch {
+		case errors.Is(err, zk.ErrNoNode), err == nil && stat.EphemeralOwner != a.Session.SessionID():
+			err = a.Session.CreateEphemeral(ctx, path, text)
+			a.text, a.version = text, 0
+			return err
+		case err != nil:
+			return err
+		case stat.Version != a.version: // somebody else's
+			a.text, a.version = nil, stat.Version
+		}
 	}
-	return true
+	if bytes.Equal(text, a.text) {
+		return nil
+	}
+	if err := a.Session.Set(ctx, path, text, -1); err != nil {
+		return err
+	}
+	a.text = text
+	a.version++
+	return nil
+}
+
+// appliedText is the JSON of what is applied, by name. With a thousand
+// registrations it is made several times a second.
+func (a *Announcer) appliedText() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.order == nil {
+		for _, name := range slices.Sorted(maps.Keys(a.applied)) {
+			key, err := json.Marshal(name)
+			if err != nil {
+				panic(err) // a string
+			}
+			a.order = append(a.order, announced{name, string(key)})
+		}
+	}
+	text := make([]byte, 0, 2+len(a.order)*48)
+	text = append(text, '{')
+	for i, r := range a.order {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(append(text, r.key...), ':')
+		text = strconv.AppendInt(text, a.applied[r.name], 10)
+	}
+	return append(text, '}')
 }

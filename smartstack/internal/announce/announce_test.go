@@ -95,7 +95,8 @@ func TestRealSession(t *testing.T) {
 	if err := ops.Set(t.Context(), path, []byte("nonsense"), -1); err != nil {
 		t.Fatal(err)
 	}
-	says(conn.SessionID, map[string]int64{"web.main": 99, "api.main": 99})
+	a.Applied(map[string]int64{"web.main": 98}, nil) // else it is seen within a minute
+	says(conn.SessionID, map[string]int64{"web.main": 98, "api.main": 99})
 
 	before := conn.SessionID()
 	server.Pause()
@@ -114,6 +115,7 @@ type fake struct {
 	mu     sync.Mutex
 	fails  error
 	node   []byte
+	at     int32 // version of node
 	writes int
 	reads  int
 }
@@ -121,7 +123,7 @@ type fake struct {
 func (f *fake) Sessions(context.Context, chan<- struct{}) {}
 func (f *fake) SessionID() int64                          { return 1 }
 
-func (f *fake) WatchData(context.Context, string, chan<- struct{}) ([]byte, zk.Stat, error) {
+func (f *fake) WatchChildren(context.Context, string, chan<- struct{}) ([]string, zk.Stat, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads++
@@ -131,10 +133,11 @@ func (f *fake) WatchData(context.Context, string, chan<- struct{}) ([]byte, zk.S
 	case f.node == nil:
 		return nil, zk.Stat{}, zk.ErrNoNode
 	}
-	return f.node, zk.Stat{EphemeralOwner: 1}, nil
+	return nil, zk.Stat{EphemeralOwner: 1, Version: f.at}, nil
 }
 
 func (f *fake) CreateEphemeral(ctx context.Context, path string, data []byte) error {
+	defer f.change(func() { f.at = 0 })
 	return f.Set(ctx, path, data, -1)
 }
 
@@ -143,6 +146,7 @@ func (f *fake) Set(_ context.Context, _ string, data []byte, _ int32) error {
 	defer f.mu.Unlock()
 	f.writes++
 	f.node = data
+	f.at++
 	return f.fails
 }
 
