@@ -118,7 +118,9 @@ func (a *Agent) command(ctx context.Context, commands []haproxy.Command, now tim
 		switch c.Op {
 		case haproxy.Remove:
 			a.hap.leaving[key] = now
-			a.hap.reapAt = now.Add(reapEvery / 5)
+			if a.hap.reapAt.Before(now) { // else others that leave are looked at before long
+				a.hap.reapAt = now.Add(reapEvery / 5)
+			}
 		case haproxy.Ready:
 			delete(a.hap.leaving, key)
 		}
