@@ -32,7 +32,7 @@ type Session interface {
 type Announcer struct {
 	Session Session
 	Node    paasta.AgentNode // without Addrs and Applied
-	Addrs   func() []string  // addresses that are this host's, asked for at each write
+	Addrs   func() []string  // addresses that are this host's, asked for now and then
 	// Quiet is the shortest pause between two writes: what comes within it
 	// becomes one. Default 20ms.
 	Quiet time.Duration
@@ -45,6 +45,7 @@ type Announcer struct {
 	once    sync.Once
 
 	// Owned by Run.
+	addrs   []string
 	text    []byte // that was written last; nil: nobody knows
 	version int32  // of the node with it
 }
@@ -137,17 +138,12 @@ func (a *Announcer) Run(ctx context.Context) error {
 func (a *Announcer) write(ctx context.Context, look bool, lost chan<- struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	if look && a.Addrs != nil {
+		a.addrs = a.Addrs()
+	}
 	node := a.Node
-	if a.Addrs != nil {
-		node.Addrs = a.Addrs()
-	}
-	text, err := json.Marshal(struct {
-		paasta.AgentNode
-		Applied json.RawMessage `json:"applied"`
-	}{node, a.appliedText()})
-	if err != nil {
-		panic(err) // our own struct
-	}
+	node.Addrs = a.addrs
+	text := a.encode(node)
 	path := paasta.AgentsPath + "/" + node.Host
 	if err := a.put(ctx, path, text, look, lost); err != nil {
 		return fmt.Errorf("announce %s: %w", path, err)
@@ -182,9 +178,14 @@ func (a *Announcer) put(ctx context.Context, path string, text []byte, look bool
 	return nil
 }
 
-// appliedText is the JSON of what is applied, by name. With a thousand
-// registrations it is made several times a second.
-func (a *Announcer) appliedText() []byte {
+// encode is json.Marshal of the node with what is applied. With a thousand
+// registrations that would sort and quote a thousand names several times a second.
+func (a *Announcer) encode(node paasta.AgentNode) []byte {
+	node.Applied = nil
+	head, err := json.Marshal(node)
+	if err != nil {
+		panic(err) // our own struct
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.order == nil {
@@ -196,8 +197,8 @@ func (a *Announcer) appliedText() []byte {
 			a.order = append(a.order, announced{name, string(key)})
 		}
 	}
-	text := make([]byte, 0, 2+len(a.order)*48)
-	text = append(text, '{')
+	text := make([]byte, 0, max(len(head)+2, len(a.text)+1024))
+	text = append(append(text, bytes.TrimSuffix(head, []byte("null}"))...), '{') // applied is the last field
 	for i, r := range a.order {
 		if i > 0 {
 			text = append(text, ',')
@@ -205,5 +206,5 @@ func (a *Announcer) appliedText() []byte {
 		text = append(append(text, r.key...), ':')
 		text = strconv.AppendInt(text, a.applied[r.name], 10)
 	}
-	return append(text, '}')
+	return append(text, "}}"...)
 }
