@@ -74,12 +74,17 @@ func (z *ZooKeeper) List(ctx context.Context, registration string) (Set, error) 
 	set := Set{Version: version, Bad: map[string]error{}, Nodes: make([]Node, 0, len(names))}
 	var plain []string
 	for _, name := range names {
+		n := known[name]
+		if n != nil && n.Czxid == 0 { // path-encoded, most of all that there are
+			set.Nodes = append(set.Nodes, *n)
+			continue
+		}
 		text, ok := decodeName(name)
 		if !ok {
 			plain = append(plain, name)
 			continue
 		}
-		if n := known[name]; n != nil {
+		if n != nil {
 			set.Nodes = append(set.Nodes, Node{Entry: n.Entry, Path: n.Path})
 			continue
 		}

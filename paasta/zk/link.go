@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -119,7 +120,7 @@ func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) 
 		conn.Close()
 		return nil, net.ErrClosed
 	}
-	l.conn = &link{Conn: conn, c: c, patience: patience}
+	l.conn = &link{Conn: conn, buffered: bufio.NewReaderSize(conn, 4096), c: c, patience: patience}
 	return l.conn, nil
 }
 
@@ -169,6 +170,7 @@ func insistent(ctx context.Context, stop <-chan struct{}, dial func(context.Cont
 // The library reads from one goroutine at a time.
 type link struct {
 	net.Conn
+	buffered *bufio.Reader // the library reads a packet's length, and then the rest
 	c        *Conn
 	patience time.Duration
 	head     []byte // the first bytes of the answer
@@ -181,7 +183,7 @@ type link struct {
 const headLen = 12
 
 func (l *link) Read(p []byte) (int, error) {
-	n, err := l.Conn.Read(p)
+	n, err := l.buffered.Read(p)
 	if l.done {
 		return n, err
 	}
