@@ -195,7 +195,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ctx, cancel := context.WithCancel(ctx)
-	defer func() { cancel(); a.watcher.Stop(); a.resolver.Wait(); a.probes.Wait(); a.session.Close(); a.o.Process.Kept.Drop() }()
+	defer func() {
+		cancel()
+		a.watcher.Stop()
+		a.resolver.Wait()
+		a.probes.Wait()
+		a.session.Close()
+		a.o.Process.Kept.Drop()
+	}()
 	a.resolver.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
 	var last time.Time
 	for {

@@ -107,7 +107,7 @@ func (f *files) beside(next *atomic.Int64, write func()) {
 // follows.
 func rest(begin time.Time) time.Time {
 	now := time.Now()
-	return now.Add(min(200*now.Sub(begin), 5*time.Second))
+	return now.Add(min(500*now.Sub(begin), 10*time.Second))
 }
 
 // flush writes what is due soon, before the agent ends.

@@ -113,7 +113,7 @@ func (a *Agent) follow(ctx context.Context) {
 		if w.proxied && (known && !r.proxied || !known && a.hap.pid != 0) && !a.hap.has(name) {
 			a.unprove(r)
 		}
-		r.namespace, r.proxied, r.problem, r.left, r.refused, r.dirty = w.namespace, w.proxied, "", false, nil, true
+		r.namespace, r.proxied, r.problem, r.left, r.refused, r.stale, r.dirty = w.namespace, w.proxied, "", false, nil, true, true
 		a.stir(r)
 	}
 	for name := range kept {
@@ -236,7 +236,7 @@ func (a *Agent) references() {
 		if proxy := a.registrations[p]; proxy == nil || !proxy.proxied || p == r.name || proxy.namespace.Service.Mode != haproxy.ModeHTTP {
 			r.namespace.Service.ProxiedThrough = ""
 			a.problems[r.name] = fmt.Errorf("proxied_through %s: no such service on this host", p)
-			r.dirty = true
+			r.stale, r.dirty = true, true
 			a.stir(r)
 		}
 	}

@@ -27,7 +27,7 @@ func (a *Agent) refuse(name string, err error) {
 		a.log.Error("left out a namespace", "registration", name, "err", err)
 		return
 	}
-	r.namespace = r.good
+	r.namespace, r.stale = r.good, true
 	a.build(r)
 	a.log.Error("kept the last good section of a namespace", "registration", name, "err", err)
 }

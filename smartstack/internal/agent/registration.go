@@ -35,6 +35,7 @@ type registration struct {
 	probing map[netip.AddrPort]*probing
 
 	section *haproxy.Section   // as it should run; nil: not decided yet
+	stale   bool               // section is not of namespace, but of one before
 	good    discover.Namespace // what HAProxy took last
 	left    bool               // left out: HAProxy refuses it, and there is no good one
 	refused *refusal           // why namespace is not what soa-configs ask for; nil: it is
@@ -181,45 +182,63 @@ func (a *Agent) build(r *registration) {
 		return
 	}
 	service := r.namespace.With(r.members, a.numbers(r))
-	r.section = haproxy.NewSection(service)
-	r.changed = true
+	if r.section == nil || r.stale {
+		r.section = haproxy.NewSection(service)
+	} else {
+		r.section = r.section.With(service)
+	}
+	r.stale, r.changed = false, true
 }
 
 // numbers returns a function that gives servers their ids: the one that HAProxy
 // knows a server by, or else the smallest that is free in the backend.
 func (a *Agent) numbers(r *registration) func(backend, server string) int {
-	known, used := map[string]int{}, map[string]map[int]bool{}
-	note := func(s haproxy.Service) {
-		for _, b := range s.Backends {
-			if used[b.Name] == nil {
-				used[b.Name] = map[int]bool{}
-			}
+	all := map[string]*numbers{}
+	of := func(backend string, servers int) *numbers {
+		n := all[backend]
+		if n == nil {
+			n = &numbers{known: make(map[string]int, servers), used: make(map[int]bool, servers)}
+			all[backend] = n
+		}
+		return n
+	}
+	note := func(s *haproxy.Section) {
+		if s == nil {
+			return
+		}
+		for _, b := range s.Service.Backends {
+			n := of(b.Name, len(b.Servers)+1)
 			for _, srv := range b.Servers {
-				if key := b.Name + "/" + srv.Name; known[key] == 0 && !used[b.Name][srv.ID] {
-					known[key] = srv.ID
-					used[b.Name][srv.ID] = true
+				if n.known[srv.Name] == 0 && !n.used[srv.ID] {
+					n.known[srv.Name], n.used[srv.ID] = srv.ID, true
 				}
 			}
 		}
 	}
-	note(a.hap.service(r.name)) // first: what runs decides
-	if r.section != nil {
-		note(r.section.Service)
+	run := a.hap.running[r.name]
+	note(run) // first: what runs decides
+	if r.section != run {
+		note(r.section)
 	}
-	return func(backend, server string) int {
-		if id := known[backend+"/"+server]; id != 0 {
-			return id
-		}
-		if used[backend] == nil {
-			used[backend] = map[int]bool{}
-		}
-		id := 1
-		for used[backend][id] {
-			id++
-		}
-		known[backend+"/"+server], used[backend][id] = id, true
+	return func(backend, server string) int { return of(backend, 0).number(server) }
+}
+
+// numbers are the ids of the servers of a backend.
+type numbers struct {
+	known map[string]int // by server
+	used  map[int]bool
+	last  int // the smallest that may be free, less one
+}
+
+func (n *numbers) number(server string) int {
+	if id := n.known[server]; id != 0 {
 		return id
 	}
+	for n.last++; n.used[n.last]; {
+		n.last++
+	}
+	n.known[server], n.used[n.last] = n.last, true
+	return n.last
 }
 
 // probe starts the probes that r needs and stops those that it does not.

@@ -43,9 +43,13 @@ func (a *Agent) resync(ctx context.Context) {
 		a.log.Warn("read the servers of HAProxy", "err", err) // the next check, or what does not work again, leads here
 		return
 	}
-	byBackend := map[string][]haproxy.ServerState{}
-	for _, s := range states {
-		byBackend[s.Backend] = append(byBackend[s.Backend], s)
+	byBackend := make(map[string][]haproxy.ServerState, len(backends))
+	for len(states) > 0 { // those of a backend come together
+		n := 1
+		for n < len(states) && states[n].Backend == states[0].Backend {
+			n++
+		}
+		byBackend[states[0].Backend], states = states[:n], states[n:]
 	}
 	for name := range doubts {
 		run := a.hap.running[name]
@@ -79,11 +83,11 @@ func (a *Agent) resync(ctx context.Context) {
 // fromStates returns the servers that HAProxy says it has; known says what it
 // does not tell.
 func fromStates(known []haproxy.Server, states []haproxy.ServerState) []haproxy.Server {
-	options := map[string]haproxy.Options{}
+	options := make(map[string]haproxy.Options, len(known))
 	for _, s := range known {
 		options[s.Name] = s.Options
 	}
-	var servers []haproxy.Server
+	servers := make([]haproxy.Server, 0, len(states))
 	for _, s := range states {
 		server := haproxy.Server{Name: s.Name, Addr: s.Addr, ID: s.ID, Weight: s.Weight, Leaving: s.Maint, Options: options[s.Name]}
 		if s.Drain {

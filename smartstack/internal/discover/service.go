@@ -177,6 +177,7 @@ func (n Namespace) With(members Members, id func(backend, server string) int) ha
 				})
 			}
 		}
+		haproxy.SortServers(s.Backends[i].Servers)
 	}
 	return s
 }

@@ -106,22 +106,21 @@ func Diff(old, want *Section) Change {
 
 func diffBackend(service Service, old, want Backend) Change {
 	var c Change
-	have := make(map[string]Server, len(old.Servers))
+	have := make(map[string]*Server, len(old.Servers))
 	serving := 0
-	for _, s := range old.Servers {
+	for i := range old.Servers {
+		s := &old.Servers[i]
 		have[s.Name] = s
 		if !s.Leaving {
 			serving++
 		}
 	}
-	servers := slices.Clone(want.Servers)
-	slices.SortFunc(servers, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
 	replaced, joined := 0, 0
-	for _, s := range servers {
+	for _, s := range byName(want.Servers) {
 		was, ok := have[s.Name]
 		delete(have, s.Name)
 		// The service's part of the options is structure, and so the same.
-		same := was.Addr == s.Addr && was.ID == s.ID && was.Options == s.Options
+		same := ok && was.Addr == s.Addr && was.ID == s.ID && was.Options == s.Options
 		switch {
 		case !ok:
 			joined++
@@ -137,7 +136,7 @@ func diffBackend(service Service, old, want Backend) Change {
 			// One server cannot have other options: it goes, and comes again.
 			replaced++
 			c.Waiting++
-			c.Commands = append(c.Commands, Command{Remove, want.Name, was, ""})
+			c.Commands = append(c.Commands, Command{Remove, want.Name, *was, ""})
 		}
 	}
 	var leave []string
@@ -148,7 +147,7 @@ func diffBackend(service Service, old, want Backend) Change {
 	}
 	slices.Sort(leave)
 	for _, name := range leave {
-		c.Commands = append(c.Commands, Command{Remove, want.Name, have[name], ""})
+		c.Commands = append(c.Commands, Command{Remove, want.Name, *have[name], ""})
 	}
 	switch {
 	case !service.Dynamic() && joined+len(leave)+replaced > 0:
@@ -192,7 +191,8 @@ func Applied(s Service, commands []Command) Service {
 			at := slices.IndexFunc(servers, func(srv Server) bool { return srv.Name == c.Server.Name })
 			switch {
 			case c.Op == Add && at < 0:
-				servers = append(servers, c.Server)
+				at, _ = slices.BinarySearchFunc(servers, c.Server, compareNames) // so that byName has nothing to do
+				servers = slices.Insert(servers, at, c.Server)
 			case at < 0:
 			case c.Op == Ready, c.Op == Weigh:
 				servers[at].Weight, servers[at].Leaving = c.Server.Weight, false

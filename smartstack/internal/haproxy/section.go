@@ -63,12 +63,19 @@ func withText(s Service, use func([]byte)) {
 
 // byName returns servers in the order of their names.
 func byName(servers []Server) []Server {
-	order := func(a, b Server) int { return strings.Compare(a.Name, b.Name) }
-	if slices.IsSortedFunc(servers, order) {
+	if slices.IsSortedFunc(servers, compareNames) {
 		return servers
 	}
-	return slices.SortedFunc(slices.Values(servers), order)
+	servers = slices.Clone(servers)
+	SortServers(servers)
+	return servers
 }
+
+// SortServers puts servers into the order in which they are written, which makes
+// comparing them cheap.
+func SortServers(servers []Server) { slices.SortFunc(servers, compareNames) }
+
+func compareNames(a, b Server) int { return strings.Compare(a.Name, b.Name) }
 
 // Stayed returns s without the servers that leave, and how many those are.
 func (s Service) Stayed() (stayed Service, leaving int) {
