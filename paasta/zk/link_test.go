@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,9 +16,9 @@ func TestDialInsists(t *testing.T) {
 		over := time.Now().Add(1100 * time.Millisecond)
 		there, other := net.Pipe()
 		defer other.Close()
-		dials := 0
+		var dials atomic.Int32
 		dial := func(ctx context.Context) (net.Conn, error) {
-			dials++
+			dials.Add(1)
 			if time.Now().Before(over) {
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -34,8 +35,8 @@ func TestDialInsists(t *testing.T) {
 		if late := time.Since(over); late > insist {
 			t.Errorf("connected %s after the partition", late)
 		}
-		if took := time.Since(begin); dials > int(took/insist)+1 {
-			t.Errorf("%d dials in %s", dials, took)
+		if took := time.Since(begin); int(dials.Load()) > int(took/insist)+1 {
+			t.Errorf("%d dials in %s", dials.Load(), took)
 		}
 		conn.Close()
 	})

@@ -225,16 +225,18 @@ func (u *up) waitLog(ctx context.Context, id, pattern string) error {
 
 // waitCmd runs a command in the container until it succeeds.
 func (u *up) waitCmd(ctx context.Context, id, command string) error {
-	last := errors.New("it was not run")
+	var last error
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		code, said, err := inside.Run(ctx, u.e.docker, id, "sh", "-c", command)
 		switch {
 		case err == nil && code == 0:
 			return nil
+		case ctx.Err() != nil && last != nil:
+			return last // says more than that the time was over in the middle of a run
 		case errors.Is(err, inside.ErrEndless):
 			return fmt.Errorf("%q goes on and on", command)
 		case ctx.Err() != nil:
-			return last
+			return errors.New("it was not run")
 		case err != nil:
 			last = err
 		default:

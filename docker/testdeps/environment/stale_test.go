@@ -17,14 +17,15 @@ import (
 // ended is the owner that a process was which has ended.
 func ended(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command("true")
+	cmd := exec.Command("sleep", "60") // what has ended has no name
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	name := process.Name(cmd.Process.Pid)
-	if err := cmd.Wait(); err != nil {
+	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	_ = cmd.Wait() // it was killed
 	return name
 }
 

@@ -215,16 +215,26 @@ func (p Process) Version(ctx context.Context) (Info, error) {
 }
 
 // Running finds the process that serves now: the one behind the socket. ok is
-// false when there is none.
+// false when there is none. Just after a reload both processes have the socket,
+// and one that is finishing may have taken the question: it is asked again.
 func (p Process) Running(ctx context.Context) (in Info, ok bool, err error) {
-	in, err = p.Runtime().Info(ctx)
-	switch {
-	case err == nil && in.PID != 0 && !in.Stopping:
-		return in, true, nil
-	case err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return Info{}, false, nil
+	for range 5 {
+		in, err = p.Runtime().Info(ctx)
+		switch {
+		case err == nil && in.PID != 0 && !in.Stopping:
+			return in, true, nil
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
+			return Info{}, false, nil
+		case err != nil:
+			return Info{}, false, err
+		}
+		select {
+		case <-ctx.Done():
+			return Info{}, false, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
-	return Info{}, false, err
+	return Info{}, false, nil
 }
 
 // All lists the processes that run from our config, old ones among them.
