@@ -12,6 +12,11 @@ import (
 func lock(dir string) (unlock func(), err error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) {
+		if f, err = os.Open(path); err != nil { // no room for it: the directory can be locked as well
+			f, err = os.Open(dir)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("state_dir: %w", err)
 	}

@@ -179,6 +179,7 @@ func follow(ctx context.Context, o Options, a *agent.Agent) error {
 			o.Log.Error("read soa-configs", "err", err)
 		}
 		said = err.Error()
+		a.Unread(err)
 	})
 }
 

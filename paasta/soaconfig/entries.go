@@ -123,6 +123,9 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 			}
 		}
 		if len(c.problems) > 0 {
+			if !names.re.MatchString(name) {
+				all.Unreadable = append(all.Unreadable, c.problems...) // which entry it is to be, nobody knows
+			}
 			all.Broken[name] = c.problems
 			problems = append(problems, c.problems...)
 		}
@@ -137,6 +140,9 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		p := Problem{File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Key: fault.name, Text: fault.text}
 		if i < maxProblems {
 			problems = append(problems, p)
+		}
+		if fault.name == "" || fault.name == "<<" { // what it would have named, nobody knows
+			all.Unreadable = append(all.Unreadable, p)
 		}
 		_, sound := all.Sound[fault.name]
 		if broken := len(all.Broken[fault.name]); sound || broken > 0 && broken < maxProblems {

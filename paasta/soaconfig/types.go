@@ -61,8 +61,9 @@ func (p Problems) Err() error {
 }
 
 // Entries is what one file says: its sound entries, and for each broken entry
-// its problems. When the file could not be read as YAML at all, Unreadable is
-// set and nobody may conclude that an entry is gone.
+// its problems. When the file could not be read as YAML at all, or an entry has
+// no name that one may have, Unreadable is set and nobody may conclude that an
+// entry which is not there is gone.
 type Entries[T any] struct {
 	File       string // path, "" when there is no such file
 	Sound      map[string]T

@@ -98,8 +98,8 @@ func (a *Agent) imported(r *registration) {
 
 // compare finds out whether an adopted HAProxy has the structure that it
 // should have.
-func (a *Agent) compare() {
-	if !a.hap.adopted || len(a.registrations) == 0 {
+func (a *Agent) compare(now time.Time) {
+	if !a.hap.adopted || len(a.registrations) == 0 || a.tree == nil && now.Before(a.hap.settleBy) {
 		return
 	}
 	a.hap.adopted, a.hap.states, a.hap.proxies = false, nil, nil

@@ -120,6 +120,8 @@ func New(o Options) *Agent {
 	a.names.Resolve, a.names.Every, a.names.Log = o.Resolve, o.ResolveEvery, o.Log
 	a.names.Changed = func() { a.inbox.put(func() { a.inbox.names = true }) }
 	a.files.cache.path = filepath.Join(a.dir, "cache.json")
+	a.files.good.path = filepath.Join(a.dir, "namespaces.json")
+	a.files.failed = func() { a.inbox.put(func() {}) } // so that others hear of it
 	a.files.synapse = synapse{dir: o.SynapseDir, written: map[string][sha256.Size]byte{}}
 	a.view.init()
 	return a
@@ -131,6 +133,7 @@ type inbox struct {
 
 	mu     sync.Mutex
 	tree   *soaconfig.Tree
+	unread error // why there is no newer one; nil: nothing new
 	reads  map[string]read
 	probed []probed
 	down   map[string]map[string]bool // servers that HAProxy's checks call down, by registration
@@ -168,7 +171,12 @@ func (in *inbox) put(change func()) {
 }
 
 // Namespaces tells the agent what soa-configs say now.
-func (a *Agent) Namespaces(t *soaconfig.Tree) { a.inbox.put(func() { a.inbox.tree = t }) }
+func (a *Agent) Namespaces(t *soaconfig.Tree) {
+	a.inbox.put(func() { a.inbox.tree, a.inbox.unread = t, nil })
+}
+
+// Unread tells the agent that soa-configs cannot be read.
+func (a *Agent) Unread(err error) { a.inbox.put(func() { a.inbox.unread = err }) }
 
 // settle is how long a start waits for the registry and the first probes before
 // HAProxy gets its first config of this agent, so that it gets one and not
@@ -180,12 +188,7 @@ const burst = 2 * time.Millisecond
 
 // Run keeps HAProxy in step until ctx ends. It leaves HAProxy running.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := ensureFile(a.o.Settings.CallerMap); err != nil {
-		return err
-	}
-	if err := haproxy.WriteFile(a.o.Global.DelayScript, []byte(haproxy.DelayScript), 0o644); err != nil {
-		return err
-	}
+	a.prepare()
 	a.loadCache()
 	a.loadCustom()
 	a.adopt(ctx)
@@ -204,6 +207,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.o.Process.Kept.Drop()
 	}()
 	a.resolver.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
+	a.restore(ctx)
 	var last time.Time
 	for {
 		// What can happen: somebody put something into the inbox; it is time for
@@ -264,8 +268,8 @@ func (a *Agent) next() time.Time {
 func (a *Agent) read(ctx context.Context, now time.Time) {
 	in := &a.inbox
 	in.mu.Lock()
-	tree, reads, results, down, callers, moved := in.tree, in.reads, in.probed, in.down, in.caller, in.names
-	in.tree, in.probed, in.caller, in.names = nil, nil, nil, false
+	tree, unread, reads, results, down, callers, moved := in.tree, in.unread, in.reads, in.probed, in.down, in.caller, in.names
+	in.tree, in.unread, in.probed, in.caller, in.names = nil, nil, nil, nil, false
 	in.reads, in.down = map[string]read{}, map[string]map[string]bool{}
 	in.mu.Unlock()
 	if callers != nil {
@@ -274,6 +278,9 @@ func (a *Agent) read(ctx context.Context, now time.Time) {
 
 	if tree != nil {
 		a.namespaces(ctx, tree)
+	}
+	if unread != nil {
+		a.unread(unread)
 	}
 	for name, rd := range reads {
 		if r := a.registrations[name]; r != nil {

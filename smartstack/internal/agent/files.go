@@ -3,7 +3,11 @@ package agent
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,21 +21,63 @@ import (
 type files struct {
 	configAt time.Time // when haproxy.cfg is to be written; zero: it is up to date
 	cacheAt  time.Time
+	goodAt   time.Time
 	// One writer at a time works beside Run, which only takes the snapshots.
 	work sync.WaitGroup
 	busy atomic.Bool
 	// What could not be written is tried again.
-	configFailed, cacheFailed atomic.Bool
+	configFailed, cacheFailed, goodFailed atomic.Bool
 	// The earliest times of the next ones, in Unix nanoseconds: what takes long is
 	// done less often.
-	configNext, cacheNext atomic.Int64
-	stale                 map[string]bool // registrations that the cache does not have as they are
-	cache                 journal
-	synapse               synapse
+	configNext, cacheNext, goodNext atomic.Int64
+
+	stale   map[string]bool // registrations that the cache does not have as they are
+	cache   journal
+	good    goodFile
+	synapse synapse
+
+	failed   func() // called when errors changed
+	mu       sync.Mutex
+	failures map[string]error // why a file is not as it should be, by name
+}
+
+// wrote notes whether a file could be written; again has it tried again.
+func (f *files) wrote(name string, err error, again func()) {
+	if err != nil && again != nil {
+		again()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if (err == nil) != (f.failures[name] == nil) {
+		f.failed()
+	}
+	if err == nil {
+		delete(f.failures, name)
+		return
+	}
+	if f.failures == nil {
+		f.failures = map[string]error{}
+	}
+	f.failures[name] = err
+}
+
+// err says which files are not as they should be.
+func (f *files) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.failures) == 0 {
+		return nil
+	}
+	var errs []string
+	for _, name := range slices.Sorted(maps.Keys(f.failures)) {
+		errs = append(errs, f.failures[name].Error())
+	}
+	return fmt.Errorf("%s; what was there is used, and each is tried again: make room in state_dir", strings.Join(errs, "; "))
 }
 
 const (
 	configDelay = 100 * time.Millisecond
+	goodDelay   = 100 * time.Millisecond
 	cacheDelay  = 500 * time.Millisecond
 )
 
@@ -52,14 +98,24 @@ func (f *files) cacheDirty(now time.Time, name string) {
 	}
 }
 
+// goodDirty says that namespaces are served in another way.
+func (f *files) goodDirty(now time.Time) {
+	if f.goodAt.IsZero() {
+		f.goodAt = latest(now.Add(goodDelay), time.Unix(0, f.goodNext.Load()))
+	}
+}
+
 // clean says that haproxy.cfg was just written.
 func (f *files) clean() { f.configAt = time.Time{} }
 
 func (f *files) due() time.Time {
-	if f.configAt.IsZero() || !f.cacheAt.IsZero() && f.cacheAt.Before(f.configAt) {
-		return f.cacheAt
+	var due time.Time
+	for _, at := range []time.Time{f.configAt, f.cacheAt, f.goodAt} {
+		if !at.IsZero() && (due.IsZero() || at.Before(due)) {
+			due = at
+		}
 	}
-	return f.configAt
+	return due
 }
 
 func (f *files) write(a *Agent, now time.Time) {
@@ -71,9 +127,12 @@ func (f *files) write(a *Agent, now time.Time) {
 			f.cacheDirty(now.Add(5*time.Second), name)
 		}
 	}
+	if f.goodFailed.Swap(false) {
+		f.goodDirty(now.Add(5 * time.Second))
+	}
 	if f.busy.Load() {
 		// What is due waits for the writer, and wakes us again.
-		for _, at := range []*time.Time{&f.configAt, &f.cacheAt} {
+		for _, at := range []*time.Time{&f.configAt, &f.cacheAt, &f.goodAt} {
 			if !at.IsZero() && !now.Before(*at) {
 				*at = now.Add(20 * time.Millisecond)
 			}
@@ -88,6 +147,11 @@ func (f *files) write(a *Agent, now time.Time) {
 	if !f.cacheAt.IsZero() && !now.Before(f.cacheAt) {
 		f.cacheAt = time.Time{}
 		f.beside(&f.cacheNext, a.cacheWriter(time.Now()))
+		return
+	}
+	if !f.goodAt.IsZero() && !now.Before(f.goodAt) {
+		f.goodAt = time.Time{}
+		f.beside(&f.goodNext, a.goodWriter())
 	}
 }
 
@@ -112,7 +176,7 @@ func rest(begin time.Time) time.Time {
 
 // flush writes what is due soon, before the agent ends.
 func (a *Agent) flush() {
-	for range 2 { // one at a time
+	for range 3 { // one at a time
 		a.files.work.Wait()
 		a.files.write(a, time.Now().Add(time.Hour))
 	}
@@ -138,9 +202,9 @@ func (a *Agent) configWriter() func() {
 	return func() {
 		err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, custom, sections) })
 		if err != nil {
-			a.log.Error("wrote haproxy.cfg", "err", err)
-			a.files.configFailed.Store(true)
+			a.log.Error("write haproxy.cfg failed", "err", err)
 		}
+		a.files.wrote("haproxy.cfg", err, func() { a.files.configFailed.Store(true) })
 	}
 }
 
@@ -175,14 +239,32 @@ func (a *Agent) cacheWriter(now time.Time) func() {
 			err = f.cache.add(now, changed, gone)
 		}
 		if err != nil {
-			a.log.Error("wrote the cache", "err", err)
-			f.cacheFailed.Store(true)
+			a.log.Error("write the cache failed", "err", err)
 		}
+		f.wrote("cache.json", err, func() { f.cacheFailed.Store(true) })
 		if err := f.synapse.write(changed, gone); err != nil {
-			a.log.Error("wrote files for other tools", "err", err)
+			a.log.Error("write files for other tools failed", "err", err)
 			f.cacheFailed.Store(true)
 		}
 	}
+}
+
+// prepare makes what HAProxy reads besides its config. Without room on the disk
+// the agent goes on with what is there.
+func (a *Agent) prepare() {
+	report := func(path string, err error) {
+		if err != nil {
+			a.log.Error("make a file that HAProxy reads failed", "path", path, "err", err)
+		}
+		a.files.wrote(filepath.Base(path), err, nil)
+	}
+	report(a.o.Settings.CallerMap, ensureFile(a.o.Settings.CallerMap))
+	script := a.o.Global.DelayScript
+	if text, err := os.ReadFile(script); err == nil && string(text) == haproxy.DelayScript {
+		report(script, nil)
+		return
+	}
+	report(script, haproxy.WriteFile(script, []byte(haproxy.DelayScript), 0o644))
 }
 
 func ensureFile(path string) error {

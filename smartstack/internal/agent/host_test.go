@@ -131,7 +131,9 @@ func (h *host) start() {
 	stop := sync.OnceFunc(func() { cancel(); wait.Wait() })
 	h.stop = stop
 	h.t.Cleanup(stop)
-	a.Namespaces(h.tree)
+	if h.tree != nil {
+		a.Namespaces(h.tree)
+	}
 }
 
 func (h *host) url(registration string) string {

@@ -29,12 +29,17 @@ func (a *Agent) namespaces(ctx context.Context, t *soaconfig.Tree) {
 	a.follow(ctx)
 }
 
+// unread says that soa-configs cannot be read; what they said last is served.
+func (a *Agent) unread(err error) {
+	a.treeErr = err
+}
+
 // follow serves what the tree says. A namespace that is broken now keeps what it
 // was; others do not notice.
 func (a *Agent) follow(ctx context.Context) {
 	t := a.tree
 	sound := map[string]soaconfig.Namespace{}
-	kept := map[string]bool{} // broken now: what was there stays
+	kept := map[string]error{} // why what was there stays
 	a.problems, a.retry = map[string]error{}, false
 	a.readCustom()
 	for _, s := range t.Services {
@@ -44,41 +49,39 @@ func (a *Agent) follow(ctx context.Context) {
 			}
 		}
 		for name, problems := range s.Namespaces.Broken {
-			kept[s.Name+"."+name] = true
-			a.problems[s.Name+"."+name] = problems
+			kept[s.Name+"."+name], a.problems[s.Name+"."+name] = problems, problems
 		}
 		if len(s.Namespaces.Unreadable) > 0 {
 			a.problems[s.Name] = s.Namespaces.Unreadable
 			for name := range a.registrations {
-				if strings.HasPrefix(name, s.Name+".") {
-					kept[name] = true
+				if _, ok := sound[name]; !ok && kept[name] == nil && strings.HasPrefix(name, s.Name+".") {
+					kept[name] = s.Namespaces.Unreadable
 				}
 			}
 		}
 	}
 	for name, r := range a.registrations {
-		if ns, ok := sound[name]; r.proxied && (ok && ns.ProxyPort == nil || !ok && !kept[name]) && a.custom.refersTo(r.namespace) {
+		if ns, ok := sound[name]; r.proxied && (ok && ns.ProxyPort == nil || !ok && kept[name] == nil) && a.custom.refersTo(r.namespace) {
 			// Without it HAProxy would refuse the operator's sections, and with them
 			// every reload.
 			delete(sound, name)
-			kept[name] = true
-			a.retry = true
-			a.problems[name] = errors.New("custom_config refers to it: it is served as it was until that does not")
+			kept[name] = errors.New("custom_config refers to it: it is served as it was until that does not")
+			a.problems[name], a.retry = kept[name], true
 			continue
 		}
 		// A service whose directory or smartstack.yaml vanished, and whose tasks
 		// are registered all the same, looks like an accident to its files. deployd
 		// holds its apps in that case; here it is served until they are gone. A
 		// namespace that its own file does not have any more goes at once.
-		if _, ok := sound[name]; ok || kept[name] || len(r.members.All) == 0 || !vanished(t, name) {
+		if _, ok := sound[name]; ok || kept[name] != nil || len(r.members.All) == 0 || !vanished(t, name) {
 			continue
 		}
-		kept[name], a.retry = true, true
-		a.problems[name] = fmt.Errorf("its smartstack.yaml is gone, it is served as it was while %d servers are registered", len(r.members.All))
+		kept[name] = fmt.Errorf("its smartstack.yaml is gone, it is served as it was while %d servers are registered", len(r.members.All))
+		a.problems[name], a.retry = kept[name], true
 	}
 	wanted := a.translate(sound, kept)
 	for name, r := range a.registrations {
-		if _, ok := wanted[name]; ok || kept[name] {
+		if _, ok := wanted[name]; ok || kept[name] != nil {
 			continue
 		}
 		r.stop()
@@ -94,14 +97,7 @@ func (a *Agent) follow(ctx context.Context) {
 		r := a.registrations[name]
 		known := r != nil
 		if !known {
-			r = &registration{name: name}
-			r.ctx, r.stop = context.WithCancel(ctx)
-			r.members = a.cached(name)
-			a.registrations[name] = r
-			r.namespace, r.proxied = w.namespace, w.proxied
-			a.imported(r)
-			a.watch(r)
-			a.log.Info("serves", "registration", name, "port", w.namespace.Port)
+			r = a.serve(ctx, w)
 		}
 		if w.proxied && a.refuses(r, w.namespace) {
 			a.problems[name], a.retry = r.refused.err, true
@@ -116,13 +112,27 @@ func (a *Agent) follow(ctx context.Context) {
 		r.namespace, r.proxied, r.problem, r.left, r.refused, r.stale, r.dirty = w.namespace, w.proxied, "", false, nil, true, true
 		a.stir(r)
 	}
-	for name := range kept {
+	for name, why := range kept { // of what is not served at all, a.problems tells
 		if r := a.registrations[name]; r != nil {
-			r.problem, r.touched = a.problems[name].Error(), true
+			r.problem, r.touched = why.Error(), true
 			a.stir(r)
 		}
 	}
 	a.references()
+	a.files.goodDirty(time.Now())
+}
+
+// serve begins with a registration.
+func (a *Agent) serve(ctx context.Context, w wanted) *registration {
+	r := &registration{name: w.namespace.Registration, namespace: w.namespace, proxied: w.proxied, stale: true, dirty: true}
+	r.ctx, r.stop = context.WithCancel(ctx)
+	r.members = a.cached(r.name)
+	a.registrations[r.name] = r
+	a.imported(r)
+	a.watch(r)
+	a.stir(r)
+	a.log.Info("serves", "registration", r.name, "port", w.namespace.Port)
+	return r
 }
 
 // unprove makes the members of a registration that has no frontend yet wait for
@@ -151,7 +161,7 @@ type wanted struct {
 
 // translate turns namespaces into sections. Two that want one port are a
 // mistake that HAProxy would not survive: the one that has it keeps it.
-func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]bool) map[string]wanted {
+func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]error) map[string]wanted {
 	all := map[string]wanted{}
 	owner := map[int]string{}
 	// Ports that HAProxy listens on for us, also for what is about to go: a
@@ -187,7 +197,7 @@ func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]
 	for _, name := range names {
 		ns := sound[name]
 		if ns.ProxyPort == nil {
-			all[name] = wanted{namespace: discover.Namespace{Registration: name, Metrics: discover.MetricsOf(ns)}}
+			all[name] = wanted{namespace: discover.Unproxied(ns)}
 			continue
 		}
 		n, err := discover.NewNamespace(ns, a.o.Settings)
@@ -199,7 +209,7 @@ func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]
 		}
 		if err != nil {
 			a.problems[name], a.retry = err, true // a port may be free soon
-			kept[name] = true
+			kept[name] = err
 			a.log.Error("left out a namespace", "registration", name, "err", err)
 			continue
 		}
@@ -229,13 +239,18 @@ func free(bind []netip.AddrPort) error {
 // then go straight, as they do while a proxy is down.
 func (a *Agent) references() {
 	for _, r := range a.registrations {
-		p := r.namespace.Service.ProxiedThrough
-		if p == "" {
+		if !r.proxied {
 			continue
 		}
-		if proxy := a.registrations[p]; proxy == nil || !proxy.proxied || p == r.name || proxy.namespace.Service.Mode != haproxy.ModeHTTP {
-			r.namespace.Service.ProxiedThrough = ""
-			a.problems[r.name] = fmt.Errorf("proxied_through %s: no such service on this host", p)
+		through := r.namespace.Source.ProxiedThrough
+		if proxy := a.registrations[through]; through != "" && (proxy == nil || !proxy.proxied || through == r.name || proxy.namespace.Service.Mode != haproxy.ModeHTTP) {
+			if a.problems[r.name] == nil {
+				a.problems[r.name] = fmt.Errorf("proxied_through %s: no such service on this host", through)
+			}
+			through = ""
+		}
+		if r.namespace.Service.ProxiedThrough != through {
+			r.namespace.Service.ProxiedThrough = through
 			r.stale, r.dirty = true, true
 			a.stir(r)
 		}

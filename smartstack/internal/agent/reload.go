@@ -14,6 +14,9 @@ import (
 // reload gives HAProxy all that should run. When it does not work, the process
 // that runs goes on, and it is tried again later.
 func (a *Agent) reload(ctx context.Context) {
+	if a.files.err() != nil {
+		a.prepare()
+	}
 	why := a.hap.wishes.String()
 	start := time.Now()
 	done, err := a.reloadOnce(ctx)
@@ -90,6 +93,7 @@ func (a *Agent) accepted(sections []*haproxy.Section) {
 		r := a.registrations[s.Service.Name]
 		r.good = r.namespace
 	}
+	a.files.goodDirty(time.Now())
 }
 
 // sound returns the sections that HAProxy accepts. A namespace whose section it

@@ -10,7 +10,7 @@ import (
 // act brings HAProxy and the files in step with what was decided.
 func (a *Agent) act(ctx context.Context) {
 	now := time.Now()
-	a.compare()
+	a.compare(now)
 	a.name(ctx, now)
 	if len(a.hap.doubts) > 0 && a.hap.pid != 0 {
 		a.resync(ctx)
@@ -34,8 +34,8 @@ func (a *Agent) act(ctx context.Context) {
 	a.files.write(a, time.Now())
 }
 
-// settling tells whether this agent has just started, and the registry has not
-// answered for every registration, or servers have not been probed yet. A host
+// settling tells whether this agent has just started, and soa-configs have not
+// been read, the registry has not answered for every registration, or servers have not been probed yet. A host
 // that has never served does not wait for probes: all that it could do meanwhile
 // is to refuse its clients.
 func (a *Agent) settling(now time.Time) bool {
@@ -58,6 +58,8 @@ func (a *Agent) settling(now time.Time) bool {
 			return false
 		}
 		a.hap.settled, a.hap.settleBy = confirmed, now.Add(settle/4)
+	} else if a.tree == nil {
+		return true // what it says may need another config than the last good one
 	}
 	for _, r := range a.registrations {
 		if !r.confirmed && r.readErr == "" {

@@ -132,6 +132,9 @@ func (a *Agent) publish() {
 	if a.treeErr != nil {
 		problems["soa-configs"] = a.treeErr.Error()
 	}
+	if err := a.files.err(); err != nil {
+		problems["state_dir"] = err.Error()
+	}
 	for name, err := range a.problems {
 		problems[name] = err.Error()
 	}

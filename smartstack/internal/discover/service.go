@@ -32,6 +32,7 @@ type Namespace struct {
 	Port         int
 	Service      haproxy.Service // with backends and no servers
 	Metrics      Metrics
+	Source       *soaconfig.Namespace // that it was made of
 	views        []view
 	location     Location
 }
@@ -44,6 +45,12 @@ type Metrics struct {
 
 // MetricsOf returns what a namespace says about its metrics.
 func MetricsOf(ns soaconfig.Namespace) Metrics { return Metrics{ns.MetricsURI, ns.EndpointTemplates} }
+
+// Unproxied returns a namespace without a proxy_port: it is discovered for other
+// tools only.
+func Unproxied(ns soaconfig.Namespace) Namespace {
+	return Namespace{Registration: ns.Service + "." + ns.Name, Metrics: MetricsOf(ns), Source: &ns}
+}
 
 // NewNamespace makes a namespace with a proxy_port into a section. The error
 // says all that keeps it from becoming one.
@@ -85,7 +92,7 @@ func NewNamespace(ns soaconfig.Namespace, set Settings) (Namespace, error) {
 	for _, a := range set.Bind {
 		s.Bind = append(s.Bind, netip.AddrPortFrom(a, uint16(port)))
 	}
-	n := Namespace{Registration: name, Port: port, Metrics: MetricsOf(ns), location: set.Location}
+	n := Namespace{Registration: name, Port: port, Metrics: MetricsOf(ns), Source: &ns, location: set.Location}
 	n.views = set.Location.views(name, ns.Discover, ns.Advertise)
 	for _, v := range n.views {
 		s.Backends = append(s.Backends, haproxy.Backend{Name: v.backend})
