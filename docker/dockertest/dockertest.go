@@ -190,7 +190,11 @@ func (e *Engine) signal(s syscall.Signal) {
 
 // Forget makes the engine, which does not run now, forget that it has started a
 // container: as if it had been killed before it could write that down.
-func (e *Engine) Forget(id string) {
+func (e *Engine) Forget(id string) { e.SetState(id, map[string]any{}) }
+
+// SetState makes the engine, which does not run now, remember a container in
+// another state, given as in its config.v2.json.
+func (e *Engine) SetState(id string, state map[string]any) {
 	e.t.Helper()
 	file := filepath.Join(e.dir, "root/containers", id, "config.v2.json")
 	text, err := os.ReadFile(file)
@@ -201,7 +205,7 @@ func (e *Engine) Forget(id string) {
 	if err := json.Unmarshal(text, &config); err != nil {
 		e.t.Fatalf("%s: %v", file, err)
 	}
-	config["State"] = map[string]any{}
+	config["State"] = state
 	if text, err = json.Marshal(config); err != nil {
 		e.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/ending"
 	"github.com/gopaasta/paasta/docker/internal/option"
 	"github.com/gopaasta/paasta/paasta/process"
 )
@@ -365,21 +366,20 @@ func (e *Engine) tell(ctx context.Context, name string, o Options) {
 func (e *Engine) end(ctx context.Context, s Spec, status int, o Options) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	c, err := e.docker.ContainerInspect(ctx, s.Name)
-	if err == nil && c.ContainerJSONBase != nil && c.State != nil && c.State.OOMKilled {
+	state := &container.State{ExitCode: status}
+	if c, err := e.docker.ContainerInspect(ctx, s.Name); err == nil && c.ContainerJSONBase != nil && c.State != nil {
+		state.OOMKilled = c.State.OOMKilled
+	}
+	if ending.OutOfMemory(state) {
 		return status, &KilledError{MemMB: s.memMB}
 	}
 	if status == 127 && e.lacksShell(ctx, s) {
 		return status, noShell(s.Image)
 	}
-	if status == 0 {
-		o.Say("The container ended with status 0")
-		if o.HealthcheckOnly { // it is not there, so it is not healthy
-			return 1, nil
-		}
-		return 0, nil
+	o.Say("The container ended with status %s", ending.Status(state))
+	if status == 0 && o.HealthcheckOnly { // it is not there, so it is not healthy
+		return 1, nil
 	}
-	o.Say("The container ended with status %d%s", status, signalOf(status))
 	return status, nil
 }
 
@@ -392,13 +392,6 @@ func (e *Engine) lacksShell(ctx context.Context, s Spec) bool {
 	var said strings.Builder
 	err := e.logs(ctx, s.Name, "5", false, &said, &said)
 	return err == nil && strings.Contains(said.String(), "exec /bin/sh failed")
-}
-
-func signalOf(status int) string {
-	if status > 128 && status < 160 {
-		return fmt.Sprintf(" (signal %d)", status-128)
-	}
-	return ""
 }
 
 // remove stops a container and removes it with its volumes. One that is not

@@ -233,6 +233,14 @@ func TestRun(t *testing.T) {
 			t.Errorf("%v", o)
 		}
 	})
+	each("outlives a process of its own that is killed for memory", func(_ *testing.T, s *session) {
+		for _, status := range []int{0, 3} {
+			o := s.run(t.Context(), boxed(fmt.Sprintf("busybox tail /dev/zero; exit %d", status)), Options{})
+			if o.status != status || o.err != nil || !strings.Contains(o.say, fmt.Sprintf("ended with status %d; one of its processes was killed at the memory limit", status)) {
+				t.Errorf("%v", o)
+			}
+		}
+	})
 	each("has the volumes that are there", func(t *testing.T, s *session) {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "f"), []byte("from the host\n"), 0o644); err != nil {

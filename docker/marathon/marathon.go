@@ -135,7 +135,7 @@ func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *
 	}
 	owner := m.FrameworkID()
 	var err error
-	s.engine, err = engine.New(engine.Options{
+	s.engine, err = engine.New(ctx, engine.Options{
 		Host: o.DockerHost, Owner: owner, Sandboxes: filepath.Join(dir, "containers"), Fetch: fetch.All, Report: s.report,
 		Found: func(all []core.Status) {
 			s.tell(func(now time.Time) { m.Recovered(now, false, all) })
@@ -145,7 +145,7 @@ func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *
 	if err != nil {
 		return nil, err
 	}
-	s.process = process.New(process.Options{
+	s.process = process.New(ctx, process.Options{
 		Sandboxes: filepath.Join(dir, "processes"), Fetch: fetch.All, Report: s.report,
 		Found: func(all []core.Status) {
 			s.tell(func(now time.Time) { m.Recovered(now, true, all) })

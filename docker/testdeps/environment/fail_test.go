@@ -24,6 +24,8 @@ func testFailures(t *testing.T, w *world) {
 	w.write("unmarked/deployments.json", `{"v1": {}, "v2": {"deployments": {"test.canary": {"docker_image": "a:b", "git_sha": "`+sha+`"}}, "controls": {}}}`)
 	w.service("unpushed", 20013, "")
 	w.write("unpushed/deployments.json", `{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "", "git_sha": "`+sha+`"}}, "controls": {}}}`)
+	w.service("shell", 20016, "")
+	w.write("shell/deployments.json", `{"v1": {}, "v2": {"deployments": {"test.main": {"docker_image": "`+shell+`", "git_sha": "`+sha+`"}}, "controls": {}}}`)
 	w.service("sick", 20014, "", "  env: {DELAY: 1h}\n")
 	w.service("ahead", 20015, "sick: {service: sick, ready: {timeout_s: 4}}\n")
 	tests := map[string]struct {
@@ -57,8 +59,13 @@ func testFailures(t *testing.T, w *world) {
 			"",
 		},
 		"killed for memory": {
-			"hog: {service: users, cmd: \"x=$(head -c 200000000 /dev/zero | tail -c 200000000)\"}\n",
-			[]string{"hog: "},
+			"hog: {service: shell, cmd: exec tail /dev/zero}\n",
+			[]string{"hog: it ended with exit code 137 (signal 9): it was killed because it wanted more memory than its mem in soa-configs"},
+			"",
+		},
+		"loses a process for memory and ends well": {
+			"hog: {service: shell, cmd: tail /dev/zero; exit 0}\n",
+			[]string{"hog: it ended with exit code 0; one of its processes was killed at the memory limit"},
 			"",
 		},
 		"another's dependency is never ready": {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/ending"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
@@ -439,7 +440,7 @@ func (u *up) start(ctx context.Context, id string) (ended <-chan error, err erro
 		exited, failed := u.e.docker.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 		select {
 		case s := <-exited:
-			over <- fmt.Errorf("it ended with exit code %d%s", s.StatusCode, u.e.killed(ctx, id))
+			over <- errors.New("it ended with " + u.e.ending(ctx, id, int(s.StatusCode)))
 		case err := <-failed:
 			if ctx.Err() == nil {
 				over <- explain(err)
@@ -449,14 +450,19 @@ func (u *up) start(ctx context.Context, id string) (ended <-chan error, err erro
 	return over, nil
 }
 
-// killed says so when a container was killed for memory.
-func (e *Engine) killed(ctx context.Context, id string) string {
+// ending describes how a container ended.
+func (e *Engine) ending(ctx context.Context, id string, status int) string {
 	ctx, cancel := within(ctx, 10*time.Second)
 	defer cancel()
-	if c, err := e.docker.ContainerInspect(ctx, id); err == nil && c.State != nil && c.State.OOMKilled {
-		return ": it was killed because it wanted more memory than its mem in soa-configs"
+	state := &container.State{ExitCode: status}
+	if c, err := e.docker.ContainerInspect(ctx, id); err == nil && c.State != nil {
+		state.OOMKilled = c.State.OOMKilled
 	}
-	return ""
+	text := "exit code " + ending.Status(state)
+	if ending.OutOfMemory(state) {
+		text += ": it was killed because it wanted more memory than its mem in soa-configs"
+	}
+	return text
 }
 
 // hostPort asks where a port was published.

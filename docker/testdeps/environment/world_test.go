@@ -20,6 +20,7 @@ import (
 const (
 	sha      = "1234567890123456789012345678901234567890"
 	probe    = "services-probe:paasta-" + sha
+	shell    = "services-shell:paasta-" + sha
 	registry = "127.0.0.1:1" // nobody listens there: all images are on the engine
 )
 
@@ -72,8 +73,10 @@ func (w *world) buildTools() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.engine.BuildFiles("example/tools:1", map[string][]byte{"busybox": busybox},
-		"FROM scratch", "COPY busybox /bin/busybox", `RUN ["/bin/busybox", "--install", "/bin"]`, "ENV PATH=/bin", `CMD ["sleep", "1000"]`)
+	for _, image := range []string{"example/tools:1", registry + "/" + shell} {
+		w.engine.BuildFiles(image, map[string][]byte{"busybox": busybox},
+			"FROM scratch", "COPY busybox /bin/busybox", `RUN ["/bin/busybox", "--install", "/bin"]`, "ENV PATH=/bin", `CMD ["sleep", "1000"]`)
+	}
 }
 
 // in is the world with new soa-configs and an empty repository.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/gopaasta/paasta/docker/internal/ending"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 )
 
@@ -38,6 +40,7 @@ type Options struct {
 // An Engine is a Docker Engine that runs our tasks.
 type Engine struct {
 	o      Options
+	ctx    context.Context // of New
 	docker *client.Client
 	pulls  singleflight.Group
 	slots  chan struct{} // bounds how many containers are made at once
@@ -46,11 +49,10 @@ type Engine struct {
 	mu       sync.Mutex
 	starting map[string]context.CancelFunc // launches under way, by task
 	work     sync.WaitGroup
-	ctx      context.Context // of Run
 }
 
-// New returns an engine; nothing is asked of it before Run.
-func New(o Options) (*Engine, error) {
+// New returns an engine that acts until ctx, which is Run's too, ends.
+func New(ctx context.Context, o Options) (*Engine, error) {
 	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
 	if o.Host != "" {
 		opts = append(opts, client.WithHost(o.Host))
@@ -59,7 +61,7 @@ func New(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("docker host %q: %w", o.Host, err)
 	}
-	return &Engine{o: o, docker: c, slots: make(chan struct{}, 8), starting: map[string]context.CancelFunc{}}, nil
+	return &Engine{o: o, ctx: ctx, docker: c, slots: make(chan struct{}, 8), starting: map[string]context.CancelFunc{}}, nil
 }
 
 // call bounds every single call of the engine.
@@ -68,9 +70,6 @@ const call = 2 * time.Minute
 // Run watches the engine until ctx ends, and then returns nil. What it has been
 // asked to do is broken off; containers go on.
 func (e *Engine) Run(ctx context.Context) error {
-	e.mu.Lock()
-	e.ctx = ctx
-	e.mu.Unlock()
 	defer e.docker.Close()
 	defer e.work.Wait()
 	pause := 50 * time.Millisecond
@@ -133,6 +132,9 @@ func (e *Engine) watch(ctx context.Context) error {
 					TaskID: m.Actor.Attributes[taskLabel], State: core.Failed,
 					Message: "Container exited with status " + m.Actor.Attributes["exitCode"] + " and was removed",
 				}
+				if m.Actor.Attributes["exitCode"] == "0" {
+					s.State = core.Finished
+				}
 			}
 			if s.TaskID != "" && s.State != core.Running {
 				e.o.Report(s)
@@ -194,25 +196,44 @@ func (e *Engine) inspect(ctx context.Context, id string) (core.Status, bool) {
 				s.IP = n.IPAddress
 			}
 		}
-	case c.State.OOMKilled:
-		s.State, s.Message = core.Failed, "Memory limit exceeded: the container was killed"
 	case c.State.Error != "":
 		s.State, s.Message = core.Failed, "Failed to run docker container: "+c.State.Error
 	case c.State.ExitCode == 0:
-		s.State, s.Message = core.Finished, "Container exited with status 0"
-	case c.State.ExitCode > 128:
-		s.State, s.Message = core.Failed, fmt.Sprintf("Container exited with status %d (signal %d)", c.State.ExitCode, c.State.ExitCode-128)
+		s.State, s.Message = core.Finished, "Container exited with status "+ending.Status(c.State)
+	case ending.OutOfMemory(c.State):
+		s.State, s.Message = core.Failed, "Memory limit exceeded: the container was killed"
+	case c.State.ExitCode == ending.Lost && !e.sawEnd(ctx, c.ID, c.State.StartedAt):
+		s.State, s.Message = core.Failed, "Container ended while the engine was down, its exit code is lost"
 	default:
-		s.State, s.Message = core.Failed, fmt.Sprintf("Container exited with status %d", c.State.ExitCode)
+		s.State, s.Message = core.Failed, "Container exited with status "+ending.Status(c.State)
 	}
 	return s, true
+}
+
+// sawEnd tells whether the engine has seen the end of a container that began at
+// a time as the engine writes it. It remembers its last 256 events, and none of
+// before its own start. In doubt it has.
+func (e *Engine) sawEnd(ctx context.Context, id, begun string) bool {
+	info, err := e.docker.Info(ctx) // its clock need not be ours
+	if err != nil {
+		return true
+	}
+	past, failed := e.docker.Events(ctx, events.ListOptions{Since: begun, Until: info.SystemTime, Filters: filters.NewArgs(
+		filters.Arg("container", id), filters.Arg("event", "die"),
+	)})
+	select {
+	case <-past:
+		return true
+	case err := <-failed:
+		return !errors.Is(err, io.EOF)
+	}
 }
 
 // Launch starts a task's container and reports how that went.
 func (e *Engine) Launch(l core.Launch) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ctx == nil || e.ctx.Err() != nil {
+	if e.ctx.Err() != nil {
 		return // it is launched when the process starts again
 	}
 	ctx, cancel := context.WithCancel(e.ctx)
@@ -327,7 +348,7 @@ func (e *Engine) create(ctx context.Context, taskID string, c *container.Config,
 func (e *Engine) Kill(k core.Kill) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ctx == nil || e.ctx.Err() != nil {
+	if e.ctx.Err() != nil {
 		return
 	}
 	if cancel := e.starting[k.TaskID]; cancel != nil {

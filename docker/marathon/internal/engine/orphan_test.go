@@ -40,7 +40,8 @@ func TestEngineKilledInTheMiddleOfAStart(t *testing.T) {
 
 	reports := make(chan core.Status, 10)
 	found := make(chan []core.Status, 10)
-	engine, err := New(Options{
+	ctx, stop := context.WithCancel(t.Context())
+	engine, err := New(ctx, Options{
 		Host: e.Host, Owner: "owner", Sandboxes: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 		Fetch:  func(context.Context, core.Task, string) error { return nil },
 		Report: func(s core.Status) { reports <- s },
@@ -50,7 +51,6 @@ func TestEngineKilledInTheMiddleOfAStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(ctx) }()
 	defer func() {

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gopaasta/paasta/docker/internal/ending"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 	"github.com/gopaasta/paasta/paasta/process"
 )
@@ -36,14 +37,14 @@ type Options struct {
 
 // A Runner runs tasks as processes.
 type Runner struct {
-	o  Options
-	mu sync.Mutex
-	// killed holds the tasks whose kill came before their process.
-	killed  map[string]bool
-	procs   map[string]*proc // by task
-	ctx     context.Context  // of Run
+	o       Options
+	ctx     context.Context // of New
+	adopted chan struct{}   // closed once Run knows what runs
 	work    sync.WaitGroup
-	started chan struct{} // closed once Run has begun
+
+	mu       sync.Mutex
+	procs    map[string]*proc // by task
+	starting map[string]bool  // tasks that are being launched: was one killed meanwhile?
 }
 
 // A proc is the shell around a task; it leads a session and a process group.
@@ -53,9 +54,10 @@ type proc struct {
 	ended chan struct{} // closed once it has
 }
 
-// New returns a runner; nothing runs before Run.
-func New(o Options) *Runner {
-	return &Runner{o: o, killed: map[string]bool{}, procs: map[string]*proc{}, started: make(chan struct{})}
+// New returns a runner that acts until ctx, which is Run's too, ends. What it is
+// asked for before Run is done once that has begun.
+func New(ctx context.Context, o Options) *Runner {
+	return &Runner{o: o, ctx: ctx, adopted: make(chan struct{}), procs: map[string]*proc{}, starting: map[string]bool{}}
 }
 
 // around runs a command and writes down how it ended. A signal to the whole
@@ -74,11 +76,8 @@ const (
 // Run adopts what runs, reports it, and waits until ctx ends; it then returns
 // nil. Processes go on.
 func (r *Runner) Run(ctx context.Context) error {
-	r.mu.Lock()
-	r.ctx = ctx
-	r.mu.Unlock()
 	r.o.Found(r.adopt())
-	close(r.started)
+	close(r.adopted)
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
 	defer r.work.Wait()
@@ -139,32 +138,44 @@ func begun(pid int) string {
 
 func (p *proc) lives() bool { return p.begun != "" && begun(p.pid) == p.begun }
 
+// do does something once Run knows what runs, unless the end comes first: then
+// it is asked for again when paasta marathon starts again.
+func (r *Runner) do(f func()) {
+	if r.ctx.Err() != nil {
+		return
+	}
+	r.work.Go(func() {
+		select {
+		case <-r.adopted:
+			f()
+		case <-r.ctx.Done():
+		}
+	})
+}
+
 // Launch starts a task's process and reports how that went.
 func (r *Runner) Launch(l core.Launch) {
+	id := l.Task.ID
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ctx == nil || r.ctx.Err() != nil {
-		return // it is launched when paasta marathon starts again
-	}
-	ctx := r.ctx
-	r.work.Go(func() {
-		<-r.started
-		p, err := r.start(ctx, l)
+	r.starting[id] = false
+	r.mu.Unlock()
+	r.do(func() {
+		p, err := r.start(r.ctx, l)
+		r.mu.Lock()
+		killed := r.starting[id]
+		delete(r.starting, id)
+		r.mu.Unlock()
 		if err != nil {
-			if ctx.Err() == nil {
-				r.o.Report(core.Status{TaskID: l.Task.ID, State: core.Failed, Message: "Failed to launch process: " + err.Error()})
+			if r.ctx.Err() == nil {
+				r.o.Report(core.Status{TaskID: id, State: core.Failed, Message: "Failed to launch process: " + err.Error()})
 			}
 			return
 		}
-		r.o.Report(core.Status{TaskID: l.Task.ID, State: core.Running, Handle: handle(p.pid)})
-		r.mu.Lock()
-		doomed := r.killed[l.Task.ID]
-		delete(r.killed, l.Task.ID)
-		r.mu.Unlock()
-		if doomed {
-			r.end(ctx, p, 0)
+		r.o.Report(core.Status{TaskID: id, State: core.Running, Handle: handle(p.pid)})
+		if killed {
+			r.end(p, 0)
 		}
-		r.wait(l.Task.ID, p)
+		r.wait(id, p)
 	})
 }
 
@@ -274,39 +285,42 @@ func (r *Runner) ending(id string) core.Status {
 		s.Message = "Command terminated with signal Killed"
 	case status == 0:
 		s.State, s.Message = core.Finished, "Command exited with status 0"
-	case status > 128:
-		s.Message = fmt.Sprintf("Command terminated with signal %v", syscall.Signal(status-128))
+	case ending.Signal(status) != 0:
+		s.Message = fmt.Sprintf("Command terminated with signal %v", ending.Signal(status))
 	default:
 		s.Message = fmt.Sprintf("Command exited with status %d", status)
 	}
 	return s
 }
 
-// Kill ends a task: SIGTERM to its group, and SIGKILL after the grace.
+// Kill ends a task: SIGTERM to its group, and SIGKILL after the grace. One that
+// has no process, and gets none, is reported gone.
 func (r *Runner) Kill(k core.Kill) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ctx == nil || r.ctx.Err() != nil {
-		return
-	}
-	p, ctx := r.procs[k.TaskID], r.ctx
-	if p == nil {
-		if k.Handle == "" {
-			r.killed[k.TaskID] = true // it is being started
+	r.do(func() {
+		r.mu.Lock()
+		p := r.procs[k.TaskID]
+		_, starting := r.starting[k.TaskID]
+		if starting && p == nil {
+			r.starting[k.TaskID] = true
 		}
-		return
-	}
-	r.work.Go(func() { r.end(ctx, p, k.Grace) })
+		r.mu.Unlock()
+		switch {
+		case p != nil:
+			r.end(p, k.Grace)
+		case !starting:
+			r.o.Report(core.Status{TaskID: k.TaskID, State: core.Gone, Message: "its process is gone"})
+		}
+	})
 }
 
-func (r *Runner) end(ctx context.Context, p *proc, grace time.Duration) {
+func (r *Runner) end(p *proc, grace time.Duration) {
 	if !p.lives() {
 		return
 	}
 	_ = syscall.Kill(-p.pid, syscall.SIGTERM) // it may have ended
 	select {
 	case <-p.ended:
-	case <-ctx.Done():
+	case <-r.ctx.Done():
 	case <-time.After(grace):
 		if p.lives() {
 			_ = syscall.Kill(-p.pid, syscall.SIGKILL)

@@ -1,0 +1,43 @@
+// Package ending says how a container ended, from what the engine knows of it.
+package ending
+
+import (
+	"strconv"
+	"syscall"
+
+	"github.com/docker/docker/api/types/container"
+)
+
+// Lost is the exit status that Docker from 25 on gives a container that ended
+// while both dockerd and its containerd were dead. Programs end with it, too:
+// only the engine's events tell the two apart.
+const Lost = 255
+
+// OutOfMemory tells whether a container ended because it reached its memory
+// limit. The engine says OOMKilled also of one that lost only a process on its
+// way, and then ended in whatever way, status 0 included.
+func OutOfMemory(s *container.State) bool {
+	return s.OOMKilled && s.ExitCode == 128+int(syscall.SIGKILL)
+}
+
+// Status describes a container's exit status, e.g. "137 (signal 9)", with what
+// it lost to its memory limit on the way.
+func Status(s *container.State) string {
+	text := strconv.Itoa(s.ExitCode)
+	if signal := Signal(s.ExitCode); signal != 0 {
+		text += " (signal " + strconv.Itoa(int(signal)) + ")"
+	}
+	if s.OOMKilled && !OutOfMemory(s) {
+		text += "; one of its processes was killed at the memory limit"
+	}
+	return text
+}
+
+// Signal returns the signal that a shell's or Docker's exit status stands for, 0
+// when it is an ordinary one.
+func Signal(status int) syscall.Signal {
+	if status > 128 && status <= 128+64 {
+		return syscall.Signal(status - 128)
+	}
+	return 0
+}
