@@ -3,6 +3,8 @@ package accesslog
 import (
 	"bytes"
 	"strconv"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // Formats of HAProxy's log, for its log-format keyword. What a client can choose
@@ -16,10 +18,12 @@ const (
 	MaxLength = 2048
 )
 
+var frontendSuffix = []byte(haproxy.FrontendSuffix)
+
 // A Line is one line of the log. Its texts are parts of what was parsed.
 type Line struct {
 	HTTP              bool
-	Frontend, Backend []byte
+	Frontend, Backend []byte // Frontend is the registration, without what ends the frontend's name
 	Server            []byte // "<NOSRV>" when none was chosen
 	Status            int    // 0 when there was no answer, and with TCP
 	EndedBy           byte   // '-' as it should; otherwise who ended it too soon, as HAProxy says: C client, S server, P proxy, …
@@ -43,6 +47,7 @@ func Parse(text []byte, l *Line) (ok bool) {
 	}
 	l.Frontend, text = field(text)
 	l.Frontend = bytes.TrimSuffix(l.Frontend, []byte("~")) // of TLS
+	l.Frontend = bytes.TrimSuffix(l.Frontend, frontendSuffix)
 	l.Backend, text = field(text)
 	l.Server, text = field(text)
 	if l.HTTP {
@@ -133,9 +138,9 @@ func (l *Line) class() string {
 // String is the line as HAProxy would write it.
 func (l *Line) String() string {
 	if !l.HTTP {
-		return "P2 " + string(l.Frontend) + " " + string(l.Backend) + " " + string(l.Server) + " " + string([]byte{l.EndedBy}) + "- " + strconv.FormatUint(l.Micros/1000, 10)
+		return "P2 " + string(l.Frontend) + haproxy.FrontendSuffix + " " + string(l.Backend) + " " + string(l.Server) + " " + string([]byte{l.EndedBy}) + "- " + strconv.FormatUint(l.Micros/1000, 10)
 	}
 	micros := strconv.FormatUint(l.Micros, 10)
-	return "P1 " + string(l.Frontend) + " " + string(l.Backend) + " " + string(l.Server) + " " + strconv.Itoa(l.Status) + " " + string([]byte{l.EndedBy}) + "- 0 " +
+	return "P1 " + string(l.Frontend) + haproxy.FrontendSuffix + " " + string(l.Backend) + " " + string(l.Server) + " " + strconv.Itoa(l.Status) + " " + string([]byte{l.EndedBy}) + "- 0 " +
 		micros + " " + string(l.Caller) + " " + string(l.Method) + " " + string(l.Path)
 }

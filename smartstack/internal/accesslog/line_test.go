@@ -11,14 +11,14 @@ func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		text, want, class string // want "" for none of ours
 	}{
-		{"P1 web.main web.main a_10.0.0.1:31000 200 -- 0 1126 shop.main GET /users/12\n", "P1 web.main web.main a_10.0.0.1:31000 200 -- 0 1126 shop.main GET /users/12", "2xx"},
-		{"P1 web.main~ web.main.region <NOSRV> 503 SC 12 - 0 GET /", "P1 web.main web.main.region <NOSRV> 503 S- 0 12000 0 GET /", "5xx"},
-		{"P1 web.main web.main <NOSRV> -1 CR 7 - - <BADREQ> ", "P1 web.main web.main <NOSRV> 0 C- 0 7000 - <BADREQ> ", "none"},
-		{"P1 web.main web.main a 0 sH 7 7000 0 GET /", "P1 web.main web.main a 0 s- 0 7000 0 GET /", "error"},
-		{"P1 web.main web.main a 200 -- 3 -5 0 GET /a b c", "P1 web.main web.main a 200 -- 0 3000 0 GET /a b c", "2xx"},
-		{"P2 db.main db.main a_10.0.0.1:5432 -- 2500\n", "P2 db.main db.main a_10.0.0.1:5432 -- 2500", "ok"},
-		{"P2 db.main db.main <NOSRV> SC 0", "P2 db.main db.main <NOSRV> S- 0", "error"},
-		{"P2 db.main db.main a CD 9", "P2 db.main db.main a C- 9", "none"},
+		{"P1 web.main:frontend web.main a_10.0.0.1:31000 200 -- 0 1126 shop.main GET /users/12\n", "P1 web.main:frontend web.main a_10.0.0.1:31000 200 -- 0 1126 shop.main GET /users/12", "2xx"},
+		{"P1 web.main:frontend~ web.main.region <NOSRV> 503 SC 12 - 0 GET /", "P1 web.main:frontend web.main.region <NOSRV> 503 S- 0 12000 0 GET /", "5xx"},
+		{"P1 web.main web.main <NOSRV> -1 CR 7 - - <BADREQ> ", "P1 web.main:frontend web.main <NOSRV> 0 C- 0 7000 - <BADREQ> ", "none"},
+		{"P1 web.main web.main a 0 sH 7 7000 0 GET /", "P1 web.main:frontend web.main a 0 s- 0 7000 0 GET /", "error"},
+		{"P1 web.main web.main a 200 -- 3 -5 0 GET /a b c", "P1 web.main:frontend web.main a 200 -- 0 3000 0 GET /a b c", "2xx"},
+		{"P2 db.main:frontend db.main a_10.0.0.1:5432 -- 2500\n", "P2 db.main:frontend db.main a_10.0.0.1:5432 -- 2500", "ok"},
+		{"P2 db.main db.main <NOSRV> SC 0", "P2 db.main:frontend db.main <NOSRV> S- 0", "error"},
+		{"P2 db.main db.main a CD 9", "P2 db.main:frontend db.main a C- 9", "none"},
 		{"Server web.main/a is DOWN, reason: Layer4 timeout.", "", ""},
 		{"P1 web.main web.main a 2x0 -- 0 1 0 GET /", "", ""},
 		{"P1 web.main web.main a 200", "", ""},

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -15,13 +16,6 @@ func (a *Agent) adopt(ctx context.Context) {
 	a.hap.running = map[string]*haproxy.Section{}
 	a.hap.leaving = map[string]time.Time{}
 	a.hap.doubts = map[string]bool{}
-	a.hap.dynamic = true
-	if in, err := a.o.Process.Version(ctx); err != nil {
-		a.log.Error("asked HAProxy for its version", "err", err)
-	} else if !in.HasDynamicServers() {
-		a.hap.dynamic = false
-		a.log.Error("this HAProxy cannot add servers at run time: every change is a reload; version 2.6 or later can", "version", in.Version)
-	}
 	in, ok, err := a.o.Process.Running(ctx)
 	if err != nil {
 		a.log.Error("looked for a running HAProxy", "err", err)
@@ -36,7 +30,10 @@ func (a *Agent) adopt(ctx context.Context) {
 			a.log.Warn("removed old server states", "err", err)
 		}
 		if _, err := a.o.Process.Start(ctx, 0); err != nil {
-			a.log.Error("started HAProxy from the last config", "err", err)
+			a.log.Error("start HAProxy from the last config failed", "err", err)
+			// Such as one that a newer HAProxy does not take any more: nothing serves, as
+			// on a host that never did.
+			_, a.hap.cold = errors.AsType[*haproxy.ConfigError](err)
 			return
 		}
 		if in, ok, err = a.o.Process.Running(ctx); err != nil || !ok {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -29,7 +30,7 @@ import (
 // Options is what an agent is made of. Fields without a default are required.
 type Options struct {
 	Process  haproxy.Process
-	Global   haproxy.Global // without Socket and StateFile, which Process knows
+	Global   haproxy.Global // without what Process knows: Socket, StateFile, Version
 	Settings discover.Settings
 	Registry registry.Registry
 	Plug     reload.Plug
@@ -101,6 +102,7 @@ func New(o Options) *Agent {
 	}
 	o.Global.Socket = o.Process.Socket()
 	o.Global.StateFile = o.Process.StateFile()
+	o.Global.Root = os.Geteuid() == 0
 	o.Global.DelayScript = filepath.Join(o.Process.Dir, "delay.lua")
 	if o.Settings.CallerMap == "" {
 		o.Settings.CallerMap = filepath.Join(o.Process.Dir, "ip_to_service.map")
@@ -188,6 +190,9 @@ const burst = 2 * time.Millisecond
 
 // Run keeps HAProxy in step until ctx ends. It leaves HAProxy running.
 func (a *Agent) Run(ctx context.Context) error {
+	if err := a.identify(ctx); err != nil {
+		return err
+	}
 	a.prepare()
 	a.loadCache()
 	a.loadCustom()

@@ -66,6 +66,10 @@ func (a *Agent) name(ctx context.Context, now time.Time) {
 	if a.hap.pid == 0 || !a.mapped() {
 		return
 	}
+	if !a.o.Global.Version.AtomicMaps() { // it reads the file at its next start
+		c.told = a.hap.pid
+		return
+	}
 	if err := a.runtime.ReplaceMap(ctx, a.hap.pid, a.o.Settings.CallerMap, addrs, c.names); err != nil {
 		a.log.Warn("told HAProxy which service has which address", "err", err)
 		c.again = again

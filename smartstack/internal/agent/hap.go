@@ -11,7 +11,7 @@ import (
 
 // hap is what the agent knows of the HAProxy that runs.
 type hap struct {
-	dynamic bool            // servers come and go at run time
+	version string          // in full, e.g. 2.6.12-1; "": not known yet
 	pid     int             // 0: none runs
 	gone    <-chan struct{} // closed once pid has ended
 	hash    string          // structure that it was started with

@@ -26,7 +26,7 @@ func (a *Agent) membership(ctx context.Context, now time.Time) {
 			continue
 		}
 		change := haproxy.Diff(run, r.section)
-		if !a.hap.dynamic && len(change.Commands) > 0 {
+		if !a.o.Global.Version.Dynamic() && len(change.Commands) > 0 {
 			change.Reload = append(change.Reload, haproxy.Reason{Kind: haproxy.ServersChanged, Text: r.name + ": its servers changed"})
 		}
 		if len(change.Reload) > 0 {

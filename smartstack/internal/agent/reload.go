@@ -47,6 +47,9 @@ func (a *Agent) reload(ctx context.Context) {
 
 // reloadOnce says with done whether there is a new process.
 func (a *Agent) reloadOnce(ctx context.Context) (done bool, err error) {
+	if err := a.identify(ctx); err != nil {
+		return false, err
+	}
 	if a.hap.cold {
 		// Nothing runs that a bad config could harm, and the start itself checks it:
 		// a check of its own would only double the time that clients are refused.
@@ -78,7 +81,7 @@ func (a *Agent) runsAlready(sections []*haproxy.Section) bool {
 		if run == nil {
 			return false
 		}
-		if change := haproxy.Diff(run, s); len(change.Reload) > 0 || !a.hap.dynamic && len(change.Commands) > 0 {
+		if change := haproxy.Diff(run, s); len(change.Reload) > 0 || !a.o.Global.Version.Dynamic() && len(change.Commands) > 0 {
 			return false
 		}
 	}
@@ -121,7 +124,15 @@ func (a *Agent) sound(ctx context.Context) ([]*haproxy.Section, error) {
 				continue
 			}
 			// Each has worked: a service that is new has a name or a port of theirs.
-			if broken, err = haproxy.Isolate(sections, with(a.custom.text)); err != nil {
+			broken, err = haproxy.Isolate(sections, with(a.custom.text))
+			if _, ok := errors.AsType[*haproxy.ConfigError](err); ok && a.hap.pid == 0 {
+				// They worked with what was served, or with an older HAProxy. Now nothing
+				// serves: the services do not wait for the operator.
+				a.custom.good = ""
+				a.refuseCustom(refused)
+				continue
+			}
+			if err != nil {
 				a.problems[customProblem] = fmt.Errorf("it refers to what is not served any more: %w", refused)
 			}
 		}

@@ -55,6 +55,7 @@ type Status struct {
 // ProxyStatus is how HAProxy is.
 type ProxyStatus struct {
 	PID            int       `json:"pid"`
+	Version        string    `json:"version,omitempty"` // that is started; the one that runs may be from before an upgrade
 	Processes      []int     `json:"processes"` // old ones that finish their connections among them
 	DynamicServers bool      `json:"dynamic_servers"`
 	Reloads        int       `json:"reloads"`
@@ -122,7 +123,7 @@ func (v *view) forget() {
 func (a *Agent) publish() {
 	v := &a.view
 	proxy := ProxyStatus{
-		PID: a.hap.pid, DynamicServers: a.hap.dynamic, Reloads: a.hap.reloads, ReloadWanted: a.hap.wishes.texts(), ReloadError: a.hap.lastErr,
+		PID: a.hap.pid, Version: a.hap.version, DynamicServers: a.o.Global.Version.Dynamic(), Reloads: a.hap.reloads, ReloadWanted: a.hap.wishes.texts(), ReloadError: a.hap.lastErr,
 		LastReload: a.hap.lastAt, LastReloadWhy: a.hap.lastWhy, Leaving: slices.Sorted(maps.Keys(a.hap.leaving)),
 	}
 	if a.hap.lastTook > 0 {

@@ -81,7 +81,7 @@ var quoted = regexp.MustCompile(`(?i)(?:proxy|frontend|backend|server) '?([A-Za-
 func Accused(output string, sections []*Section) map[string]bool {
 	byName := map[string]string{}
 	for _, s := range sections {
-		byName[s.Service.Name] = s.Service.Name
+		byName[s.Service.Name], byName[FrontendName(s.Service.Name)] = s.Service.Name, s.Service.Name
 		for _, b := range s.Service.Backends {
 			byName[b.Name] = s.Service.Name
 		}

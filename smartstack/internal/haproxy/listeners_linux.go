@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -79,28 +78,18 @@ func closeAll(ls []listener) {
 }
 
 func listenersOf(ctx context.Context, socket string, pid int) ([]listener, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", socket)
+	c, err := Runtime{Socket: socket}.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn := c.(*net.UnixConn)
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
+	defer c.close()
+	// On one connection one process answers, so this tells whose sockets come.
+	if err := c.once(ctx, pid, nil, nil); err != nil {
 		return nil, err
 	}
-	// On one connection one process answers, so this tells whose sockets come.
-	for i, command := range []string{"prompt\n", "show info\n"} {
-		text, err := ask(conn, command)
-		if err != nil {
-			return nil, err
-		}
-		if got := parseInfo(text).PID; i == 1 && got != pid {
-			return nil, fmt.Errorf("%w: %d", ErrOtherProcess, got)
-		}
+	conn := c.conn.(*net.UnixConn)
+	if err := conn.SetDeadline(time.Now().Add(c.timeout())); err != nil {
+		return nil, err
 	}
 	if _, err := io.WriteString(conn, "_getsocks\n"); err != nil {
 		return nil, err
@@ -160,23 +149,6 @@ func listenersOf(ctx context.Context, socket string, pid int) ([]listener, error
 		tcp = append(tcp, all[i])
 	}
 	return tcp, nil
-}
-
-// ask sends one line to a runtime API with a prompt, and reads up to the next.
-func ask(conn net.Conn, line string) (string, error) {
-	if _, err := io.WriteString(conn, line); err != nil {
-		return "", err
-	}
-	var text strings.Builder
-	buf := make([]byte, 16384)
-	for !strings.HasSuffix(text.String(), "\n> ") {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return "", err
-		}
-		text.Write(buf[:n])
-	}
-	return text.String(), nil
 }
 
 // cutRecord cuts what belongs to one socket: a length and a namespace, a length

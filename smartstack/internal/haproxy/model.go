@@ -22,6 +22,8 @@ type Global struct {
 	StatsListen netip.AddrPort // of the CSV page
 	StateFile   string         // server states that are read at start; "" for none
 	LogSocket   string         // Unix datagram socket that takes the log; "" for no log
+	Version     Version        // of the HAProxy that reads it
+	Root        bool           // it is started by root, and stays root: it has to reach its log's socket, and the next process's
 	DelayScript string         // file that holds DelayScript, for services whose HTTP requests are delayed
 }
 
@@ -34,7 +36,7 @@ const (
 
 // A Service is one namespace: a frontend on its proxy_port, and its backends.
 type Service struct {
-	Name    string           // registration; the name of the frontend and of the first backend
+	Name    string           // registration; the name of the first backend, see FrontendName
 	Mode    string           // ModeHTTP or ModeTCP
 	Bind    []netip.AddrPort // where the frontend listens
 	Balance string           // see Balances
@@ -60,6 +62,14 @@ type Service struct {
 	// full.
 	Backends []Backend
 }
+
+// FrontendSuffix ends the names of frontends. From 3.3 on HAProxy has no frontend
+// and backend of one name, and it warns of them before; so the name of the
+// service is its backend's, on every version. No registration has a ":".
+const FrontendSuffix = ":frontend"
+
+// FrontendName is what the frontend of a service is called.
+func FrontendName(service string) string { return service + FrontendSuffix }
 
 // An Endpoint is a path prefix ("/" means exactly that) with its own server
 // timeout.

@@ -181,7 +181,9 @@ func alerts(out []byte, err error) string {
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "[ALERT]") {
 			_, text, _ := strings.Cut(line, " : ")
-			lines = append(lines, strings.TrimSpace(text))
+			if text = strings.TrimSpace(text); !noReason.MatchString(text) {
+				lines = append(lines, text)
+			}
 		}
 	}
 	if len(lines) == 0 {
@@ -190,28 +192,16 @@ func alerts(out []byte, err error) string {
 	return strings.Join(lines, "\n")
 }
 
+// noReason matches the alerts that follow those with the reason: that there were
+// some, and, since 3.3, that the child which said them has ended.
+var noReason = regexp.MustCompile(`^(Process \d+ exited with code|(config : )?(Error\(s\)|Fatal errors) found in configuration)`)
+
 func (p Process) pid() (int, error) {
 	text, err := os.ReadFile(p.pidFile())
 	if err != nil {
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(string(text)))
-}
-
-// Version asks the binary.
-func (p Process) Version(ctx context.Context) (Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, p.Binary, "-v").Output()
-	if err != nil {
-		return Info{}, fmt.Errorf("%s -v: %w", p.Binary, err)
-	}
-	_, rest, ok := strings.Cut(string(out), "version ")
-	if !ok {
-		return Info{}, fmt.Errorf("%s -v: says %q, which is no HAProxy", p.Binary, out)
-	}
-	version, _, _ := strings.Cut(rest, " ")
-	return Info{Version: version}, nil
 }
 
 // Running finds the process that serves now: the one behind the socket. ok is

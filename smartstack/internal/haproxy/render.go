@@ -36,7 +36,7 @@ func Write(b *bufio.Writer, g Global, custom string, sections []*Section) {
 	delays := slices.ContainsFunc(sections, func(s *Section) bool { return s.Service.Mode == ModeHTTP && s.Service.Fault.Delay > 0 })
 	global(b, g, StructureHash(g, custom, sections), delays)
 	for _, s := range sections {
-		s.writeTo(b)
+		s.writeTo(b, g.Version)
 	}
 	if custom != "" {
 		b.WriteString("\n# from custom_config\n")
@@ -74,7 +74,14 @@ func global(b *bufio.Writer, g Global, hash string, delays bool) {
 	if g.StateFile != "" {
 		line("server-state-file %s", quote(g.StateFile))
 	}
+	if g.Root { // said, because HAProxy advises against it where it is not
+		line("chroot /")
+		line("uid 0")
+	}
 	if delays {
+		if g.Version.Has(luaBooleans) {
+			line("tune.lua.bool-sample-conversion normal")
+		}
 		line("lua-load %s", quote(g.DelayScript))
 	}
 	if g.LogSocket != "" {
@@ -89,7 +96,6 @@ func global(b *bufio.Writer, g Global, hash string, delays bool) {
 	line("timeout tarpit 60s")
 	line("retries 1")
 	line("option redispatch 1")
-	line("option accept-invalid-http-request")
 	line("option dontlognull")
 	if g.LogSocket != "" {
 		line("log global")
@@ -123,7 +129,10 @@ const logLength = 2048
 const LogStart = "txn.paasta_at"
 
 // writer writes the text of a service.
-type writer struct{ text []byte }
+type writer struct {
+	text    []byte
+	version Version
+}
 
 func (w *writer) line(words ...string) {
 	for i, word := range words {
@@ -156,13 +165,16 @@ func (w *writer) service(s Service) {
 }
 
 func (w *writer) frontend(s Service) {
-	w.head("frontend", s.Name)
+	w.head("frontend", FrontendName(s.Name))
 	binds := slices.Clone(s.Bind)
 	slices.SortFunc(binds, func(a, b netip.AddrPort) int { return a.Compare(b) })
 	for _, b := range binds {
 		w.line("bind", b.String())
 	}
 	w.mode(s)
+	if s.Mode == ModeHTTP {
+		w.line("option", w.version.acceptInvalid())
+	}
 	w.line("timeout client", ms(s.TimeoutClient))
 	if s.LogFormat != "" {
 		w.line("log-format", s.LogFormat)

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 var testGlobal = Global{
 	Socket: "/var/lib/paasta/smartstack/haproxy.sock", MaxConn: 8000, HardStop: 10 * time.Minute, StatsListen: netip.MustParseAddrPort("0.0.0.0:3212"),
-	StateFile: "/dev/null", DelayScript: "testdata/delay.lua",
+	StateFile: "/dev/null", Version: Version{2, 6}, DelayScript: "testdata/delay.lua",
 }
 
 // plain is a service that asks for nothing.
@@ -46,7 +46,7 @@ func server(n int, weight int) Server {
 
 // text is a service as it is in a file.
 func text(s Service) (all string) {
-	withText(s, func(b []byte) { all = string(b) })
+	withText(s, Version{}, func(b []byte) { all = string(b) })
 	return all
 }
 
@@ -84,13 +84,17 @@ func configs() map[string]Config {
 	broken := plain("broken.main", 20006)
 	broken.Fault = Fault{Error: 503, Delay: time.Second, Percent: 100}
 
+	newest := testGlobal
+	newest.Version, newest.Root = Tested[len(Tested)-1], true
+
 	return map[string]Config{
 		"nothing":    {Global: testGlobal},
 		"one":        {Global: testGlobal, Services: []Service{plain("web.main", 20001, server(1, 10), server(2, 10))}},
 		"everything": {Global: testGlobal, Services: []Service{everything, proxy}},
 		"tcp":        {Global: testGlobal, Services: []Service{tcp, mixed}},
 		"faults":     {Global: testGlobal, Services: []Service{dropped, broken}},
-		"custom":     {Global: testGlobal, Custom: "frontend mine\n\tbind 127.0.0.1:9999\n\tmode tcp\n\tdefault_backend mine\n\nbackend mine\n\tmode tcp\n\tserver a 127.0.0.1:1", Services: []Service{plain("web.main", 20001)}},
+		"newest":     {Global: newest, Services: []Service{everything, proxy, tcp}},
+		"custom":     {Global: testGlobal, Custom: "frontend mine\n\tbind 127.0.0.1:9999\n\tmode tcp\n\ttimeout client 1s\n\tdefault_backend its\n\nbackend its\n\tmode tcp\n\tserver a 127.0.0.1:1", Services: []Service{plain("web.main", 20001)}},
 	}
 }
 
@@ -119,17 +123,52 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// HAProxy itself accepts every golden file.
-func TestGoldenFilesAreValid(t *testing.T) {
-	t.Parallel()
-	haproxy := paastatest.Need(t, "haproxy")
-	files, err := filepath.Glob("testdata/*.cfg")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden files", err)
+// version is which HAProxy the tests run with.
+func version(t testing.TB, p Process) Version {
+	t.Helper()
+	v, _, err := p.Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, file := range files {
-		if out, err := exec.Command(haproxy, "-c", "-f", file).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", file, err, out)
+	return v
+}
+
+// HAProxy itself accepts every golden config, as it is for this version, and has
+// nothing to remark about it: neither when it checks it nor when it starts.
+func TestGoldenFilesAreSilent(t *testing.T) {
+	p := Process{Binary: paastatest.Need(t, "haproxy"), Dir: t.TempDir()}
+	defer func() {
+		if err := p.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := os.WriteFile(p.StateFile(), CarryOver(nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range configs() {
+		c.Global.Version, c.Global.Root = version(t, p), os.Geteuid() == 0
+		c.Global.Socket, c.Global.StateFile, c.Global.StatsListen = p.Socket(), p.StateFile(), netip.AddrPort{}
+		if err := p.Write(Render(c)); err != nil {
+			t.Fatal(err)
+		}
+		start := []string{"-D", "-f", p.config(), "-p", p.pidFile()}
+		for _, args := range [][]string{{"-c", "-f", p.config()}, start} {
+			said := filepath.Join(p.Dir, "said") // a file, since the daemon keeps a pipe open
+			out, err := os.Create(said)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(p.Binary, args...)
+			cmd.Stdout, cmd.Stderr = out, out
+			err = cmd.Run()
+			out.Close()
+			text, _ := os.ReadFile(said)
+			if err != nil || bytes.Contains(text, []byte("[WARNING]")) || bytes.Contains(text, []byte("[ALERT]")) {
+				t.Errorf("%s: haproxy %s: %v\n%s", name, strings.Join(args, " "), err, text)
+			}
+		}
+		if err := p.Stop(context.Background()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -213,7 +252,7 @@ func TestValidIsAccepted(t *testing.T) {
 		t.Fatal("too few to tell")
 	}
 	if err := p.CheckBy(context.Background(), func(w *bufio.Writer) {
-		Write(w, Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", valid)
+		Write(w, Global{Version: version(t, p), DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", valid)
 	}); err != nil {
 		t.Error(err)
 	}
@@ -228,11 +267,11 @@ func TestIsolate(t *testing.T) {
 	for _, i := range []int{3, 17, 18} {
 		sections[i].Service.LogFormat = "x\n\tnonsense here"
 	}
-	checks := 0
+	checks, v := 0, version(t, p)
 	broken, err := Isolate(sections, func(some []*Section) error {
 		checks++
 		return p.CheckBy(t.Context(), func(w *bufio.Writer) {
-			Write(w, Global{DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some)
+			Write(w, Global{Version: v, DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some)
 		})
 	})
 	if err != nil {

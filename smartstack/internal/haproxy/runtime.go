@@ -27,81 +27,29 @@ type Runtime struct {
 // after a reload both listen on the socket for a moment.
 var ErrOtherProcess = errors.New("another HAProxy process answered")
 
-// batch is how many commands go in one line; HAProxy's line holds tune.bufsize.
-const batch = 40
+// batch is how many commands are sent before their answers are read. They fit
+// into the socket's buffer, so that neither side waits for the other.
+const batch = 100
 
 // Do sends commands to the process pid (0: whichever answers) and returns their
 // answers, "" for the empty ones. Answers that say what went wrong are answers
 // too: HAProxy does not tell them apart.
 func (r Runtime) Do(ctx context.Context, pid int, commands ...string) ([]string, error) {
-	var answers []string
-	for len(commands) > 0 {
-		n := min(len(commands), batch)
-		some, err := r.exchange(ctx, pid, commands[:n])
-		if err != nil {
-			return answers, err
-		}
-		answers = append(answers, some...)
-		commands = commands[n:]
-	}
-	return answers, nil
+	s := Session{Runtime: r}
+	defer s.Close()
+	return s.Do(ctx, pid, commands...)
 }
 
-func (r Runtime) exchange(ctx context.Context, pid int, commands []string) ([]string, error) {
-	var out []byte
-	err := r.send(ctx, commands, func(conn io.Reader) (err error) {
-		out, err = io.ReadAll(conn)
-		return err
-	})
+// dump sends commands to process pid and tells each line of their answers with
+// the number of its command, without keeping them. A line is valid until the next
+// one.
+func (r Runtime) dump(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
+	c, err := r.connect(ctx)
 	if err != nil {
-		return nil, err
-	}
-	answers, err := split(out, len(commands)+1)
-	if err != nil {
-		return nil, fmt.Errorf("runtime api at %s: %w", r.Socket, err)
-	}
-	if err := r.isFrom(pid, parseInfo(answers[0])); err != nil {
-		return nil, err
-	}
-	return answers[1:], nil
-}
-
-// isFrom tells whether it was process pid that answered.
-func (r Runtime) isFrom(pid int, in Info) error {
-	if pid != 0 && in.PID != pid {
-		return fmt.Errorf("runtime api at %s: %w: %d, want %d", r.Socket, ErrOtherProcess, in.PID, pid)
-	}
-	return nil
-}
-
-// send writes commands on a connection of their own and lets read take the
-// answers. The first answer tells who answers: on a socket that two processes
-// share the commands may reach the old one, where they harm nobody.
-func (r Runtime) send(ctx context.Context, commands []string, read func(io.Reader) error) error {
-	line := strings.Join(commands, ";")
-	if strings.ContainsAny(line, "\n\r\x00") {
-		return fmt.Errorf("runtime api: command with a line break: %q", line)
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout())
-	defer cancel()
-	conn, err := r.dial(ctx)
-	if err != nil {
-		return err // says the address
-	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that is closed already
-	defer stop()
-	if err := conn.SetDeadline(deadline); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(conn, "prompt;show info;"+line+";quit\n"); err != nil {
-		return fmt.Errorf("runtime api: %w", err)
-	}
-	if err := read(conn); err != nil {
-		return fmt.Errorf("runtime api at %s: %w", r.Socket, err)
-	}
-	return nil
+	defer c.close()
+	return c.exchange(ctx, pid, commands, line)
 }
 
 func (r Runtime) timeout() time.Duration { return cmp.Or(r.Timeout, 5*time.Second) }
@@ -122,64 +70,157 @@ func (r Runtime) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
+// A client is one connection to the runtime API, in its interactive mode. Each
+// command is a line of its own and each answer ends with a prompt: the one form
+// that every version answers alike. (Of commands that are joined by ";", versions
+// from 3.2 on end only the last answer with a prompt.)
+type client struct {
+	Runtime
+	conn net.Conn
+	in   *bufio.Reader
+	pid  int    // who answers; 0 before the first answer
+	text []byte // kept for the next exchange
+}
+
 // readers are kept: answers about thousands of servers are megabytes.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1<<16) }}
 
-// dump sends commands to process pid and tells each line of their answers with
-// the number of its command, without keeping them. A line is true until the next
-// one.
-func (r Runtime) dump(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
-	return r.send(ctx, commands, func(conn io.Reader) error {
-		lines := readers.Get().(*bufio.Reader)
-		defer readers.Put(lines)
-		lines.Reset(conn)
-		// Each prompt, which stands before the first line of an answer, begins the
-		// next one: that to prompt, that to show info, and then ours.
-		answer := 0
-		var info bytes.Buffer
-		for {
-			text, err := lines.ReadSlice('\n')
-			if errors.Is(err, bufio.ErrBufferFull) {
-				return errors.New("a line is too long")
-			}
-			if rest, ok := bytes.CutPrefix(text, []byte("> ")); ok {
-				text = rest
-				if answer++; answer == 2 {
-					if err := r.isFrom(pid, parseInfo(info.String())); err != nil {
-						return err
-					}
-				}
-			}
-			if errors.Is(err, io.EOF) && answer == len(commands)+2 {
-				return nil
-			}
-			if err == io.EOF {
-				return fmt.Errorf("%d answers to %d commands", max(answer-2, 0), len(commands))
-			}
-			if err != nil {
-				return err
-			}
-			switch {
-			case answer == 1:
-				info.Write(text)
-			case answer > 1 && len(text) > 1:
-				if err := line(answer-2, text[:len(text)-1]); err != nil {
-					return err
-				}
-			}
-		}
-	})
+func (r Runtime) connect(ctx context.Context) (*client, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout())
+	defer cancel()
+	conn, err := r.dial(ctx)
+	if err != nil {
+		return nil, err // says the address
+	}
+	in := readers.Get().(*bufio.Reader)
+	in.Reset(conn)
+	return &client{Runtime: r, conn: conn, in: in}, nil
 }
 
-// split takes the answers to n commands apart. With the prompt on, which is
-// itself answered by an empty answer, each ends with the prompt on a line of its
-// own; without, some would end with an empty line and some would not.
-func split(out []byte, n int) ([]string, error) {
-	parts := strings.Split(string(out), string(prompt))
-	if len(parts) < n+2 { // that to prompt before, and what follows the last prompt
-		return nil, fmt.Errorf("%d answers to %d commands", max(len(parts)-2, 0), n)
+func (c *client) close() {
+	_ = c.conn.Close() // nothing is under way
+	c.in.Reset(nil)
+	readers.Put(c.in)
+	c.in = nil
+}
+
+// exchange sends commands to process pid (0: whichever answers) and tells each
+// line of their answers, without its newline, with the number of its command; an
+// empty line before a prompt belongs to the prompt. A line is valid until the
+// next one. After an error the connection is of no more use.
+func (c *client) exchange(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
+	for at := 0; at < len(commands); at += batch {
+		some := commands[at:min(at+batch, len(commands))]
+		err := c.once(ctx, pid, some, func(i int, text []byte) error { return line(at+i, text) })
+		if err != nil {
+			return fmt.Errorf("runtime api at %s: %w", c.Socket, err)
+		}
 	}
-	return parts[1 : n+1], nil
+	return nil
+}
+
+func (c *client) once(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
+	c.text = c.text[:0]
+	greeted := c.pid != 0
+	if !greeted {
+		// Who is it? On a socket that two processes share for a moment, the commands
+		// may reach the old one, where they harm nobody.
+		c.text = append(c.text, "prompt\nshow info\n"...)
+	}
+	for _, command := range commands {
+		if strings.ContainsAny(command, "\n\r\x00;") {
+			return fmt.Errorf("%q is more than one command", command)
+		}
+		c.text = append(append(c.text, command...), '\n')
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	if err := c.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	conn := c.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that may be closed already
+	defer stop()
+	if _, err := c.conn.Write(c.text); err != nil {
+		return err
+	}
+	if !greeted {
+		if err := c.greet(pid); err != nil {
+			return err
+		}
+	}
+	for i := range commands {
+		if err := c.answer(func(text []byte) error { return line(i, text) }); err != nil {
+			return err
+		}
+	}
+	if c.in.Buffered() > 0 {
+		return errors.New("more answers than commands")
+	}
+	return nil
+}
+
+// greet reads the answers to prompt and show info.
+func (c *client) greet(pid int) error {
+	var info bytes.Buffer
+	for range 2 {
+		info.Reset()
+		err := c.answer(func(text []byte) error {
+			info.Write(text)
+			return info.WriteByte('\n')
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.pid = parseInfo(info.String()).PID
+	if c.pid == 0 {
+		return errors.New("it does not say who answers")
+	}
+	if pid != 0 && c.pid != pid {
+		return fmt.Errorf("%w: %d, want %d", ErrOtherProcess, c.pid, pid)
+	}
+	return nil
+}
+
+// answer reads one answer, up to its prompt: "> " at the beginning of a line, and
+// the line break before it.
+func (c *client) answer(line func([]byte) error) error {
+	empty := false // a line that is the prompt's, unless another one follows
+	for {
+		if begin, err := c.in.Peek(2); err != nil {
+			return unexpected(err)
+		} else if string(begin) == "> " {
+			_, err := c.in.Discard(2)
+			return err
+		}
+		text, err := c.in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return errors.New("a line is too long")
+		}
+		if err != nil {
+			return unexpected(err)
+		}
+		if empty {
+			if err := line(nil); err != nil {
+				return err
+			}
+		}
+		if empty = len(text) == 1; !empty {
+			if err := line(text[:len(text)-1]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// unexpected is for an end amid an answer.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Info is what a process tells about itself.
@@ -237,17 +278,4 @@ func parseInfo(text string) Info {
 		}
 	}
 	return in
-}
-
-// HasDynamicServers tells whether the version, e.g. "2.6.12-1", adds servers at
-// run time.
-func (in Info) HasDynamicServers() bool {
-	major, rest, _ := strings.Cut(in.Version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	a, err1 := strconv.Atoi(major)
-	b, err2 := strconv.Atoi(minor)
-	if err1 != nil || err2 != nil {
-		return true // a development version
-	}
-	return a > 2 || a == 2 && b >= 6
 }

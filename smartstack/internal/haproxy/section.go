@@ -24,7 +24,7 @@ func NewSection(s Service) *Section {
 		bare.Backends[i].Name = b.Name
 	}
 	section := &Section{Service: s}
-	withText(bare, func(text []byte) {
+	withText(bare, Version{}, func(text []byte) {
 		// No server line can be changed either, but for what is the server's own.
 		section.Structure = sha256.Sum256(append(text, serverOptions(s, Options{})...))
 	})
@@ -45,18 +45,18 @@ func (s *Section) Equal(other *Section) bool {
 }
 
 // writeTo writes the text, which ends with a newline.
-func (s *Section) writeTo(w *bufio.Writer) {
-	withText(s.Service, func(text []byte) { w.Write(text) })
+func (s *Section) writeTo(w *bufio.Writer, v Version) {
+	withText(s.Service, v, func(text []byte) { w.Write(text) })
 }
 
 // writers are kept for the next service.
 var writers = sync.Pool{New: func() any { return new(writer) }}
 
 // withText lets use have the text of a service, until it returns.
-func withText(s Service, use func([]byte)) {
+func withText(s Service, v Version, use func([]byte)) {
 	w := writers.Get().(*writer)
 	defer writers.Put(w)
-	w.text = w.text[:0]
+	w.text, w.version = w.text[:0], v
 	w.service(s)
 	use(w.text)
 }

@@ -1,12 +1,7 @@
 package haproxy
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"time"
 )
 
@@ -17,11 +12,9 @@ import (
 // One goroutine uses it.
 type Session struct {
 	Runtime
-	conn net.Conn  // nil: none is kept
-	pid  int       // who answers on it
-	made time.Time // the connection
-	used time.Time // for the last time
-	text []byte    // kept for the next exchange
+	client *client   // nil: none is kept
+	made   time.Time // the connection
+	used   time.Time // for the last time
 }
 
 const (
@@ -34,15 +27,15 @@ const (
 
 // Close ends the connection, if one is kept.
 func (s *Session) Close() {
-	if s.conn != nil {
-		_ = s.conn.Close() // nothing is under way
-		s.conn = nil
+	if s.client != nil {
+		s.client.close()
+		s.client = nil
 	}
 }
 
 // Due is when Rest has something to do; zero for never.
 func (s *Session) Due() time.Time {
-	if s.conn == nil {
+	if s.client == nil {
 		return time.Time{}
 	}
 	return s.used.Add(sessionIdle)
@@ -50,115 +43,38 @@ func (s *Session) Due() time.Time {
 
 // Rest ends a connection that has not been used lately.
 func (s *Session) Rest(now time.Time) {
-	if s.conn != nil && !now.Before(s.Due()) {
+	if s.client != nil && !now.Before(s.Due()) {
 		s.Close()
 	}
 }
 
-// Do is Runtime.Do for a process that has a pid. When it fails, nobody knows
+// Do is Runtime.Do on the connection that is kept. When it fails, nobody knows
 // which of the commands were carried out.
 func (s *Session) Do(ctx context.Context, pid int, commands ...string) ([]string, error) {
-	answers := make([]string, 0, len(commands))
-	for len(commands) > 0 {
-		n := min(len(commands), batch)
-		some, err := s.exchange(ctx, pid, commands[:n])
-		if err != nil {
-			s.Close()
-			return answers, err
-		}
-		answers = append(answers, some...)
-		commands = commands[n:]
-	}
-	return answers, nil
-}
-
-func (s *Session) exchange(ctx context.Context, pid int, commands []string) ([]string, error) {
 	now := time.Now()
-	if s.conn != nil && (s.pid != pid || now.Sub(s.made) > sessionAge) {
+	if s.client != nil && (s.client.pid != pid || now.Sub(s.made) > sessionAge) {
 		s.Close()
 	}
 	s.used = now
-	s.text = s.text[:0]
-	greeted := s.conn != nil
-	if !greeted {
-		dialling, cancel := context.WithTimeout(ctx, s.timeout())
-		defer cancel()
-		conn, err := s.dial(dialling)
+	if s.client == nil {
+		c, err := s.connect(ctx)
 		if err != nil {
-			return nil, err // says the address
-		}
-		s.conn, s.made, s.pid = conn, now, pid
-		s.text = append(s.text, "prompt;show info;"...)
-	}
-	for i, c := range commands {
-		if i > 0 {
-			s.text = append(s.text, ';')
-		}
-		s.text = append(s.text, c...)
-	}
-	if bytes.ContainsAny(s.text, "\n\r\x00") {
-		return nil, fmt.Errorf("runtime api: command with a line break: %q", s.text)
-	}
-	s.text = append(s.text, '\n')
-	if err := s.conn.SetDeadline(now.Add(s.timeout())); err != nil {
-		return nil, err
-	}
-	conn := s.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that may be closed already
-	defer stop()
-	if _, err := conn.Write(s.text); err != nil {
-		return nil, fmt.Errorf("runtime api: %w", err)
-	}
-	prompts := len(commands)
-	if !greeted {
-		prompts += 2
-	}
-	if err := s.read(prompts); err != nil {
-		return nil, fmt.Errorf("runtime api at %s: %w", s.Socket, err)
-	}
-	text := s.text
-	if !greeted {
-		_, text, _ = bytes.Cut(text, prompt)
-		info, rest, _ := bytes.Cut(text, prompt)
-		if err := s.isFrom(pid, parseInfo(string(info))); err != nil {
 			return nil, err
 		}
-		text = rest
+		s.client, s.made = c, now
 	}
-	answers := make([]string, len(commands))
-	for i := range answers {
-		var answer []byte
-		answer, text, _ = bytes.Cut(text, prompt)
-		answers[i] = string(answer)
+	answers := make([][]byte, len(commands))
+	err := s.client.exchange(ctx, pid, commands, func(i int, line []byte) error {
+		answers[i] = append(append(answers[i], line...), '\n')
+		return nil
+	})
+	if err != nil {
+		s.Close()
+		return nil, err
 	}
-	return answers, nil
-}
-
-// prompt ends each answer.
-var prompt = []byte("\n> ")
-
-// read reads answers into s.text, up to the n-th prompt.
-func (s *Session) read(n int) error {
-	s.text = s.text[:0]
-	for from := 0; ; {
-		if len(s.text) == cap(s.text) {
-			s.text = append(s.text, make([]byte, max(4096, len(s.text)))...)[:len(s.text)]
-		}
-		some, err := s.conn.Read(s.text[len(s.text):cap(s.text)])
-		s.text = s.text[:len(s.text)+some]
-		for at := bytes.Index(s.text[from:], prompt); at >= 0; at = bytes.Index(s.text[from:], prompt) {
-			from += at + len(prompt)
-			n--
-		}
-		switch {
-		case n == 0 && from == len(s.text):
-			return nil
-		case n <= 0:
-			return errors.New("more answers than commands")
-		case errors.Is(err, io.EOF):
-			return fmt.Errorf("%w: %d answers are missing", io.ErrUnexpectedEOF, n)
-		case err != nil:
-			return err
-		}
+	texts := make([]string, len(commands))
+	for i, a := range answers {
+		texts[i] = string(a)
 	}
+	return texts, nil
 }

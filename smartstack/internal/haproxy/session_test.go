@@ -31,7 +31,7 @@ func TestSession(t *testing.T) {
 	service := plain("svc.a", uint16(port), server(1, 10))
 	service.Bind = service.Bind[:1]
 	err = p.WriteBy(func(w *bufio.Writer) {
-		Write(w, Global{Socket: p.Socket(), DelayScript: "testdata/delay.lua", MaxConn: 100, HardStop: time.Minute}, "", []*Section{NewSection(service)})
+		Write(w, Global{Version: version(t, p), Socket: p.Socket(), DelayScript: "testdata/delay.lua", MaxConn: 100, HardStop: time.Minute}, "", []*Section{NewSection(service)})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,9 +74,9 @@ func TestSession(t *testing.T) {
 		}
 	}
 	eventually(first)
-	kept := s.conn
-	if err := weigh(first); err != nil || s.conn != kept {
-		t.Errorf("the second time: %v, on another connection: %v", err, s.conn != kept)
+	kept := s.client
+	if err := weigh(first); err != nil || s.client != kept {
+		t.Errorf("the second time: %v, on another connection: %v", err, s.client != kept)
 	}
 
 	second, err := p.Start(t.Context(), first)
@@ -88,14 +88,14 @@ func TestSession(t *testing.T) {
 		t.Errorf("for a process that serves no more: %v", err)
 	}
 	eventually(second)
-	kept, s.made = s.conn, time.Now().Add(-time.Minute)
-	if err := weigh(second); err != nil || s.conn == kept {
-		t.Errorf("after a minute: %v, on the same connection: %v", err, s.conn == kept)
+	kept, s.made = s.client, time.Now().Add(-time.Minute)
+	if err := weigh(second); err != nil || s.client == kept {
+		t.Errorf("after a minute: %v, on the same connection: %v", err, s.client == kept)
 	}
-	if s.Rest(time.Now()); s.conn == nil {
+	if s.Rest(time.Now()); s.client == nil {
 		t.Error("closed while it was used")
 	}
-	if s.Rest(s.Due()); s.conn != nil || !s.Due().IsZero() {
+	if s.Rest(s.Due()); s.client != nil || !s.Due().IsZero() {
 		t.Error("kept though nobody uses it")
 	}
 
