@@ -56,7 +56,7 @@ type Status struct {
 type ProxyStatus struct {
 	PID            int       `json:"pid"`
 	Version        string    `json:"version,omitempty"` // that is started; the one that runs may be from before an upgrade
-	Processes      []int     `json:"processes"` // old ones that finish their connections among them
+	Processes      []int     `json:"processes"`         // old ones that finish their connections among them
 	DynamicServers bool      `json:"dynamic_servers"`
 	Reloads        int       `json:"reloads"`
 	ReloadWanted   []string  `json:"reload_wanted,omitempty"` // why, while one is due
