@@ -234,7 +234,7 @@ func (h *hostCrowd) node(s, i, weight int) registry.Node {
 		Host: fmt.Sprintf("127.%d.%d.%d", 1+s/250, s%250, i+1), Port: h.port, Name: fmt.Sprintf("host%d", i), Weight: weight,
 		Labels: map[string]string{"region:west1": "", "superregion:west": "", registry.LabelCluster: "bench", registry.LabelTaskID: fmt.Sprintf("%s.git01234567.config01234567.%d", h.name(s), i)},
 	}
-	return registry.Node{Entry: e, Path: registry.Root + "/" + h.name(s) + "/" + registry.NodeName(e)}
+	return registry.Node{Entry: e, Path: registry.Root + "/" + h.name(s) + "/" + registry.NodeName(e, 0)}
 }
 
 func (h *hostCrowd) runtime() haproxy.Runtime {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -20,25 +23,29 @@ func (z *ZooKeeper) Apply(ctx context.Context, registration string, add []Entry,
 	if err != nil {
 		return err
 	}
-	var ops []zk.Op
-	added := map[string]bool{}
 	for _, e := range add {
 		if err := Check(e); err != nil {
 			return fmt.Errorf("register in %s: %w", registration, err)
 		}
-		p := path.Join(dir, NodeName(e))
-		if !added[p] {
-			ops = append(ops, zk.Op{Kind: zk.OpCreate, Path: p, Data: Encode(e)})
-		}
-		added[p] = true
 	}
 	for _, n := range remove {
 		if path.Dir(n.Path) != dir {
 			return fmt.Errorf("remove %s: not below %s", n.Path, dir)
 		}
-		if !added[n.Path] { // what is both added and removed stays as it is
-			ops = append(ops, zk.Op{Kind: zk.OpDelete, Path: n.Path, Version: -1})
+	}
+	var names []string
+	if len(add) > 0 {
+		if names, _, err = z.conn.Children(ctx, dir); err != nil && !errors.Is(err, zk.ErrNoNode) {
+			return fmt.Errorf("change %s: %w", registration, err)
 		}
+	}
+	create, gone := Plan(dir, names, add, remove)
+	ops := make([]zk.Op, 0, len(create)+len(gone))
+	for _, n := range create {
+		ops = append(ops, zk.Op{Kind: zk.OpCreate, Path: n.Path, Data: data(n.Entry)})
+	}
+	for _, p := range gone {
+		ops = append(ops, zk.Op{Kind: zk.OpDelete, Path: p, Version: -1})
 	}
 	for len(ops) > 0 {
 		n := fitting(ops)
@@ -49,6 +56,48 @@ func (z *ZooKeeper) Apply(ctx context.Context, registration string, add []Entry,
 	}
 	return nil
 }
+
+// Plan returns the nodes to create and the paths to delete below dir, whose
+// children have names, so that the changes are made. A new node gets the next
+// sequence, unless it replaces one that serves: that keeps its place in synapse's
+// leader election, as it does when nerve changes it, and only who is new, or comes
+// back, is the last in line.
+func Plan(dir string, names []string, add []Entry, remove []Node) (create []Node, gone []string) {
+	there := make(map[string]string, len(names)) // stem → name
+	for _, name := range names {
+		there[name[:strings.LastIndexByte(name, '_')+1]] = name
+	}
+	replaced := map[string]int64{} // by address
+	for _, n := range remove {
+		if sequence, ok := Sequence(path.Base(n.Path)); ok && n.Weight > 0 {
+			replaced[address(n.Entry)] = sequence
+		}
+	}
+	next := after(names)
+	stays := map[string]bool{}
+	for _, e := range add {
+		if name, ok := there[stem(e)]; ok {
+			stays[path.Join(dir, name)] = true // what is both added and removed stays as it is
+			continue
+		}
+		sequence, ok := replaced[address(e)]
+		if !ok {
+			sequence = next
+			next++
+		}
+		name := NodeName(e, sequence)
+		there[stem(e)] = name
+		create = append(create, Node{Entry: e, Path: path.Join(dir, name)})
+	}
+	for _, n := range remove {
+		if !stays[n.Path] {
+			gone = append(gone, n.Path)
+		}
+	}
+	return create, gone
+}
+
+func address(e Entry) string { return net.JoinHostPort(e.Host, strconv.Itoa(e.Port)) }
 
 // fitting returns how many of ops fit into one transaction, at least one.
 func fitting(ops []zk.Op) int {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -213,21 +214,72 @@ func isHost(s string) bool {
 	return true
 }
 
-// pathPrefix begins the names of path-encoded nodes.
-const pathPrefix = "base64_"
+// Prefixes of names that carry their entry: nerve's, and what stands before it
+// while the entry drains. synapse ignores a weight of 0, so that a draining entry
+// must be none for it: under a name that it does not decode it reads the data,
+// which is not that of an entry either, and leaves the child out.
+const (
+	pathPrefix  = "base64_"
+	drainPrefix = "draining_"
+)
 
-// NodeName returns the name of e's path-encoded node:
-// base64_<length>_<URL-safe base64 of the JSON>_0000000000. The sequence is
-// always the same one, so that equal entries are one node.
-func NodeName(e Entry) string {
+// maxSequence is the longest number at the end of a name, as ZooKeeper's.
+const maxSequence = 10
+
+// NodeName returns the name of e's path-encoded node,
+// base64_<length>_<URL-safe base64 of the JSON>_<sequence>, after draining_ for an
+// entry of weight 0. Equal entries differ at most in their sequence: ten digits,
+// which tell synapse's leader election who came first.
+func NodeName(e Entry, sequence int64) string {
+	return stem(e) + fmt.Sprintf("%0*d", maxSequence, sequence)
+}
+
+// stem is a node's name without its sequence.
+func stem(e Entry) string {
 	b := base64.URLEncoding.EncodeToString(Encode(e))
-	return pathPrefix + strconv.Itoa(len(b)) + "_" + b + "_0000000000"
+	name := pathPrefix + strconv.Itoa(len(b)) + "_" + b + "_"
+	if e.Weight == 0 {
+		return drainPrefix + name
+	}
+	return name
+}
+
+// data is what a node holds besides its name: the JSON, as nerve has it. That of
+// an entry that drains is inside another object.
+func data(e Entry) []byte {
+	text := Encode(e)
+	if e.Weight == 0 {
+		return slices.Concat([]byte(`{"draining":`), text, []byte("}"))
+	}
+	return text
+}
+
+// Sequence returns the number at the end of a node's name or path; ok is false
+// when there is none.
+func Sequence(name string) (n int64, ok bool) {
+	digits := name[strings.LastIndexByte(name, '_')+1:]
+	if len(digits) == len(name) || digits == "" || len(digits) > maxSequence || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return n, err == nil
+}
+
+// after returns the sequence of a node that comes after all of names.
+func after(names []string) int64 {
+	next := int64(0)
+	for _, name := range names {
+		if n, ok := Sequence(name); ok {
+			next = max(next, n+1)
+		}
+	}
+	return next
 }
 
 // decodeName reads a path-encoded name; ok is false when name is none, and its
 // node's data must be read.
 func decodeName(name string) (text []byte, ok bool) {
-	rest, ok := strings.CutPrefix(name, pathPrefix)
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, drainPrefix), pathPrefix)
 	if !ok {
 		return nil, false
 	}

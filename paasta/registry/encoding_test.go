@@ -36,9 +36,20 @@ func TestNodeName(t *testing.T) {
 	if want := `{"host":"127.0.0.1","port":18001,"name":"testhost"}`; !ok || string(text) != want {
 		t.Errorf("decodeName: %s, %v", text, ok)
 	}
-	got := NodeName(Entry{Host: "h", Port: 1, Weight: 0})
-	if want := "base64_44_eyJob3N0IjoiaCIsInBvcnQiOjEsIndlaWdodCI6MH0=_0000000000"; got != want {
-		t.Errorf("NodeName = %s, want %s", got, want)
+	for want, e := range map[string]Entry{
+		"base64_44_eyJob3N0IjoiaCIsInBvcnQiOjEsIndlaWdodCI6MTB9_0000000012": {Host: "h", Port: 1, Weight: 10},
+		// synapse finds a draining entry neither in the name nor in the data.
+		"draining_base64_44_eyJob3N0IjoiaCIsInBvcnQiOjEsIndlaWdodCI6MH0=_0000000012": {Host: "h", Port: 1, Weight: 0},
+	} {
+		if got := NodeName(e, 12); got != want {
+			t.Errorf("NodeName = %s, want %s", got, want)
+		}
+		if text, ok := decodeName(want); !ok || string(text) != string(Encode(e)) {
+			t.Errorf("decodeName(%s): %s, %v", want, text, ok)
+		}
+	}
+	if got, want := string(data(Entry{Host: "h", Port: 1})), `{"draining":{"host":"h","port":1,"weight":0}}`; got != want {
+		t.Errorf("data = %s, want %s", got, want)
 	}
 	for _, name := range []string{
 		"", "testhost_0000000001", "testhost_", "base64_", "base64_68_", "base64_x_e30=_0", "base64_99999999999999999999_e30=_0",
@@ -150,7 +161,7 @@ func TestNodeNameIsRead(t *testing.T) {
 				e.Labels[strconv.Itoa(i)+rapid.StringMatching(`[\pL:]{0,9}`).Draw(t, "key")] = rapid.StringMatching(`[\pL ]{0,9}`).Draw(t, "value")
 			}
 		}
-		text, ok := decodeName(NodeName(e))
+		text, ok := decodeName(NodeName(e, 0))
 		got, err := Decode(text)
 		if diff := cmp.Diff(e, got); !ok || err != nil || diff != "" {
 			t.Fatalf("%v, %v\n%s", ok, err, diff)
@@ -177,4 +188,20 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("path encoding changed %q into %q, %v", text, back, ok)
 		}
 	})
+}
+
+func TestSequence(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int64{
+		"h_0000000007": 7, "base64_4_e30=_0000000012": 12, "draining_base64_4_e30=_2147483647": 2147483647, "/a/b_c/h_1": 1, "h_9999999999": 9999999999,
+	} {
+		if got, ok := Sequence(name); !ok || got != want {
+			t.Errorf("Sequence(%q) = %d, %v", name, got, ok)
+		}
+	}
+	for _, name := range []string{"", "7", "h", "h_", "h_x", "h_-1", "h_00000000000", "h_1e3", "/a_1/b"} {
+		if got, ok := Sequence(name); ok {
+			t.Errorf("Sequence(%q) = %d", name, got)
+		}
+	}
 }

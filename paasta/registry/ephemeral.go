@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,15 +37,15 @@ func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry,
 	if err := Check(e); err != nil {
 		return fmt.Errorf("register %s: %w", registration, err)
 	}
-	p := path.Join(dir, NodeName(e))
+	n := &ephemeral{dir: dir, entry: e}
 	wake := make(chan struct{}, 1)
 	z.conn.Sessions(ctx, wake)
-	z.kept.add(p)
-	defer z.withdraw(p)
+	z.kept.add(n.key())
+	defer z.withdraw(n)
 	pause, said := firstPause, "nothing yet"
 	for {
 		wait := lookEvery - rand.N(lookEvery/5) // each at its own time: a host may have hundreds
-		if err := z.keep(ctx, p, Encode(e), wake); err == nil {
+		if err := z.keep(ctx, n, wake); err == nil {
 			if said != "" {
 				changed(nil)
 			}
@@ -68,29 +69,95 @@ func (z *ZooKeeper) Ephemeral(ctx context.Context, registration string, e Entry,
 	}
 }
 
+// An ephemeral is a node that somebody keeps.
+type ephemeral struct {
+	dir     string
+	entry   Entry
+	path    string // in this session; "" while there was none
+	session int64
+}
+
+// key is what equal entries have in common.
+func (n *ephemeral) key() string { return path.Join(n.dir, stem(n.entry)) }
+
 // keep makes the node if it is not there or another session's, and watches it.
-func (z *ZooKeeper) keep(ctx context.Context, p string, text []byte, wake chan<- struct{}) error {
-	_, stat, err := z.conn.WatchData(ctx, p, wake)
-	if err == nil && stat.EphemeralOwner == z.conn.SessionID() {
+func (z *ZooKeeper) keep(ctx context.Context, n *ephemeral, wake chan<- struct{}) error {
+	if err := z.place(ctx, n); err != nil {
+		return err
+	}
+	_, stat, err := z.conn.WatchData(ctx, n.path, wake)
+	if err == nil && stat.EphemeralOwner == n.session {
 		return nil
 	}
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		return err
 	}
-	return z.conn.CreateEphemeral(ctx, p, text)
+	return z.conn.CreateEphemeral(ctx, n.path, data(n.entry))
+}
+
+// place finds the path of the node in this session: that of an equal entry which
+// is there already, kept by this process or by one before it, or one after all
+// others, since who comes back after a lost session is the last in line.
+func (z *ZooKeeper) place(ctx context.Context, n *ephemeral) error {
+	if n.path != "" && n.session == z.conn.SessionID() {
+		return nil
+	}
+	names, _, err := z.conn.Children(ctx, n.dir)
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return err
+	}
+	session := z.conn.SessionID()
+	if session == 0 {
+		return errNoSession
+	}
+	owners, err := z.owners(ctx, n, names)
+	if err != nil {
+		return err
+	}
+	n.path, n.session = path.Join(n.dir, NodeName(n.entry, after(names))), session
+	for p, owner := range owners {
+		switch owner {
+		case session:
+			n.path = p
+			return nil
+		case 0: // somebody else's, to stay
+		default:
+			n.path = p
+		}
+	}
+	return nil
+}
+
+// owners returns the nodes of an entry among names, and the session of each.
+func (z *ZooKeeper) owners(ctx context.Context, n *ephemeral, names []string) (map[string]int64, error) {
+	owners := map[string]int64{}
+	for _, name := range names {
+		if rest, ok := strings.CutPrefix(name, stem(n.entry)); !ok || strings.Trim(rest, "0123456789") != "" {
+			continue
+		}
+		p := path.Join(n.dir, name)
+		_, stat, err := z.conn.Get(ctx, p)
+		if err != nil && !errors.Is(err, zk.ErrNoNode) {
+			return nil, err
+		}
+		if err == nil {
+			owners[p] = stat.EphemeralOwner
+		}
+	}
+	return owners, nil
 }
 
 // withdraw takes the node out, unless the same is kept by somebody else as well.
 // It tries until it has, or the connection is closed: a session that outlives an
 // outage keeps the node of a service that is gone.
-func (z *ZooKeeper) withdraw(p string) {
-	z.kept.drop(p)
+func (z *ZooKeeper) withdraw(n *ephemeral) {
+	z.kept.drop(n.key())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	back := make(chan struct{}, 1)
 	z.conn.Sessions(ctx, back)
-	for pause := firstPause; !z.kept.has(p); pause = min(2*pause, longestPause) {
-		if err := z.remove(ctx, p); err == nil || errors.Is(err, zk.ErrClosed) {
+	for pause := firstPause; !z.kept.has(n.key()); pause = min(2*pause, longestPause) {
+		if err := z.remove(ctx, n); err == nil || errors.Is(err, zk.ErrClosed) {
 			return
 		}
 		timer := time.NewTimer(pause)
@@ -102,26 +169,35 @@ func (z *ZooKeeper) withdraw(p string) {
 	}
 }
 
-// remove deletes the node if it is of this session.
-func (z *ZooKeeper) remove(ctx context.Context, p string) error {
+// remove deletes every node of the entry that is of this session; another
+// session's goes with that one.
+func (z *ZooKeeper) remove(ctx context.Context, n *ephemeral) error {
 	ctx, cancel := context.WithTimeout(ctx, removeWithin)
 	defer cancel()
-	_, stat, err := z.conn.Get(ctx, p)
+	names, _, err := z.conn.Children(ctx, n.dir)
 	if errors.Is(err, zk.ErrNoNode) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	switch z.conn.SessionID() {
-	case stat.EphemeralOwner:
-		if err := z.conn.Delete(ctx, p, -1); !errors.Is(err, zk.ErrNoNode) {
-			return err
-		}
-	case 0:
+	owners, err := z.owners(ctx, n, names)
+	if err != nil {
+		return err
+	}
+	session := z.conn.SessionID()
+	if session == 0 {
 		return errNoSession
 	}
-	return nil // another session's goes with that one
+	for p, owner := range owners {
+		if owner != session {
+			continue
+		}
+		if err := z.conn.Delete(ctx, p, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
+			return err
+		}
+	}
+	return nil
 }
 
 var errNoSession = errors.New("there is no session")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -105,7 +106,7 @@ func TestReadsBothEncodings(t *testing.T) {
 		t.Errorf("bad: %v", set.Bad)
 	}
 	// Data is stored as well, as nerve does.
-	data, _, err := c.Get(ctx, dir+"/"+registry.NodeName(web))
+	data, _, err := c.Get(ctx, dir+"/"+registry.NodeName(web, 7))
 	if err != nil || string(data) != string(registry.Encode(web)) {
 		t.Errorf("data %q, %v", data, err)
 	}
@@ -275,7 +276,7 @@ func TestNodesThatAreForbidden(t *testing.T) {
 	must(t, conn.Create(ctx, dir+"h_0000000001", []byte(`{"host":"10.0.0.2","port":1}`)))
 	must(t, conn.Create(ctx, dir+"h_0000000002", []byte(`{"host":"10.0.0.3","port":1}`)))
 	s.Hide(dir + "h_0000000001")
-	s.Hide(dir + registry.NodeName(old))
+	s.Hide(dir + registry.NodeName(old, 0))
 	set, err := z.List(ctx, "web.main")
 	must(t, err)
 	if len(set.Nodes) != 3 || len(set.Bad) != 1 || !errors.Is(set.Bad[dir+"h_0000000001"], zk.ErrForbidden) {
@@ -307,7 +308,13 @@ func TestWatchedReadsAreWhole(t *testing.T) {
 		return registry.Entry{Host: "10.0.0.1", Port: port, Name: "h", Weight: weight, Labels: map[string]string{"region:x": ""}}
 	}
 	node := func(e registry.Entry) registry.Node {
-		return registry.Node{Entry: e, Path: registry.Root + "/web.main/" + registry.NodeName(e)}
+		set, err := registry.NewZooKeeper(conn).List(ctx, "web.main")
+		must(t, err)
+		n := slices.IndexFunc(set.Nodes, func(n registry.Node) bool { return cmp.Equal(n.Entry, e) })
+		if n < 0 {
+			t.Fatalf("%+v is not registered", e)
+		}
+		return set.Nodes[n]
 	}
 	for i, change := range []func() error{
 		func() error {

@@ -1,13 +1,16 @@
 package registrytest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/gopaasta/paasta/paasta/registry"
 )
@@ -37,7 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry) {
 		wantList(t, r, "web.main", a, b, c)
 		wantList(t, r, "api.main", b)
 		names, err := r.Registrations(t.Context())
-		if diff := cmp.Diff([]string{"api.main", "web.main"}, names); err != nil || diff != "" {
+		if diff := gocmp.Diff([]string{"api.main", "web.main"}, names); err != nil || diff != "" {
 			t.Errorf("registrations: %v\n%s", err, diff)
 		}
 	})
@@ -71,6 +74,48 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry) {
 		set := wantList(t, r, "web.main", a)
 		apply(t, r, "web.main", []registry.Entry{a}, set.Nodes)
 		wantList(t, r, "web.main", a)
+	})
+
+	t.Run("a newcomer is the last in line, who changes keeps its place", func(t *testing.T) {
+		r := open(t)
+		line := func(set registry.Set) (ports []int) {
+			t.Helper()
+			sequence := map[int]int64{}
+			for _, n := range set.Nodes {
+				s, ok := registry.Sequence(n.Path)
+				if !ok {
+					t.Errorf("%s has no sequence", n.Path)
+				}
+				sequence[n.Port] = s
+				ports = append(ports, n.Port)
+			}
+			slices.SortFunc(ports, func(a, b int) int { return cmp.Compare(sequence[a], sequence[b]) })
+			return slices.CompactFunc(ports, func(a, b int) bool { return sequence[a] == sequence[b] })
+		}
+		at := func(port, weight int, git string) registry.Entry {
+			return registry.Entry{Host: "10.0.0.1", Port: port, Weight: weight, Labels: map[string]string{registry.LabelGitSHA: git}}
+		}
+		check := func(why string, want []int, all ...registry.Entry) registry.Set {
+			t.Helper()
+			set := wantList(t, r, "web.main", all...)
+			if diff := gocmp.Diff(want, line(set)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", why, diff)
+			}
+			return set
+		}
+		apply(t, r, "web.main", []registry.Entry{at(3, 10, "a"), at(2, 10, "a")}, nil)
+		set := check("as added", []int{3, 2}, at(2, 10, "a"), at(3, 10, "a"))
+		apply(t, r, "web.main", []registry.Entry{at(1, 10, "a")}, nil)
+		set = check("a newcomer", []int{3, 2, 1}, at(1, 10, "a"), set.Nodes[0].Entry, set.Nodes[1].Entry)
+		apply(t, r, "web.main", []registry.Entry{at(3, 20, "b")}, set.Nodes[2:])
+		set = check("changed", []int{3, 2, 1}, at(1, 10, "a"), at(2, 10, "a"), at(3, 20, "b"))
+		apply(t, r, "web.main", []registry.Entry{at(3, 0, "b")}, set.Nodes[2:])
+		set = wantList(t, r, "web.main", at(1, 10, "a"), at(2, 10, "a"), at(3, 0, "b"))
+		if name := path.Base(set.Nodes[2].Path); !strings.HasPrefix(name, "draining_") {
+			t.Errorf("it drains as %s, where synapse finds it", name)
+		}
+		apply(t, r, "web.main", []registry.Entry{at(3, 10, "b")}, set.Nodes[2:])
+		check("drained, and back", []int{2, 1, 3}, at(1, 10, "a"), at(2, 10, "a"), at(3, 10, "b"))
 	})
 
 	t.Run("refuses what would harm a config", func(t *testing.T) {
@@ -113,7 +158,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry) {
 		for _, n := range registry.Newest(set.Nodes) {
 			got = append(got, n.Entry)
 		}
-		if diff := cmp.Diff([]registry.Entry{recent, b}, got); diff != "" {
+		if diff := gocmp.Diff([]registry.Entry{recent, b}, got); diff != "" {
 			t.Errorf("newest (-want +got):\n%s", diff)
 		}
 	})
@@ -189,7 +234,7 @@ func wantList(t *testing.T, r registry.Registry, registration string, want ...re
 	for _, n := range set.Nodes {
 		got = append(got, n.Entry)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", registration, diff)
 	}
 	return set

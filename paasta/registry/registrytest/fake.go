@@ -148,20 +148,19 @@ func (f *Fake) Apply(ctx context.Context, registration string, add []registry.En
 		return nil
 	}
 	d := f.dir(registration)
-	added := map[string]bool{}
-	for _, e := range add {
-		p := path.Join(root, registry.NodeName(e))
-		added[p] = true
-		if _, ok := d.nodes[p]; !ok {
-			f.zxid++
-			d.nodes[p] = registry.Node{Entry: e, Path: p, Czxid: f.zxid}
-		}
+	var names []string
+	for p := range d.nodes {
+		names = append(names, path.Base(p))
 	}
-	for _, n := range remove {
-		if !added[n.Path] {
-			delete(d.nodes, n.Path)
-			delete(d.bad, n.Path)
-		}
+	create, gone := registry.Plan(root, names, add, remove)
+	for _, n := range create {
+		f.zxid++
+		n.Czxid = f.zxid
+		d.nodes[n.Path] = n
+	}
+	for _, p := range gone {
+		delete(d.nodes, p)
+		delete(d.bad, p)
 	}
 	f.wake(registration)
 	return nil
