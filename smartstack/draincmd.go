@@ -22,14 +22,16 @@ func drainCommand(w Wiring) command.Command {
 	var wait waitFlags
 	return command.Command{
 		Use:   "drain SERVICE [--for DURATION] [--reason TEXT] [--wait]",
-		Short: "Publish a service of this host with weight 0, so that its traffic drains",
-		Long: `Publish a service of the services directory with weight 0: every host sends its
-new requests elsewhere, and what is under way ends by itself. The drain ends after
---for, or by "paasta smartstack undrain".
+		Short: "Drain a service of this host: it gets no new requests",
+		Long: `Publish a service of the services directory as draining: every host sends its new
+requests elsewhere, and what is under way ends by itself. Hosts that still run
+Airbnb's synapse find it no more. The drain ends after --for, or by
+"paasta smartstack undrain".
 
-With --wait it returns once HAProxy on this host sends nothing there and no
-connection to the service is left, from whichever host; 1 if that takes longer than
-updown_timeout_s of its registrations, or --timeout.`,
+With --wait it returns once HAProxy on this host sends nothing there, hosts with
+synapse had drain_grace (2s) to see it, and no connection to the service is left,
+from whichever host; 1 if that takes longer than updown_timeout_s of its
+registrations, or --timeout.`,
 		Example: `  paasta smartstack drain mysql.main --for 30m --reason "upgrade of the disk"
   paasta smartstack drain mysql.main --wait && systemctl restart mysql
   paasta smartstack undrain mysql.main`,
@@ -64,7 +66,14 @@ updown_timeout_s of its registrations, or --timeout.`,
 				return err
 			}
 			fmt.Fprintf(io.Err, "%s drains %s\n", service, until)
-			return wait.run(ctx, w, io, service, drained)
+			if !wait.wait {
+				return nil
+			}
+			c, err := w.Config()
+			if err != nil {
+				return err
+			}
+			return wait.run(ctx, w, io, service, drainedFor(c.DrainGrace))
 		},
 	}
 }

@@ -135,11 +135,34 @@ func updownTimeout(namespaces map[string]soaconfig.Namespace) time.Duration {
 	return cmp.Or(longest, 300*time.Second)
 }
 
-// drained is met when the proxy of this host sends nothing to the service any
-// more, and no connection to it is left.
-func drained(ctx context.Context, agent string, s nerve.Status, _ map[string]soaconfig.Namespace) (string, error) {
-	if s.Up && s.Weight != 0 {
-		return "to be registered with weight 0", nil
+// drainedFor returns a condition that is met when the service has been drained for
+// grace: so long it takes until hosts that run the original synapse, which say
+// nothing of themselves, send nothing there any more.
+func drainedFor(grace time.Duration) condition {
+	var since time.Time
+	return func(ctx context.Context, agent string, s nerve.Status, namespaces map[string]soaconfig.Namespace) (string, error) {
+		pending, err := out(ctx, agent, s)
+		switch {
+		case err != nil:
+			return "", err
+		case pending != "":
+			since = time.Time{}
+			return pending, nil
+		case since.IsZero():
+			since = time.Now()
+		}
+		if left := grace - time.Since(since); left > 0 {
+			return fmt.Sprintf("for hosts with synapse to see it: %s left", left.Round(100*time.Millisecond)), nil
+		}
+		return unused(ctx, agent, s)
+	}
+}
+
+// out says why the agents' proxies may still send requests to the service, as far
+// as this host's tells; "" when they do not.
+func out(ctx context.Context, agent string, s nerve.Status) (string, error) {
+	if s.Up && s.Weight != 0 || s.Pending {
+		return "to be out of the registry", nil
 	}
 	for _, r := range s.Registrations {
 		b, served, err := proxied(ctx, agent, r, s.Address)
@@ -150,6 +173,11 @@ func drained(ctx context.Context, agent string, s nerve.Status, _ map[string]soa
 			return "to leave HAProxy: " + r, nil
 		}
 	}
+	return "", nil
+}
+
+// unused says which connections to the service are left, from whichever host.
+func unused(ctx context.Context, agent string, s nerve.Status) (string, error) {
 	open, err := connections(ctx, agent, s.Address)
 	switch {
 	case err != nil:

@@ -67,7 +67,9 @@ func (n *Nerve) Status() ([]Status, map[string]soaconfig.Problems) {
 	defer n.mu.Unlock()
 	var all []Status
 	for _, name := range slices.Sorted(maps.Keys(n.running)) {
-		all = append(all, n.running[name].runner.Status())
+		s := n.running[name].runner.Status()
+		s.Pending = n.publisher.pending(name)
+		all = append(all, s)
 	}
 	return all, maps.Clone(n.broken)
 }

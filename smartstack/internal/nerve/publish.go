@@ -28,9 +28,10 @@ type publisher struct {
 	keeper Keeper
 	log    *slog.Logger
 
-	mu   sync.Mutex
-	kept map[string][]*keep // by service
-	wg   sync.WaitGroup
+	mu    sync.Mutex
+	kept  map[string][]*keep        // by service
+	alive map[string]map[*keep]bool // by service: kept, or still to go
+	wg    sync.WaitGroup
 }
 
 // A keep is one entry under one registration.
@@ -39,10 +40,11 @@ type keep struct {
 	cancel       context.CancelFunc
 	there        chan struct{} // closed once the entry was in the registry
 	once         sync.Once
+	retired      bool // it is to go
 }
 
 func newPublisher(k Keeper, log *slog.Logger) *publisher {
-	return &publisher{keeper: k, log: log, kept: map[string][]*keep{}}
+	return &publisher{keeper: k, log: log, kept: map[string][]*keep{}, alive: map[string]map[*keep]bool{}}
 }
 
 // publish makes want the only entries of service; nil takes them out. It returns
@@ -55,11 +57,12 @@ func (p *publisher) publish(ctx context.Context, service string, want *publicati
 	var fresh []*keep
 	if want != nil {
 		for _, registration := range want.registrations {
-			fresh = append(fresh, p.keep(ctx, registration, want.entry))
+			fresh = append(fresh, p.keep(ctx, service, registration, want.entry))
 		}
 		p.kept[service] = fresh
 	}
 	for _, k := range old {
+		k.retired = true
 		successor := slices.IndexFunc(fresh, func(f *keep) bool { return f.registration == k.registration })
 		if successor < 0 {
 			k.cancel()
@@ -75,13 +78,47 @@ func (p *publisher) publish(ctx context.Context, service string, want *publicati
 	}
 }
 
-func (p *publisher) keep(ctx context.Context, registration string, e registry.Entry) *keep {
+// pending tells whether the registry does not hold exactly what was published
+// last: an entry is still to come, or to go.
+func (p *publisher) pending(service string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k := range p.alive[service] {
+		select {
+		case <-k.there:
+			if k.retired {
+				return true
+			}
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// ended notes that an entry has gone.
+func (p *publisher) ended(service string, k *keep) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.alive[service], k)
+	if len(p.alive[service]) == 0 {
+		delete(p.alive, service)
+	}
+}
+
+// keep is called with p.mu held.
+func (p *publisher) keep(ctx context.Context, service, registration string, e registry.Entry) *keep {
 	// The agent's stop must not take the entries out one by one as their contexts
 	// end: withdraw does that, within a bound.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	k := &keep{registration: registration, cancel: cancel, there: make(chan struct{})}
+	if p.alive[service] == nil {
+		p.alive[service] = map[*keep]bool{}
+	}
+	p.alive[service][k] = true
 	log := p.log.With("registration", registration, "address", address(e))
 	p.wg.Go(func() {
+		defer p.ended(service, k)
 		err := p.keeper.Ephemeral(ctx, registration, e, func(err error) {
 			if err != nil {
 				log.Warn("local service not registered, trying on", "err", err)

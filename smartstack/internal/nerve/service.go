@@ -19,8 +19,9 @@ type Status struct {
 	Registrations []string  `json:"registrations"`
 	Address       string    `json:"address"`
 	Up            bool      `json:"up"`
-	Why           string    `json:"why,omitempty"` // the check that fails, and how
-	Weight        int       `json:"weight"`        // that is published; 0 while draining
+	Why           string    `json:"why,omitempty"`     // the check that fails, and how
+	Weight        int       `json:"weight"`            // that is published; 0 while draining
+	Pending       bool      `json:"pending,omitempty"` // the registry does not hold that yet
 	Drain         *Drain    `json:"drain,omitempty"`
 	Since         time.Time `json:"since"`   // of Up
 	Checked       time.Time `json:"checked"` // end of the last round
