@@ -121,6 +121,9 @@ func (c *Config) check() []mistake {
 	if c.Smartstack.MaxConn < 1 {
 		bad("smartstack.maxconn", "is %d, want at least 1", c.Smartstack.MaxConn)
 	}
+	if c.DrainGrace < 0 {
+		bad("drain_grace", "is %s, want 0 or more", c.DrainGrace)
+	}
 	positive("deployd.resync", c.Deployd.Resync)
 	positive("deployd.git_poll", c.Deployd.GitPoll)
 	positive("deployd.git_poll_hooked", c.Deployd.GitPollHooked)

@@ -35,6 +35,12 @@ type Config struct {
 	SecurityCheckCommand string                         `mapstructure:"security_check_command"`
 	DefaultLocalCluster  string                         `mapstructure:"local_run_cluster"`
 
+	// DrainGrace is the time that hosts get which read the registry with the
+	// original synapse, and say nothing of it: between a drain and the end of the
+	// task, and between a registration and the drain of another task. deployd waits
+	// longer where agents took longer. Default 2s; 0 where no host runs synapse.
+	DrainGrace time.Duration `mapstructure:"drain_grace"`
+
 	Deployd         Deployd
 	Smartstack      Smartstack
 	API             API

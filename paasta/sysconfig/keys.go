@@ -122,6 +122,7 @@ var defaults = map[string]any{
 	"soa_dir":                    "/nail/etc/services",
 	"auto_hostname_unique_size":  -1,
 	"location_types":             []string{"ecosystem", "superregion", "region", "habitat"},
+	"drain_grace":                2 * time.Second,
 	"deployd.listen":             "127.0.0.1:5055",
 	"deployd.workers":            4,
 	"deployd.resync":             time.Minute,

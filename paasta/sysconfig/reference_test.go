@@ -49,6 +49,7 @@ var meanings = map[string]string{
 	"deployd.git_poll_hooked":           "How often from one with a hook.",
 	"deployd.deployments":               "`tags`, or `file` to read deployments.json from soa_dir.",
 	"deployd.big_bounce_rate":           "Apps a minute that are refreshed after a change of system-wide settings.",
+	"drain_grace":                       "Time that hosts get which still run Airbnb's synapse: between a drain and the end of a task, and between the registration of one and the drain of another. Longer where an agent took longer. 0: no host runs synapse.",
 	"deployd.drain_timeout":             "Longest drain of a task, where its instance says nothing else.",
 	"api.listen":                        "Address of the API. Beyond loopback it needs TLS, and tokens or client certificates.",
 	"api.tls_cert":                      "Certificate, a PEM file.",

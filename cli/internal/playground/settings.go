@@ -34,6 +34,7 @@ func (p *Playground) writeSettings() error {
 		"marathon_servers":          []any{map[string]any{"url": []string{"http://" + p.at(PortMarathon)}}},
 		"api_endpoints":             map[string]string{Cluster: "http://" + p.at(PortAPI)},
 		"local_run_cluster":         Cluster,
+		"drain_grace":               "0s", // nobody reads the registry as synapse does
 		"api":                       map[string]any{"listen": p.at(PortAPI)},
 		"smartstack": map[string]any{
 			"state_dir":    p.runtime("smartstack"),

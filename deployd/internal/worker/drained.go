@@ -44,13 +44,16 @@ type drainView struct {
 	weight     int
 	limit      time.Duration // the longest time that it may drain
 	left       time.Duration // of it
+	wait       time.Duration // that is given to those who read the registry as synapse does
+	grace      time.Duration // left of the it
 	traffic    func() string // why it may still get requests, "" when it does not
 }
 
 // judge tells whether the task takes no more traffic, and whether nothing is
 // lost by killing it: its drain method says so, every agent that lives has
-// applied its weight 0, and its own host sees no connection to it; or it has
-// drained for as long as it may.
+// applied its weight 0, its own host sees no connection to it, and hosts that
+// still run synapse had the time to see that it is gone; or it has drained for as
+// long as it may.
 func (v drainView) judge() (draining, safe bool, why string) {
 	weightless := v.registered && v.weight == 0
 	draining = weightless || v.answer.draining
@@ -59,7 +62,7 @@ func (v drainView) judge() (draining, safe bool, why string) {
 		return draining, true, ""
 	case !draining && v.answer.err == nil:
 		return false, false, ""
-	case draining && v.left <= 0:
+	case draining && v.left <= 0 && !(weightless && v.grace > 0):
 		return true, true, fmt.Sprintf("drained for %s, which is as long as it may", v.limit)
 	case v.answer.err != nil:
 		return draining, false, "drain method " + v.method.name + ": " + v.answer.err.Error()
@@ -68,6 +71,9 @@ func (v drainView) judge() (draining, safe bool, why string) {
 	case weightless:
 		if why := v.traffic(); why != "" {
 			return true, false, why
+		}
+		if v.grace > 0 {
+			return true, false, fmt.Sprintf("out of the registry for less than %s: a host with synapse may not know yet", v.wait)
 		}
 	}
 	return true, true, "drained"
@@ -95,12 +101,16 @@ func (r *round) draining(t marathon.Task, killing bool) (draining, safe bool) {
 				}
 			}
 		}
-		v.left = v.limit - r.now.Sub(d.began)
+		v.left, v.wait = v.limit-r.now.Sub(d.began), r.grace(r.now)
+		v.grace = v.wait - r.now.Sub(d.began)
 		v.traffic = func() string { return r.traffic(t, d) }
 	}
 	draining, safe, why := v.judge()
 	if why != "" {
 		r.why[t.ID] = why
+	}
+	if v.grace > 0 {
+		r.soon(v.grace)
 	}
 	switch {
 	case v.left <= 0:
@@ -140,6 +150,10 @@ func (r *round) traffic(t marathon.Task, d *drainNote) string {
 	if len(lingering) > 0 {
 		r.soon(time.Second)
 		return fmt.Sprintf("the agent of %s has gone without applying the drain", lingering[0])
+	}
+	if !d.applied {
+		d.applied = true
+		r.lag.saw(r.now.Sub(d.began), r.now)
 	}
 	if len(t.Ports) == 0 {
 		return ""

@@ -35,6 +35,21 @@ func TestDrainView(t *testing.T) {
 			drainView{running: true, registered: true, limit: time.Minute, traffic: some},
 			true, true, "drained for 1m0s, which is as long as it may",
 		},
+		{
+			"weight 0, has no traffic, and synapse may not know yet",
+			drainView{running: true, registered: true, left: 1, traffic: none, wait: 2 * time.Second, grace: 1},
+			true, false, "out of the registry for less than 2s: a host with synapse may not know yet",
+		},
+		{
+			"weight 0 for as long as it may, and synapse may not know yet",
+			drainView{running: true, registered: true, limit: time.Second, traffic: none, wait: 2 * time.Second, grace: 1},
+			true, false, "out of the registry for less than 2s: a host with synapse may not know yet",
+		},
+		{
+			"synapse may not know yet, but of a task that is in no registry",
+			drainView{method: own, running: true, left: 1, wait: 2 * time.Second, grace: 1, answer: drainAnswer{draining: true, safe: true}},
+			true, true, "drained",
+		},
 		{"a method that was not asked", drainView{method: own, running: true, registered: true, weight: 10}, false, false, ""},
 		{"only the method knows of a task without entries", drainView{method: own, running: true}, false, false, ""},
 		{

@@ -47,13 +47,17 @@ func (r *round) judge(planned bool, size int) func(marathon.App, marathon.Task) 
 			r.why[t.ID] = fmt.Sprintf("runs for less than %s", uptime)
 			return bounce.Healthy
 		}
-		if up == nil {
+		if up == nil && why == "" {
 			return bounce.Happy
 		}
 		if w, ok := r.weight[t.ID]; ok && w == 0 {
 			return bounce.Happy // draining: asked no more
 		}
-		if reason := up(t); reason != "" {
+		reason := r.fresh(t.ID)
+		if reason == "" && up != nil {
+			reason = up(t)
+		}
+		if reason != "" {
 			r.why[t.ID] = reason
 			delete(r.note.happy, t.ID)
 			return bounce.Healthy
@@ -64,6 +68,25 @@ func (r *round) judge(planned bool, size int) func(marathon.App, marathon.Task) 
 		}
 		return bounce.Happy
 	}
+}
+
+// fresh says that hosts that run the original synapse, which cannot be asked, may
+// not know a task yet, "" once they had the time.
+func (r *round) fresh(task string) string {
+	grace := r.grace(r.now)
+	if grace == 0 {
+		return ""
+	}
+	since, registered := r.note.served[task]
+	left := grace
+	if registered {
+		left -= r.now.Sub(since)
+	}
+	if left <= 0 {
+		return ""
+	}
+	r.soon(left)
+	return fmt.Sprintf("registered for less than %s: a host with synapse may not know it yet", grace)
 }
 
 // maxCause bounds what of a health check's answer is shown.

@@ -254,6 +254,11 @@ func (r *round) observe(planned bool, size int) {
 				AtRisk: r.o.AtRisk(t.Host),
 			}
 			task.Killing, task.Killed = r.killing(t)
+			if r.weight[t.ID] == 0 {
+				delete(r.note.served, t.ID)
+			} else if r.note.served[t.ID].IsZero() {
+				r.note.served[t.ID] = r.now
+			}
 			task.Health = judge(a, t)
 			task.Draining, task.Safe = r.draining(t, task.Killing)
 			app.Tasks = append(app.Tasks, task)
@@ -287,6 +292,7 @@ func (r *round) observe(planned bool, size int) {
 	}
 	gone := func(task string) bool { return !listed[task] }
 	maps.DeleteFunc(r.note.killed, func(task string, _ time.Time) bool { return gone(task) })
+	maps.DeleteFunc(r.note.served, func(task string, _ time.Time) bool { return gone(task) })
 	maps.DeleteFunc(r.note.happy, func(task string, _ bool) bool { return gone(task) })
 }
 

@@ -111,6 +111,7 @@ type Job struct {
 type Worker struct {
 	o         Options
 	addresses addresses
+	lag       lag
 
 	mu    sync.Mutex
 	notes map[paasta.InstanceID]*note
@@ -122,6 +123,7 @@ type note struct {
 	status   paasta.BounceStatus
 	drains   map[string]*drainNote // by task
 	killed   map[string]time.Time  // by task
+	served   map[string]time.Time  // since when tasks were seen to be registered with a weight
 	happy    map[string]bool       // tasks that were happy in the load balancers
 	finished string                // app that was brought up, for which agents are asked no more
 	held     string                // what the guard held back in the round before
@@ -130,6 +132,7 @@ type note struct {
 type drainNote struct {
 	began   time.Time
 	version map[string]int64 // registration → version to apply; nil while no read had weight 0
+	applied bool             // by every agent
 }
 
 // New returns a Worker that remembers nothing.
@@ -142,7 +145,7 @@ func (w *Worker) noteOf(id paasta.InstanceID) *note {
 	if n == nil {
 		n = &note{
 			status: paasta.BounceStatus{Service: id.Service, Instance: id.Instance, State: "waiting", Since: time.Now()},
-			drains: map[string]*drainNote{}, killed: map[string]time.Time{}, happy: map[string]bool{},
+			drains: map[string]*drainNote{}, killed: map[string]time.Time{}, served: map[string]time.Time{}, happy: map[string]bool{},
 		}
 		w.notes[id] = n
 	}
