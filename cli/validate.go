@@ -25,8 +25,10 @@ func newValidate(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate [-s SERVICE | --all] [-y DIR]",
 		Short: "Check soa-configs",
-		Long: `Check soa-configs, and report every mistake with its file, line and column. Keys that
-do nothing here are noted, and are no mistakes.
+		Long: `Check soa-configs, and report every mistake with its file, line and column. What is
+broken cannot run, and stays as it is until that is mended. What is wrong stops no
+deployment. Both make the command fail; a note, for instance about a key that does
+nothing here, does not.
 
 Without flags it checks the service whose directory is the current one, or, in a directory
 of services, all of them. The clusters that may have files are those of the system config,
@@ -64,7 +66,7 @@ type validation struct {
 	Valid    bool               `json:"valid"`
 	Services int                `json:"services"` // that were checked
 	Problems soaconfig.Problems `json:"problems"`
-	Notes    soaconfig.Problems `json:"notes,omitempty"` // keys that do nothing
+	Notes    soaconfig.Problems `json:"notes,omitempty"` // no mistakes, e.g. keys that do nothing
 }
 
 func validate(ctx context.Context, env *Env, f validateFlags) error {
@@ -118,14 +120,18 @@ func validate(ctx context.Context, env *Env, f validateFlags) error {
 		}
 	} else {
 		for _, p := range answer.Problems {
-			env.printf("%s\n", p)
+			env.printf("%s\n", p.ClassLine())
 		}
 		for _, n := range answer.Notes {
 			env.notef("note: %s", n)
 		}
 	}
 	if !answer.Valid {
-		env.notef("paasta: %s in %s", plural(len(answer.Problems), "problem"), filepath.Join(dir, service))
+		effect := "none of them stops a deployment"
+		if broken := len(answer.Problems.Of(soaconfig.Broken)); broken > 0 {
+			effect = fmt.Sprintf("%d of them for something that cannot run and stays as it is", broken)
+		}
+		env.notef("paasta: %s in %s, %s", plural(len(answer.Problems), "problem"), filepath.Join(dir, service), effect)
 		return command.ExitError{Code: exitFailed}
 	}
 	env.notef("%s in %s: no problems", plural(answer.Services, "service"), filepath.Join(dir, service))

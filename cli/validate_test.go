@@ -19,7 +19,9 @@ func TestValidate(t *testing.T) {
 	for name, text := range map[string]string{
 		"sound/service.yaml":           "description: sound\n",
 		"sound/marathon-norcal.yaml":   "main: {instances: 3}\n",
+		"sound/deploy.yaml":            "pipeline: [{step: norcal.main}]\n",
 		"old/smartstack.yaml":          "main:\n  proxy_port: 20001\n  allredisp: true\n  plugins: {logging: {enabled: true}}\n",
+		"wrong/marathon-norcal.yaml":   "main: {memm: 5}\n",
 		"broken/service.yaml":          "description: broken\n",
 		"broken/marathon-norcal.yaml":  "main:\n  instances: three\n  bounce_method: crosover\n",
 		"broken/marathon-norcla.yaml":  "main: {}\n",
@@ -33,10 +35,11 @@ func TestValidate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const broken = `DIRmarathon-norcal.yaml:2:3: main.instances: is the text "three", want an integer
-DIRmarathon-norcal.yaml:3:3: main.bounce_method: unknown value "crosover" (known: brutal, crossover, downthenup, upthendown; did you mean "crossover"?)
-DIRmarathon-norcla.yaml: is for "norcla", which is none of the known clusters (norcal) (did you mean "norcal"?)
+	const broken = `DIRmarathon-norcal.yaml:2:3: broken: main.instances: is the text "three", want an integer
+DIRmarathon-norcal.yaml:3:3: broken: main.bounce_method: unknown value "crosover" (known: brutal, crossover, downthenup, upthendown; did you mean "crossover"?)
+DIRmarathon-norcla.yaml: wrong: is for "norcla", which is none of the known clusters (norcal) (did you mean "norcal"?)
 `
+	all := strings.ReplaceAll(broken, "DIR", "broken/") + "wrong/marathon-norcal.yaml:1:8: wrong: main.memm: unknown key (did you mean \"mem\"?)\n"
 	tests := map[string]struct {
 		here string // below root
 		args string
@@ -48,8 +51,9 @@ DIRmarathon-norcla.yaml: is for "norcla", which is none of the known clusters (n
 		"a broken one":                   {"", "-s broken", exitFailed, strings.ReplaceAll(broken, "DIR", "broken/"), "3 problems in"},
 		"one with keys that do nothing":  {"", "-s old", exitOK, "", "note: old/smartstack.yaml:3:3: main.allredisp: has no meaning any more: every retry"},
 		"and its other one":              {"old", "", exitOK, "", "note: smartstack.yaml:4:3: main.plugins: has no meaning any more"},
-		"all, by default":                {"", "", exitFailed, strings.ReplaceAll(broken, "DIR", "broken/"), "3 problems in"},
-		"all":                            {"", "--all", exitFailed, strings.ReplaceAll(broken, "DIR", "broken/"), "3 problems in"},
+		"one that is only wrong":         {"", "-s wrong", exitFailed, "wrong/marathon-norcal.yaml:1:8: wrong: main.memm: unknown key (did you mean \"mem\"?)\n", "none of them stops a deployment"},
+		"all, by default":                {"", "", exitFailed, all, "4 problems in"},
+		"all":                            {"", "--all", exitFailed, all, "4 problems in"},
 		"in the service's directory":     {"broken", "", exitFailed, strings.ReplaceAll(broken, "DIR", ""), "3 problems in"},
 		"in a sound service's directory": {"sound", "", exitOK, "", "1 service in"},
 		"the system's soa-configs":       {"elsewhere", "-s sound", exitOK, "", "no problems"},
@@ -79,14 +83,14 @@ DIRmarathon-norcla.yaml: is for "norcla", which is none of the known clusters (n
 			Valid    bool
 			Services int
 			Problems []struct {
-				File, Key, Text string
-				Line, Column    int
+				Class, File, Key, Text string
+				Line, Column           int
 			}
 		}
 		if err := json.Unmarshal([]byte(out), &answer); err != nil {
 			t.Fatalf("%v in\n%s", err, out)
 		}
-		if exit != exitFailed || answer.Valid || answer.Services != 1 || len(answer.Problems) != 3 || answer.Problems[0].Line != 2 || answer.Problems[0].Key != "main.instances" {
+		if exit != exitFailed || answer.Valid || answer.Services != 1 || len(answer.Problems) != 3 || answer.Problems[0].Class != "broken" || answer.Problems[2].Class != "wrong" || answer.Problems[0].Line != 2 || answer.Problems[0].Key != "main.instances" {
 			t.Errorf("exit %d, %+v", exit, answer)
 		}
 		exit, out, _ = runValidate(t, root, "", "-s sound --json")

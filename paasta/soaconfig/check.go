@@ -15,23 +15,38 @@ const maxSteps = 200_000
 type checker struct {
 	path     []string
 	steps    int
-	exceeded bool // it said that there are too many steps
+	exceeded bool  // it said that there are too many steps
+	class    Class // of what is found where we are
+	count    [len(classes)]int
 	problems Problems
 }
 
-// maxProblems bounds what is said about one entry, or about one file as such.
+// maxProblems bounds what is said about one entry, or about one file as such,
+// in each class.
 const maxProblems = 100
+
+// wrong reports what stops nothing.
+func (c *checker) wrong(v *value, text string, more ...string) {
+	before := c.class
+	c.class = max(before, Wrong)
+	c.at(v, text, more...)
+	c.class = before
+}
 
 // at reports text about the value at v under the current path and more.
 func (c *checker) at(v *value, text string, more ...string) {
-	switch n := len(c.problems); {
-	case n == maxProblems:
-		text, more, c.exceeded, c.steps = "and so on: further mistakes are not shown", nil, true, maxSteps
+	c.count[c.class]++
+	switch n := c.count[c.class]; {
+	case n == maxProblems+1:
+		text, more = "and so on: further mistakes are not shown", nil
+		if c.class == Broken {
+			c.exceeded, c.steps = true, maxSteps
+		}
 	case n > maxProblems:
 		return
 	}
 	c.problems = append(c.problems, Problem{
-		File: v.file, Line: int(v.line), Column: int(v.column),
+		Class: c.class, File: v.file, Line: int(v.line), Column: int(v.column),
 		Key: dotted(append(slices.Clone(c.path), more...)), Text: text,
 	})
 }
@@ -46,77 +61,102 @@ func dotted(path []string) string {
 	return strings.Join(path, ".")
 }
 
-// check reports whatever keeps v from having shape s. at is the place to name:
-// the key, or v itself in a list.
-func (c *checker) check(at, v *value, s *shape) {
+// check reports whatever keeps v from having shape s, and returns what of v has
+// it: v itself, a copy without what does not fit, or nil. at is the place to
+// name: the key, or v itself in a list.
+func (c *checker) check(at, v *value, s *shape) *value {
+	if s.soft && c.class == Broken {
+		c.class = Wrong
+		defer func() { c.class = Broken }()
+	}
 	if c.steps++; c.steps >= maxSteps {
 		if !c.exceeded {
-			c.exceeded = true // what follows is not checked, and must not pass for sound
+			c.exceeded, c.class = true, Broken // what follows is not checked, and must not pass for sound
 			c.at(at, fmt.Sprintf("the aliases of this file stand for more than %d values", maxSteps))
 		}
-		return
+		return nil
 	}
 	switch {
 	case v.kind == bad:
 		c.at(v, v.text)
-		return
+		return nil
+	case s.reserved:
+		c.at(at, "is reserved: this version does not know what to do with it, and must not go on without it")
+		return nil
 	case v.kind == null && s.nullable:
-		return
+		return v
 	case s.either != nil:
 		for _, alternative := range s.either {
 			if alternative.takes(v) {
-				c.check(at, v, alternative)
-				return
+				return c.check(at, v, alternative)
 			}
 		}
 		c.at(at, "is "+v.describe()+", want "+s.describe())
-		return
+		return nil
 	case s.anyKind:
-		c.inside(v)
-		return
+		return c.inside(v)
 	case !s.takes(v):
 		hint := ""
 		if s.kind == text && v.kind != list && v.kind != object && v.kind != null {
 			hint = ": put it in quotes"
 		}
 		c.at(at, "is "+v.describe()+", want "+s.describe()+hint)
-		return
+		return nil
 	}
+	fits := true
 	switch s.kind {
 	case text:
-		c.checkText(at, v, s)
+		fits = c.checkText(at, v, s)
 	case integer, number:
-		c.checkNumber(at, v, s)
+		fits = c.checkNumber(at, v, s)
 	case list:
-		c.checkList(at, v, s)
+		return c.checkList(at, v, s)
 	case object:
-		c.checkObject(at, v, s)
+		return c.checkObject(at, v, s)
 	}
+	if !fits {
+		return nil
+	}
+	return v
 }
 
 // inside looks for values that cannot be understood in one of any shape.
-func (c *checker) inside(v *value) {
-	c.faults(v)
+func (c *checker) inside(v *value) *value {
+	fits := c.faults(v)
 	for _, item := range v.items {
-		c.check(item, item, anyShape)
+		fits = c.check(item, item, anyShape) != nil && fits
 	}
 	for _, f := range v.fields {
 		c.path = append(c.path, f.key.text)
-		c.check(f.key, f.value, anyShape)
+		fits = c.check(f.key, f.value, anyShape) != nil && fits
 		c.path = c.path[:len(c.path)-1]
 	}
+	if !fits {
+		return nil
+	}
+	return v
 }
 
 var anyShape = anything()
 
-func (c *checker) faults(v *value) {
+// faults reports what is wrong with the keys of v, and tells whether v can be
+// used all the same.
+func (c *checker) faults(v *value) bool {
+	fits := true
 	for _, f := range v.faults {
-		if f.name == "" {
-			c.at(f.at, f.text)
+		report := c.at
+		if f.class == Wrong {
+			report = c.wrong
 		} else {
-			c.at(f.at, f.text, f.name)
+			fits = false
+		}
+		if f.name == "" {
+			report(f.at, f.text)
+		} else {
+			report(f.at, f.text, f.name)
 		}
 	}
+	return fits
 }
 
 // takes tells whether v is of the kind that s wants.
@@ -159,16 +199,20 @@ func (s *shape) describe() string {
 	return "an object"
 }
 
-func (c *checker) checkText(at, v *value, s *shape) {
+func (c *checker) checkText(at, v *value, s *shape) bool {
 	if len(s.enum) > 0 {
-		if !slices.Contains(s.enum, v.text) {
+		known := slices.Contains(s.enum, v.text)
+		if !known {
 			c.at(at, unknownValue(v.text, s.enum))
 		}
-		return
+		return known
 	}
-	if p := s.textPattern(); !p.re.MatchString(v.text) {
+	p := s.textPattern()
+	fits := p.re.MatchString(v.text)
+	if !fits {
 		c.at(at, "is "+quote(v.text)+", want "+p.want)
 	}
+	return fits
 }
 
 // unknownValue is the text about a word that is none of the known ones.
@@ -190,7 +234,7 @@ func (s *shape) textPattern() *pattern {
 	return noControls
 }
 
-func (c *checker) checkNumber(at, v *value, s *shape) {
+func (c *checker) checkNumber(at, v *value, s *shape) bool {
 	switch n := v.number; {
 	case s.min != nil && s.above && n <= *s.min:
 		c.at(at, "is "+v.text+", want more than "+decimal(*s.min))
@@ -198,13 +242,16 @@ func (c *checker) checkNumber(at, v *value, s *shape) {
 		c.at(at, "is "+v.text+", want at least "+decimal(*s.min))
 	case s.max != nil && n > *s.max:
 		c.at(at, "is "+v.text+", want at most "+decimal(*s.max))
+	default:
+		return true
 	}
+	return false
 }
 
 // decimal is a number without an exponent.
 func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
-func (c *checker) checkList(at, v *value, s *shape) {
+func (c *checker) checkList(at, v *value, s *shape) *value {
 	if n := len(v.items); n < s.least || s.most > 0 && n > s.most {
 		want := fmt.Sprint(s.least)
 		switch {
@@ -214,28 +261,53 @@ func (c *checker) checkList(at, v *value, s *shape) {
 			want = fmt.Sprintf("%d to %d", s.least, s.most)
 		}
 		c.at(at, fmt.Sprintf("has %d items, want %s", n, want))
-		return
+		return nil
 	}
 	seen := map[string]bool{}
+	items, changed := v.items, false
 	for i, item := range v.items {
 		elem := s.elem
 		if s.tuple != nil {
 			elem = s.tuple[min(i, len(s.tuple)-1)]
 		}
-		c.check(item, item, elem)
+		fits := c.check(item, item, elem)
+		switch {
+		case fits == item && changed:
+			items = append(items, item)
+		case fits == item:
+		case fits == nil && s.tuple != nil:
+			return nil
+		default:
+			if !changed {
+				items, changed = slices.Clone(v.items[:i]), true
+			}
+			if fits != nil {
+				items = append(items, fits)
+			}
+		}
 		if !s.unique {
 			continue
 		}
 		same := item.canonical(&c.steps)
 		if seen[same] {
-			c.at(item, "is in the list twice")
+			c.wrong(item, "is in the list twice")
 		}
 		seen[same] = true
 	}
+	if !changed {
+		return v
+	}
+	if len(items) < s.least {
+		return nil
+	}
+	pruned := *v
+	pruned.items = items
+	return &pruned
 }
 
-func (c *checker) checkObject(at, v *value, s *shape) {
+func (c *checker) checkObject(at, v *value, s *shape) *value {
 	c.faults(v)
+	fits, changed := make([]*value, len(v.fields)), false
 	for i := range v.fields {
 		f := &v.fields[i]
 		c.path = append(c.path, f.key.text)
@@ -243,37 +315,71 @@ func (c *checker) checkObject(at, v *value, s *shape) {
 			if !s.names.re.MatchString(f.key.text) {
 				c.at(f.key, "is no name that may stand here: want "+s.names.want)
 			} else {
-				c.check(f.key, f.value, s.elem)
+				fits[i] = c.check(f.key, f.value, s.elem)
 			}
 		} else if known := s.byName[f.key.text]; known != nil {
-			c.check(f.key, f.value, known)
+			fits[i] = c.check(f.key, f.value, known)
 		} else {
-			c.unknown(f, s)
+			fits[i] = c.unknown(f, v, s)
 		}
+		changed = changed || fits[i] != f.value
 		c.path = c.path[:len(c.path)-1]
 	}
 	for _, name := range s.required {
 		if v.find(name) == nil {
 			c.at(at, "lacks "+name)
+			return nil
 		}
 	}
+	if !changed {
+		return v
+	}
+	pruned := &value{kind: object, file: v.file, line: v.line, column: v.column}
+	for i, f := range v.fields {
+		if fits[i] != nil {
+			pruned.add(field{f.key, fits[i]})
+		}
+	}
+	for _, name := range s.required {
+		if pruned.find(name) == nil {
+			return nil
+		}
+	}
+	return pruned
 }
 
-// unknown reports a key that s does not have. In an open object only what looks
-// like a misspelled key is wrong.
-func (c *checker) unknown(f *field, s *shape) {
+// unknown reports a key of v that s does not have: it stops nothing, so that a
+// newer version can add keys. In an open object only what looks like a misspelled
+// key is wrong.
+func (c *checker) unknown(f *field, v *value, s *shape) *value {
+	if near := misspelled(f.key.text, s.vitalNames(v)); near != "" {
+		c.at(f.key, fmt.Sprintf("unknown key (did you mean %q, without which nobody knows what is meant?)", near))
+		return nil
+	}
 	near := nearest(f.key.text, s.keyNames())
 	if s.open {
 		near = misspelled(f.key.text, s.keyNames())
 	}
 	switch {
 	case near != "":
-		c.at(f.key, fmt.Sprintf("unknown key (did you mean %q?)", near))
+		c.wrong(f.key, fmt.Sprintf("unknown key (did you mean %q?)", near))
 	case s.open:
-		c.inside(f.value)
+		return c.inside(f.value)
 	default:
-		c.at(f.key, "unknown key")
+		c.wrong(f.key, "unknown key")
 	}
+	return nil
+}
+
+// vitalNames are the keys that v lacks and that must not be missed.
+func (s *shape) vitalNames(v *value) []string {
+	var names []string
+	for _, k := range s.keys {
+		if (k.shape.reserved || k.shape.vital) && v.find(k.name) == nil {
+			names = append(names, k.name)
+		}
+	}
+	return names
 }
 
 func (s *shape) keyNames() []string {

@@ -231,14 +231,13 @@ func (b *builder) fields(v *value, n *yaml.Node, depth int) {
 		}
 		key := b.build(k, depth+1)
 		if key.kind == list || key.kind == object || key.kind == bad {
-			v.faults = append(v.faults, fault{key, "", "a key must be a text"})
+			v.faults = append(v.faults, fault{at: key, text: "a key must be a text"})
 			continue
 		}
 		if old := v.find(key.text); old != nil {
-			v.faults = append(v.faults, fault{key, key.text, fmt.Sprintf("is there twice, first in line %d", old.key.line)})
-			continue
+			v.faults = append(v.faults, fault{key, key.text, fmt.Sprintf("is there twice, first in line %d: this one counts, as in PaaSTA", old.key.line), Wrong})
 		}
-		v.add(field{key, b.build(n.Content[i+1], depth+1)})
+		v.set(field{key, b.build(n.Content[i+1], depth+1)})
 	}
 	for _, m := range merges {
 		if m.kind != list {
@@ -246,11 +245,11 @@ func (b *builder) fields(v *value, n *yaml.Node, depth int) {
 		}
 		for _, source := range m.items {
 			if source.kind == bad {
-				v.faults = append(v.faults, fault{source, "<<", source.text})
+				v.faults = append(v.faults, fault{at: source, name: "<<", text: source.text})
 				continue
 			}
 			if source.kind != object {
-				v.faults = append(v.faults, fault{source, "<<", "is " + source.describe() + ", want an object to merge"})
+				v.faults = append(v.faults, fault{at: source, name: "<<", text: "is " + source.describe() + ", want an object to merge"})
 				continue
 			}
 			if b.merged += len(source.fields) + len(source.faults); b.merged > maxMerged {

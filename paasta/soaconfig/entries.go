@@ -12,44 +12,46 @@ type entry struct {
 	name     string // of the entry
 	key      *value // where the name stands
 	value    *value
-	wrong    map[string]bool // keys that did not pass, and are left out of value
+	unfit    map[string]bool // keys that break it, and are left out of value
 }
 
-// fine tells whether none of the keys is known to be wrong, so that it makes
+// fine tells whether none of the keys breaks the entry, so that it makes
 // sense to compare them.
 func (e *entry) fine(keys ...string) bool {
-	return !slices.ContainsFunc(keys, func(k string) bool { return e.wrong[k] })
+	return !slices.ContainsFunc(keys, func(k string) bool { return e.unfit[k] })
 }
 
-// prune takes the keys that have problems out of the entry's value, so that
-// what the rest says together can be checked all the same. It returns false if
-// nothing of it can be used.
-func (e *entry) prune() bool {
-	if e.value.kind != object || e.exceeded {
-		return false
-	}
-	e.wrong = map[string]bool{}
-	for _, p := range e.problems {
+// prune takes the keys that break the entry out of its value, so that what the
+// rest says together can be checked all the same.
+func (e *entry) prune() {
+	e.unfit = map[string]bool{}
+	for _, p := range e.problems.Of(Broken) {
 		if rest, ok := strings.CutPrefix(p.Key, e.name+"."); ok {
 			key, _, _ := strings.Cut(rest, ".")
-			e.wrong[key] = true
+			e.unfit[key] = true
 		}
 	}
-	sound := &value{kind: object, file: e.value.file, line: e.value.line, column: e.value.column}
+	if len(e.unfit) == 0 {
+		return
+	}
+	pruned := &value{kind: object, file: e.value.file, line: e.value.line, column: e.value.column}
 	for _, f := range e.value.fields {
-		if key, _, _ := strings.Cut(f.key.text, "."); !e.wrong[key] {
-			sound.add(f)
+		if key, _, _ := strings.Cut(f.key.text, "."); !e.unfit[key] {
+			pruned.add(f)
 		}
 	}
-	e.value = sound
-	return true
+	e.value = pruned
 }
 
 // report adds a problem about a key of the entry, or, without a key, about the
-// entry as a whole. A key that is not there is reported at the entry's name.
-func (e *entry) report(text string, path ...string) {
+// entry as a whole, which breaks it. A key that is not there is reported at the
+// entry's name.
+func (e *entry) report(text string, path ...string) { e.say(Broken, text, path...) }
+
+// say is report for a problem of any class.
+func (e *entry) say(c Class, text string, path ...string) {
 	p := e.place(path...)
-	p.Text = text
+	p.Class, p.Text = c, text
 	e.problems = append(e.problems, p)
 }
 
@@ -102,73 +104,76 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		c := &checker{path: []string{name}, steps: steps}
 		e := &entry{checker: c, name: name, key: f.key, value: f.value}
 		if strings.HasPrefix(name, "_") {
+			c.class = Wrong // it breaks those that merge it
 			c.check(f.key, f.value, anyShape)
 			problems = append(problems, c.problems...)
 			steps = c.steps
 			continue
 		}
-		if !names.re.MatchString(name) {
+		named := names.re.MatchString(name)
+		if !named {
 			c.at(f.key, "is no name that may stand here: want "+names.want)
 		} else if strings.Contains(name, "--") {
 			c.at(f.key, `has "--", which Marathon's ids use for "_"`)
 		}
 		if f.value.kind == null {
-			c.at(f.key, "is empty: write {} if every default will do")
+			c.class = Note
+			c.at(f.key, "is empty: every default holds")
+			c.class = Broken
+			e.value = &value{kind: object, file: f.value.file, line: f.value.line, column: f.value.column}
 		} else {
-			c.check(f.key, f.value, s)
+			e.value = c.check(f.key, f.value, s)
 		}
-		if len(c.problems) == 0 || names.re.MatchString(name) && e.prune() {
-			if v := read(e); len(c.problems) == 0 {
+		if named && e.value != nil && !c.exceeded {
+			e.prune()
+			if v := read(e); len(c.problems.Of(Broken)) == 0 {
 				all.Sound[name] = v
 			}
 		}
-		if len(c.problems) > 0 {
-			if !names.re.MatchString(name) {
-				all.Unreadable = append(all.Unreadable, c.problems...) // which entry it is to be, nobody knows
+		if broken := c.problems.Of(Broken); len(broken) > 0 {
+			if !named {
+				all.Unreadable = append(all.Unreadable, broken...) // which entry it is to be, nobody knows
 			}
-			all.Broken[name] = c.problems
-			problems = append(problems, c.problems...)
+			all.Broken[name] = broken
 		}
-		if len(c.problems) <= maxProblems { // beyond, the checker gave up early
+		problems = append(problems, c.problems...)
+		if c.count[Broken] <= maxProblems { // beyond, the checker gave up early
 			steps = c.steps
 		}
 	}
 	for i, fault := range d.root.faults {
+		p := Problem{Class: fault.class, File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Key: fault.name, Text: fault.text}
 		if i == maxProblems {
-			problems = append(problems, Problem{File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Text: "and so on: further mistakes are not shown"})
+			p.Key, p.Text = "", "and so on: further mistakes are not shown"
 		}
-		p := Problem{File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Key: fault.name, Text: fault.text}
-		if i < maxProblems {
-			problems = append(problems, p)
+		if i > maxProblems {
+			break
 		}
 		if fault.name == "" || fault.name == "<<" { // what it would have named, nobody knows
 			all.Unreadable = append(all.Unreadable, p)
 		}
-		_, sound := all.Sound[fault.name]
-		if broken := len(all.Broken[fault.name]); sound || broken > 0 && broken < maxProblems {
-			// Two entries of one name: nobody knows which one is meant.
-			delete(all.Sound, fault.name)
-			all.Broken[fault.name] = append(all.Broken[fault.name], p)
-		}
+		problems = append(problems, p)
 	}
 	return all, problems
 }
 
-// readObject checks a file that is one object, and returns its root, nil if it
-// is absent, empty or wrong as a whole. Parts of it may be broken all the same.
+// readObject checks a file that is one object, and returns what of it can be
+// used, nil if it is absent, empty or wrong as a whole.
 func readObject(d document, s *shape) (root *value, problems Problems) {
+	c := &checker{}
+	if s.soft {
+		c.class = Wrong
+	}
 	switch {
 	case d.problem != nil:
-		return nil, Problems{*d.problem}
+		p := *d.problem
+		p.Class = c.class
+		return nil, Problems{p}
 	case d.root == nil:
 		return nil, nil
 	}
-	c := &checker{}
-	c.check(d.root, d.root, s)
-	if d.root.kind != object {
-		return nil, c.problems
-	}
-	return d.root, c.problems
+	root = c.check(d.root, d.root, s)
+	return root, c.problems
 }
 
 // sorted puts problems in the order of files, lines and columns, each once.
@@ -176,7 +181,7 @@ func (p Problems) sorted() Problems {
 	slices.SortFunc(p, func(a, b Problem) int {
 		return cmp.Or(
 			strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
-			strings.Compare(a.Key, b.Key), strings.Compare(a.Text, b.Text))
+			strings.Compare(a.Key, b.Key), strings.Compare(a.Text, b.Text), cmp.Compare(a.Class, b.Class))
 	})
 	return slices.Compact(p)
 }

@@ -53,7 +53,7 @@ func (r *instanceReader) read(e *entry) Instance {
 	in.checking(v)
 	grouped := in.group(e)
 	in.registering(e)
-	in.Monitoring = r.service.Monitoring.with(v.get("monitoring"))
+	in.Monitoring = r.service.Monitoring.with(v.get("monitoring"), e.problems, e.name, "monitoring")
 	in.MonitoringTeam = in.Monitoring.Team
 	in.together(e)
 	r.references(e, &in, grouped)
@@ -208,7 +208,7 @@ func (in *Instance) registering(e *entry) {
 	if ns := e.value.get("nerve_ns"); ns != nil {
 		own = in.Service + "." + ns.text
 		if e.value.has("registrations") {
-			e.report("is the old form of registrations, which are there too: remove it", "nerve_ns")
+			e.say(Wrong, "is the old form of registrations, which are there too and count: remove it", "nerve_ns")
 		}
 	}
 	in.Registrations = []string{own}
@@ -220,9 +220,9 @@ func (in *Instance) together(e *entry) {
 	has := e.value.has
 	if e.fine("min_instances", "max_instances") && in.MaxInstances != nil && in.MinInstances > *in.MaxInstances {
 		if has("min_instances") {
-			e.report(fmt.Sprintf("is %d, more than max_instances (%d)", in.MinInstances, *in.MaxInstances), "min_instances")
+			e.say(Wrong, fmt.Sprintf("is %d, more than max_instances (%d), and counts", in.MinInstances, *in.MaxInstances), "min_instances")
 		} else {
-			e.report(fmt.Sprintf("is %d, less than min_instances (default %d)", *in.MaxInstances, in.MinInstances), "max_instances")
+			e.say(Wrong, fmt.Sprintf("is %d, less than min_instances (default %d), which counts", *in.MaxInstances, in.MinInstances), "max_instances")
 		}
 	}
 	if in.Cmd != nil && len(in.Args) > 0 {
@@ -233,7 +233,7 @@ func (in *Instance) together(e *entry) {
 	case h.Mode == "cmd" && h.Cmd == "":
 		e.report("is cmd, and healthcheck_cmd is missing", "healthcheck_mode")
 	case h.Mode != "cmd" && h.Cmd != "":
-		e.report("is only run with healthcheck_mode: cmd", "healthcheck_cmd")
+		e.say(Note, "is only run with healthcheck_mode: cmd", "healthcheck_cmd")
 	}
 	if !e.fine("drain_method", "drain_method_params") {
 		// Who knows what was meant.
@@ -244,7 +244,7 @@ func (in *Instance) together(e *entry) {
 			}
 		}
 	} else if len(in.DrainParams.HTTP) > 0 {
-		e.report("has requests, which only drain_method: http sends", "drain_method_params")
+		e.say(Wrong, "has requests, which only drain_method: http sends", "drain_method_params")
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Ulimits)) {
 		limit := in.Ulimits[name]
@@ -254,11 +254,11 @@ func (in *Instance) together(e *entry) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Env)) {
 		if looksSecret.MatchString(in.Env[name]) && !isSecret.MatchString(in.Env[name]) {
-			e.report("is no reference to a secret: want SECRET(name) or SHARED_SECRET(name), a name of letters, digits, - and _", "env", name)
+			e.say(Wrong, "is no reference to a secret: want SECRET(name) or SHARED_SECRET(name), a name of letters, digits, - and _", "env", name)
 		}
 	}
 	if in.GPUs != nil && len(in.ExtraDockerArgs) > 0 {
-		e.report("cannot be used with gpus, for which Docker does not run", "extra_docker_args")
+		e.say(Wrong, "does nothing with gpus, for which Docker does not run", "extra_docker_args")
 	}
 }
 
@@ -281,9 +281,9 @@ func (r *instanceReader) references(e *entry, in *Instance, grouped bool) {
 		} else if len(known) > 0 {
 			text += " (its groups: " + strings.Join(known, ", ") + ")"
 		}
-		e.report(text, "deploy_group")
+		e.say(Wrong, text, "deploy_group")
 	case r.noDeploy && written:
-		e.report("the deploy group "+quote(in.DeployGroup)+" is no step of deploy.yaml, which is missing", "deploy_group")
+		e.say(Wrong, "the deploy group "+quote(in.DeployGroup)+" is no step of deploy.yaml, which is missing", "deploy_group")
 	}
 	for _, key := range []string{"registrations", "nerve_ns"} {
 		if !e.value.has(key) {
@@ -294,15 +294,15 @@ func (r *instanceReader) references(e *entry, in *Instance, grouped bool) {
 			if service != in.Service {
 				r.service.refers(name, e.place(key))
 			} else if _, found, _ := r.namespaces.Find(namespace); !found {
-				e.report(noNamespace(name, r.namespaces), key)
+				e.say(Wrong, noNamespace(name, r.namespaces), key)
 			}
 		}
 	}
 	if _, ok := r.service.Deps[in.DependenciesReference]; e.value.has("dependencies_reference") && !ok {
 		if r.noDeps {
-			e.report("there is no dependencies.yaml", "dependencies_reference")
+			e.say(Wrong, "there is no dependencies.yaml", "dependencies_reference")
 		} else if r.service.Deps != nil {
-			e.report(quote(in.DependenciesReference)+" is no key of dependencies.yaml", "dependencies_reference")
+			e.say(Wrong, quote(in.DependenciesReference)+" is no key of dependencies.yaml", "dependencies_reference")
 		}
 	}
 }

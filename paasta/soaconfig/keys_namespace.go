@@ -12,7 +12,7 @@ var meaningless = []struct{ name, why string }{
 // HAProxy syntax: whatever a pattern lets through can stand unquoted, or
 // between single quotes, in a config.
 var namespaceShape = anObject(
-	key{"proxy_port", anInteger().from(-1).upTo(65535).orNull(), "absent", "Port of the load balancer on every host, one for the whole site. `null`: registered, but without a port. Absent or -1: not in SmartStack."},
+	key{"proxy_port", anInteger().from(-1).upTo(65535).orNull().vitally(), "absent", "Port of the load balancer on every host, one for the whole site. `null`: registered, but without a port. Absent or -1: not in SmartStack."},
 	key{"mode", words("http", "tcp", "https"), "http", "What is balanced; `https` passes TLS through as `tcp` does, and checks by HTTPS."},
 	key{"balance", words("leastconn", "roundrobin", "static-rr", "first", "source", "random", "uri"), "leastconn", "HAProxy's algorithm."},
 	key{"keepalive", aBool(), "false", "Keep connections to backends open (http)."},
@@ -54,6 +54,8 @@ var namespaceShape = anObject(
 		key{"max_age_s", anInteger().from(1).upTo(604_800), "60", "How long an answer is kept at most."},
 		key{"max_object_kb", anInteger().from(1).upTo(1024), "64", "How large an answer may be."},
 	), "", "Keep answers that their headers allow to keep, on every host (http)."},
+	key{"tls", reserved(), "", "Reserved: a namespace with it is not served by this version."},
+	key{"allowed_callers", reserved(), "", "Reserved: a namespace with it is not served by this version."},
 	key{"metrics_uri", aText().like(uriPath), "", "Path under which tasks show their metrics."},
 	key{"endpoint_templates", listOf(aText().like(uriTemplate)).once(), "[]", "Paths that metrics tell apart, e.g. `/users/{id}`."},
 	key{"plugins", anObject(

@@ -6,7 +6,7 @@ func people() *shape { return eitherOf(aText(), listOf(aText()), aBool()) }
 
 // monitoringKeys are the keys of monitoring.yaml, of an instance's monitoring,
 // and, for old services, of service.yaml.
-var monitoringKeys = []key{
+var monitoringKeys = softly([]key{
 	{"team", aText().like(newPattern(`^[A-Za-z0-9_. -]*$`, "the name of a team")), "", "Who is told. Without a team nobody is."},
 	{"page", aBool(), "false", "Whether to wake someone."},
 	{"ticket", aBool(), "false", "Whether to open a ticket."},
@@ -24,16 +24,24 @@ var monitoringKeys = []key{
 	{"realert_every", eitherOf(aText().like(someTime), aNumber().from(-1).upTo(longest)), "-1: less and less often", "How often it is said again."},
 	{"check_every", eitherOf(aText().like(someTime), aNumber().from(0).upTo(longest)), "the check's own", "How often it is checked."},
 	{"check_oom_events", aBool(), "true", "Tell about tasks that were killed for memory."},
+})
+
+func monitoringShape() *shape { return anObject(monitoringKeys...).andOthers().softly() }
+
+// softly marks keys that nothing runs otherwise for.
+func softly(keys []key) []key {
+	for _, k := range keys {
+		k.shape.softly()
+	}
+	return keys
 }
 
-func monitoringShape() *shape { return anObject(monitoringKeys...).andOthers() }
-
 var serviceKeys = []key{
-	{"description", aText().lines(), "", "What it is, for `paasta info`."},
-	{"external_link", aText().like(someURL), "", "Where to read more."},
+	{"description", aText().lines().softly(), "", "What it is, for `paasta info`."},
+	{"external_link", aText().like(someURL).softly(), "", "Where to read more."},
 	{"git_url", aText().like(gitURL), "", "Repository of the service."},
 	{"docker_registry", aText().like(registryHost), "the system's", "Where its images are."},
-	{"encryption_key", aText().like(word), "paasta", "Name of the key that its secrets are encrypted with."},
+	{"encryption_key", aText().like(word).softly(), "paasta", "Name of the key that its secrets are encrypted with."},
 }
 
 // serviceShape is service.yaml: keys about the service, and defaults for all of
@@ -62,7 +70,7 @@ var deployShape = anObject(
 	key{"slack_channels", listOf(aText()), "[]", "Slack channels of the deployments."},
 	key{"slack_notify", aBool(), "false", "Tell them about every step."},
 	key{"production_deploy_group", aText().like(groupName), "", "The deploy group that counts as production, e.g. for the test dependencies of others."},
-).needs("pipeline")
+).needs("pipeline").softly()
 
 // dependenciesShape is dependencies.yaml.
 var dependenciesShape = mapOf(word, listOf(anObject(
@@ -70,7 +78,7 @@ var dependenciesShape = mapOf(word, listOf(anObject(
 	key{"smartstack", aText().like(registration), "", "A registration."},
 	key{"cidr", aText().like(cidrText), "", "A network."},
 	key{"port", eitherOf(aPort(), aText().like(portRange)), "all", "A port, or `FIRST:LAST`."},
-)))
+))).softly()
 
 // testDependencyShape is one entry of test-dependencies.yaml.
 var testDependencyShape = anObject(

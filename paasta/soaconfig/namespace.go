@@ -19,7 +19,7 @@ var defaultNamespace = Namespace{
 // statusPort is where every host shows HAProxy's statistics.
 const statusPort = 3212
 
-// lowestPort keeps services off the ports of the host's own daemons.
+// lowestPort is the first port that any process may bind.
 const lowestPort = 1024
 
 // readNamespace makes a namespace of an entry that fits its shape.
@@ -41,6 +41,10 @@ func readNamespace(service string, e *entry) Namespace {
 	ns.faults(v)
 	ns.extras(v)
 	ns.together(e)
+	if ns.Mode == "tcp" {
+		ns.Keepalive, ns.EndpointTimeouts, ns.ExtraHeaders = false, nil, nil
+		ns.ProxiedThrough, ns.Cache, ns.EndpointTemplates = "", nil, nil
+	}
 	return ns
 }
 
@@ -156,8 +160,12 @@ func (ns *Namespace) together(e *entry) {
 			e.report("lacks "+ns.Discover+", which discover means by default: add it, or set discover to one of "+known, "advertise")
 		}
 	}
-	if ns.ProxyPort != nil && *ns.ProxyPort < lowestPort {
-		e.report(fmt.Sprintf("is %d, want at least %d", *ns.ProxyPort, lowestPort), "proxy_port")
+	switch port := ns.ProxyPort; {
+	case port == nil:
+	case *port == 0:
+		e.report("is 0, which is no port", "proxy_port")
+	case *port < lowestPort:
+		e.say(Note, fmt.Sprintf("is %d: below %d a daemon of the host may have it, and the agent needs CAP_NET_BIND_SERVICE", *port, lowestPort), "proxy_port")
 	}
 	if ns.ProxyPort != nil && *ns.ProxyPort == statusPort {
 		e.report(fmt.Sprintf("is %d, where HAProxy shows its own status", statusPort), "proxy_port")
@@ -168,12 +176,12 @@ func (ns *Namespace) together(e *entry) {
 	if ns.Mode == "tcp" {
 		for _, key := range []string{"keepalive", "endpoint_timeouts", "extra_headers", "proxied_through", "cache", "endpoint_templates"} {
 			if has(key) {
-				e.report("works only with mode: http", key)
+				e.say(Wrong, "works only with mode: http", key)
 			}
 		}
 	}
 	if has("routes") && has("extra_advertise") {
-		e.report("is the old form of extra_advertise, which is there too: remove it", "routes")
+		e.say(Wrong, "is the old form of extra_advertise, which is there too: remove it", "routes")
 	}
 }
 

@@ -11,35 +11,28 @@ import (
 	"time"
 )
 
-// readDeploy reads deploy.yaml. A broken step is left out.
-func readDeploy(d document) (Deploy, Problems) {
-	deploy := Deploy{}
+// readDeploy reads deploy.yaml. A step that cannot be read is left out, and then
+// the pipeline is not whole.
+func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 	if !d.exists {
-		return deploy, nil
+		return deploy, false, nil
 	}
 	deploy.File = d.file
 	root, problems := readObject(d, deployShape)
 	if root == nil {
 		if len(problems) == 0 {
-			problems = Problems{{File: d.file, Text: "is empty: it needs a pipeline"}}
+			problems = Problems{{Class: Wrong, File: d.file, Text: "is empty: it needs a pipeline"}}
 		}
-		return deploy, problems
+		return deploy, false, problems
 	}
-	c := &checker{problems: problems}
-	readSound(root, "slack_channels", &deploy.SlackChannels)
-	readSound(root, "slack_notify", &deploy.SlackNotify)
-	readSound(root, "production_deploy_group", &deploy.ProductionGroup)
+	c := &checker{problems: problems, class: Wrong}
+	read(root, "slack_channels", &deploy.SlackChannels)
+	read(root, "slack_notify", &deploy.SlackNotify)
+	read(root, "production_deploy_group", &deploy.ProductionGroup)
 	seen := map[string]int32{}
-	whole := true
-	var items []*value
-	if pipeline := root.get("pipeline"); pipeline != nil {
-		items = pipeline.items
-	}
+	items := root.get("pipeline").items
+	whole = len(items) == len(d.root.get("pipeline").items)
 	for _, item := range items {
-		if !passes(item, deployShape.byName["pipeline"].elem) {
-			whole = false
-			continue
-		}
 		step := Step{WaitForDeployment: true}
 		read(item, "step", &step.Name)
 		read(item, "trigger_next_step_manually", &step.TriggerManually)
@@ -74,23 +67,24 @@ func readDeploy(d document) (Deploy, Problems) {
 		}
 		c.at(root.find("production_deploy_group").key, text, "production_deploy_group")
 	}
-	return deploy, c.problems
-}
-
-// readSound is read for a key of deploy.yaml that may be wrong, and then counts
-// as absent.
-func readSound[T any](root *value, key string, to *T) {
-	if v := root.get(key); v != nil && passes(v, deployShape.byName[key]) {
-		read(root, key, to)
-	}
+	return deploy, whole, c.problems
 }
 
 var reservedSteps = []string{"itest", "itest-and-push-to-registry", "security-check", "performance-check", "push-to-registry"}
 
-// with returns m overlaid with what v says; v may be nil.
-func (m Monitoring) with(v *value) Monitoring {
-	if v == nil || v.kind != object {
+// with returns m overlaid with what v says, which is nil when there is nothing
+// or it cannot be read; problems are those of the file or entry that v is of,
+// and path is where v is in it.
+func (m Monitoring) with(v *value, problems Problems, path ...string) Monitoring {
+	whole, team := dotted(slices.Clone(path)), dotted(append(slices.Clone(path), "team"))
+	if slices.ContainsFunc(problems, func(p Problem) bool { return p.Key == team || v == nil && p.Key == whole }) {
+		m.TeamUnknown = true
+	}
+	if v == nil {
 		return m
+	}
+	if v.has("team") {
+		m.TeamUnknown = false
 	}
 	read(v, "team", &m.Team)
 	read(v, "runbook", &m.Runbook)
@@ -156,13 +150,10 @@ func (s *Service) readDependencies(d document) (map[string][]Dependency, Problem
 		return nil, problems
 	}
 	all := map[string][]Dependency{}
-	c := &checker{problems: problems}
+	c := &checker{problems: problems, class: Wrong}
 	for _, f := range root.fields {
 		all[f.key.text] = []Dependency{}
 		for _, item := range f.value.items {
-			if len(problems) > 0 && !passes(item, dependenciesShape.elem.elem) {
-				continue
-			}
 			var dep Dependency
 			read(item, "well-known", &dep.WellKnown)
 			read(item, "smartstack", &dep.Smartstack)
@@ -194,9 +185,6 @@ func (s *Service) readDependencies(d document) (map[string][]Dependency, Problem
 			}
 			all[f.key.text] = append(all[f.key.text], dep)
 		}
-	}
-	if len(problems) > 0 {
-		return nil, c.problems
 	}
 	return all, c.problems
 }

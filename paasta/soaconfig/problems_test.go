@@ -54,8 +54,12 @@ func TestProblems(t *testing.T) {
 				t.Fatal(err)
 			}
 			var b bytes.Buffer
-			for _, p := range tree.Problems {
-				fmt.Fprintln(&b, strings.ReplaceAll(p.String(), dir+"/", ""))
+			all := slices.Clone(tree.Problems)
+			for _, s := range tree.Services {
+				all = append(all, s.Notes...)
+			}
+			for _, p := range all.sorted() {
+				fmt.Fprintf(&b, "%-6s %s\n", p.Class, strings.ReplaceAll(p.String(), dir+"/", ""))
 			}
 			fmt.Fprintln(&b)
 			for _, name := range slices.Sorted(maps.Keys(tree.Services)) {

@@ -20,8 +20,15 @@ This page is written from the tables that ` + "`paasta validate`" + ` checks fil
 - **Templates**: top-level keys that begin with ` + "`_`" + ` run nothing. They are there for anchors and merge keys (` + "`<<: *name`" + `).
 - **Defaults**: a key of an instance that stands in service.yaml is the default for all instances of the service; objects
   (` + "`env`, `monitoring`" + `) merge key by key, lists and everything else are replaced.
-- **Mistakes** break the entry that they are in, and no other. A broken entry keeps running as it was. An empty file counts as
-  unreadable, not as "nothing": write ` + "`{}`" + `, or delete the file.
+- **Problems** have one of three classes, and concern the entry that they are in and no other.
+  *Broken* is what cannot run: it is not changed, and keeps running as it was. *Wrong* is a mistake that stops nothing: the rest of
+  the file holds, and the key counts as absent unless the message says otherwise. ` + "`paasta validate`" + ` fails for both.
+  A *note* is no mistake, for instance a key that does nothing, or a value that PaaSTA reads otherwise.
+- **Unknown keys** are wrong, so that a newer version can have more of them. A namespace with a key that is reserved, or with
+  a slip of the pen in the name of one that must not be missed, is broken.
+- **Nothing in monitoring.yaml, deploy.yaml or dependencies.yaml stops a deployment**, nor does a broken one of these files. The team of
+  a running app stays while monitoring.yaml cannot be read.
+- An empty file counts as unreadable, not as "nothing": write ` + "`{}`" + `, or delete the file.
 - Files of up to 1 MB are read. ` + "`.yml`" + ` is not.
 - **In editors**: ` + "`paasta validate --schema NAME`" + ` prints a JSON Schema (draft 7). With yaml-language-server, put
   ` + "`# yaml-language-server: $schema=PATH`" + ` into the first line, or map file names to schemas in the editor's settings.

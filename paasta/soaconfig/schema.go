@@ -134,6 +134,9 @@ func (s *shape) schema(doc, def string) ordered {
 		}
 		o.add("description", doc)
 	}
+	if s.reserved {
+		o.add("not", map[string]any{})
+	}
 	if s.anyKind {
 		return o
 	}

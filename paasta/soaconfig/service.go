@@ -54,8 +54,15 @@ func parseService(dir, name string, o Options) *Service {
 		names = append(names, e.Name())
 	}
 	s.parse(names, o)
-	s.Problems, s.Notes = s.Problems.sorted(), s.Notes.sorted()
+	s.classify()
 	return s
+}
+
+// classify sorts the problems and puts the notes apart.
+func (s *Service) classify() {
+	all := append(s.Problems, s.Notes...)
+	s.Notes = all.Of(Note).sorted()
+	s.Problems = slices.DeleteFunc(all, func(p Problem) bool { return p.Class == Note }).sorted()
 }
 
 // unreadable says of every file of the service that nobody knows what is in it.
@@ -86,18 +93,17 @@ func (s *Service) parse(names []string, o Options) {
 
 	monitoring, p := readObject(open(monitoringFile), monitoringObject)
 	add(p...)
-	if len(p) == 0 {
-		s.Monitoring = s.Monitoring.with(monitoring)
-	}
+	s.Monitoring = s.Monitoring.with(monitoring, p)
 
 	s.Namespaces, p = s.readNamespaces(open(smartstackFile))
 	add(p...)
 
 	deploy := open(deployFile)
-	s.Deploy, p = readDeploy(deploy)
+	var whole bool
+	s.Deploy, whole, p = readDeploy(deploy)
 	add(p...)
 	defaults.noDeploy = !deploy.exists
-	if deploy.exists && len(p) == 0 {
+	if whole {
 		defaults.groups = map[string]bool{}
 		for _, g := range s.Deploy.Groups() {
 			defaults.groups[g] = true
@@ -123,6 +129,9 @@ func (s *Service) parse(names []string, o Options) {
 		s.instances(name, open, defaults, o)
 	}
 	slices.Sort(s.Clusters)
+	if !deploy.exists && len(s.Clusters) > 0 {
+		s.Notes = append(s.Notes, Problem{Class: Note, File: deploy.file, Text: "is missing: no pipeline marks commits for the instances"})
+	}
 	s.unique()
 }
 
@@ -134,19 +143,11 @@ func (r *instanceReader) general(s *Service, root *value, problems Problems) {
 		r.broken = problems
 		return
 	}
+	r.broken = problems.Of(Broken)
 	defaults := &value{kind: object, file: root.file, line: root.line, column: root.column}
 	legacy := &value{kind: object}
-	wrong := map[string]bool{}
-	for _, p := range problems {
-		key, _, _ := strings.Cut(p.Key, ".")
-		wrong[key] = true
-		if instanceShape.byName[key] != nil || key == "" {
-			r.broken = append(r.broken, p)
-		}
-	}
 	for _, f := range root.fields {
 		switch name := f.key.text; {
-		case wrong[name]:
 		case instanceShape.byName[name] != nil:
 			defaults.add(f)
 		case monitoringObject.byName[name] != nil && name != "description":
@@ -156,15 +157,12 @@ func (r *instanceReader) general(s *Service, root *value, problems Problems) {
 	if len(defaults.fields) > 0 {
 		r.defaults = defaults
 	}
-	s.Monitoring = s.Monitoring.with(legacy)
-	for key, to := range map[string]*string{
-		"git_url": &s.GitURL, "description": &s.Description, "external_link": &s.ExternalLink,
-		"docker_registry": &s.DockerRegistry, "encryption_key": &s.EncryptionKey,
-	} {
-		if !wrong[key] {
-			read(root, key, to)
-		}
-	}
+	s.Monitoring = s.Monitoring.with(legacy, problems)
+	read(root, "git_url", &s.GitURL)
+	read(root, "description", &s.Description)
+	read(root, "external_link", &s.ExternalLink)
+	read(root, "docker_registry", &s.DockerRegistry)
+	read(root, "encryption_key", &s.EncryptionKey)
 }
 
 var (
@@ -193,7 +191,7 @@ func (s *Service) readNamespaces(d document) (Entries[Namespace], Problems) {
 		for _, key := range meaningless {
 			if e.value.has(key.name) {
 				note := e.place(key.name)
-				note.Text = "has no meaning any more: " + key.why
+				note.Class, note.Text = Note, "has no meaning any more: "+key.why
 				s.Notes = append(s.Notes, note)
 			}
 		}
@@ -210,7 +208,7 @@ func (s *Service) refers(name string, at Problem) {
 // with names that are nearly right.
 func (s *Service) instances(name string, open func(string) document, defaults instanceReader, o Options) {
 	path := filepath.Join(s.Dir, name)
-	add := func(text string) { s.Problems = append(s.Problems, Problem{File: path, Text: text}) }
+	add := func(text string) { s.Problems = append(s.Problems, Problem{Class: Wrong, File: path, Text: text}) }
 	base, isYAML := strings.CutSuffix(name, ".yaml")
 	if short, ok := strings.CutSuffix(name, ".yml"); ok {
 		if slices.Contains(knownFiles, short+".yaml") || strings.HasPrefix(short, marathonPrefix) || strings.HasPrefix(short, adhocPrefix) {

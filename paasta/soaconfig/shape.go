@@ -28,6 +28,10 @@ type shape struct {
 	multiline bool     // text: line breaks and tabs are fine
 
 	either []*shape // alternatives of different kinds
+
+	soft     bool // nothing runs otherwise because of it: what is wrong in it is Wrong, and counts as absent
+	reserved bool // not to be used yet: breaks whatever has it
+	vital    bool // of a key: a slip of the pen in it, when it is missing, breaks what it belongs to
 }
 
 // A key is one key of an object.
@@ -51,6 +55,8 @@ func aNumber() *shape   { return &shape{kind: number} }
 func anInteger() *shape { return &shape{kind: integer} }
 func aBool() *shape     { return &shape{kind: boolean} }
 func anything() *shape  { return &shape{anyKind: true} }
+
+func reserved() *shape { return &shape{anyKind: true, reserved: true} }
 
 func listOf(elem *shape) *shape { return &shape{kind: list, elem: elem} }
 func tupleOf(items ...*shape) *shape {
@@ -79,6 +85,8 @@ func (s *shape) orNull() *shape               { s.nullable = true; return s }
 func (s *shape) needs(keys ...string) *shape  { s.required = keys; return s }
 func (s *shape) andOthers() *shape            { s.open = true; return s }
 func (s *shape) once() *shape                 { s.unique = true; return s }
+func (s *shape) vitally() *shape              { s.vital = true; return s }
+func (s *shape) softly() *shape               { s.soft = true; return s }
 func (s *shape) items(least, most int) *shape { s.least, s.most = least, most; return s }
 
 // aPort is a TCP port.

@@ -110,7 +110,7 @@ func listServices(dir string) ([]string, Problems, error) {
 		path := filepath.Join(dir, e.Name())
 		is, err := isService(dir, e)
 		if err != nil {
-			problems = append(problems, Problem{File: path, Text: reason(err)})
+			problems = append(problems, Problem{Class: Wrong, File: path, Text: reason(err)})
 			continue
 		}
 		if !is {
@@ -118,7 +118,7 @@ func listServices(dir string) ([]string, Problems, error) {
 		}
 		if !serviceName.re.MatchString(e.Name()) || strings.Contains(e.Name(), "--") {
 			if files, err := filepath.Glob(filepath.Join(path, "*.yaml")); err == nil && len(files) > 0 {
-				problems = append(problems, Problem{File: path, Text: fmt.Sprintf("%q is no name of a service: want %s, and no --", e.Name(), serviceName.want)})
+				problems = append(problems, Problem{Class: Wrong, File: path, Text: fmt.Sprintf("%q is no name of a service: want %s, and no --", e.Name(), serviceName.want)})
 			}
 			continue
 		}
@@ -225,6 +225,7 @@ type reference struct {
 func (r reference) missing(services map[string]*Service) (Problem, bool) {
 	service, namespace, isRegistration := strings.Cut(r.name, ".")
 	p := r.at
+	p.Class = Wrong
 	other := services[service]
 	if other == nil {
 		p.Text = quote(r.name) + ": there is no service " + service

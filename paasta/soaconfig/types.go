@@ -6,12 +6,46 @@ package soaconfig
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
 
+// A Class says what a problem does to what it is about.
+type Class uint8
+
+const (
+	// Broken is what cannot run: nobody knows what is meant, or Marathon or
+	// HAProxy would refuse it. What runs already stays as it is.
+	Broken Class = iota
+	// Wrong is a mistake that validate fails for and that stops nothing: the rest
+	// of the file holds, and the key counts as absent unless the text says more.
+	Wrong
+	// Note is no mistake: a key that does nothing, or that PaaSTA reads otherwise.
+	Note
+)
+
+var classes = [...]string{Broken: "broken", Wrong: "wrong", Note: "note"}
+
+// String returns "broken", "wrong" or "note".
+func (c Class) String() string { return classes[c] }
+
+// MarshalText is String.
+func (c Class) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (c *Class) UnmarshalText(text []byte) error {
+	i := slices.Index(classes[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is no class of problems (known: %s)", text, strings.Join(classes[:], ", "))
+	}
+	*c = Class(i)
+	return nil
+}
+
 // A Problem is one mistake and its place.
 type Problem struct {
+	Class  Class  `json:"class"`
 	File   string `json:"file"`           // path as the caller would open it
 	Line   int    `json:"line,omitempty"` // 1-based; 0 when the file as a whole is meant
 	Column int    `json:"column,omitempty"`
@@ -20,11 +54,18 @@ type Problem struct {
 }
 
 // String returns "file:line:column: key: text".
-func (p Problem) String() string {
+func (p Problem) String() string { return p.line("") }
+
+// ClassLine returns "file:line:column: class: key: text", which editors know from
+// compilers.
+func (p Problem) ClassLine() string { return p.line(": " + p.Class.String()) }
+
+func (p Problem) line(class string) string {
 	s := p.File
 	if p.Line > 0 {
 		s += fmt.Sprintf(":%d:%d", p.Line, p.Column)
 	}
+	s += class
 	if p.Key != "" {
 		s += ": " + p.Key
 	}
@@ -60,10 +101,22 @@ func (p Problems) Err() error {
 	return p
 }
 
+// Of returns those of a class.
+func (p Problems) Of(c Class) Problems {
+	var some Problems
+	for _, problem := range p {
+		if problem.Class == c {
+			some = append(some, problem)
+		}
+	}
+	return some
+}
+
 // Entries is what one file says: its sound entries, and for each broken entry
-// its problems. When the file could not be read as YAML at all, or an entry has
-// no name that one may have, Unreadable is set and nobody may conclude that an
-// entry which is not there is gone.
+// what breaks it. An entry with problems of the class Wrong is sound: they are in
+// the service's Problems. When the file could not be read as YAML at all, or an
+// entry has no name that one may have, Unreadable is set and nobody may conclude
+// that an entry which is not there is gone.
 type Entries[T any] struct {
 	File       string // path, "" when there is no such file
 	Sound      map[string]T
@@ -106,10 +159,8 @@ type Service struct {
 	Monitoring Monitoring                   // monitoring.yaml
 	Deps       map[string][]Dependency      // dependencies.yaml
 	TestDeps   Entries[TestDependency]      // test-dependencies.yaml
-	Problems   Problems                     // all of them, of all files
-	// Notes are keys that are no mistake, and do nothing: what SmartStack's own
-	// tools knew, and why it has no meaning here.
-	Notes Problems
+	Problems   Problems                     // the broken and the wrong, of all files
+	Notes      Problems                     // of the class Note
 
 	// Clashing are namespaces that are sound in themselves and broken only
 	// because another one has their proxy_port too. Who serves the port must not
@@ -334,6 +385,7 @@ func (s Step) IsGroup() bool {
 // Monitoring is monitoring.yaml and its overrides.
 type Monitoring struct {
 	Team, Runbook, Tip, NotificationEmail string
+	TeamUnknown                           bool // it is there and cannot be read: whoever forms an app keeps the last one
 	Page, Ticket                          bool
 	SlackChannels, IRCChannels            []string
 	AlertAfter                            time.Duration // 0: the default of what is watched

@@ -40,9 +40,10 @@ type field struct{ key, value *value }
 
 // A fault is a mistake in the keys of an object.
 type fault struct {
-	at   *value
-	name string // the key, "" for none
-	text string
+	at    *value
+	name  string // the key, "" for none
+	text  string
+	class Class
 }
 
 func (v *value) broken(format string, args ...any) *value {
@@ -66,6 +67,15 @@ func (v *value) find(key string) *field {
 		}
 	}
 	return nil
+}
+
+// set replaces the value of a key that is there, or adds it.
+func (v *value) set(f field) {
+	if old := v.find(f.key.text); old != nil {
+		*old = f
+		return
+	}
+	v.add(f)
 }
 
 func (v *value) add(f field) {
