@@ -57,6 +57,18 @@ func FuzzService(f *testing.F) {
 				t.Errorf("a problem of more than a line: %q", p)
 			}
 		}
+		// Nothing that has a name is neither sound nor broken: it would be taken for gone.
+		for cluster, all := range tree.Services["web"].Instances {
+			d := readDocument(filepath.Join(dir, "web", marathonPrefix+cluster+".yaml"))
+			if len(all.Unreadable) > 0 || d.root == nil {
+				continue
+			}
+			for _, f := range d.root.fields {
+				if _, found, _ := all.Find(f.key.text); !found && !strings.HasPrefix(f.key.text, "_") {
+					t.Errorf("%q is neither sound nor broken", f.key.text)
+				}
+			}
+		}
 		// What is sound can stand in a config of HAProxy.
 		for _, ns := range tree.Services["web"].Namespaces.Sound {
 			for _, s := range append([]string{ns.Name, ns.HealthcheckURI, ns.HealthcheckBodyExpect, ns.ProxiedThrough, ns.MetricsURI}, ns.EndpointTemplates...) {
