@@ -9,13 +9,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/printable"
 	"github.com/gopaasta/paasta/smartstack/internal/probe"
 )
 
@@ -28,8 +31,8 @@ func check(ctx context.Context, c soaconfig.LocalCheck) error {
 	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("%s: no answer within %v", c.Type, c.Timeout)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.Type, err)
+	if err != nil { // what a service said is shown on terminals
+		return errors.New(c.Type + ": " + printable.Line(err.Error(), 2*longestWhy))
 	}
 	return nil
 }
@@ -117,23 +120,55 @@ func checkRedis(ctx context.Context, c soaconfig.LocalCheck) error {
 	return nil
 }
 
-// checkCommand passes when the shell command exits 0. It runs in a process
-// group of its own, which is killed as a whole when the time is up.
+// checkCommand passes when the shell command exits 0. It runs in a process group
+// of its own, which ends with it: a check that leaves children would leave more
+// of them each time.
 func checkCommand(ctx context.Context, c soaconfig.LocalCheck) error {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", c.Cmd)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	out := &tail{max: 256}
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Run(); err != nil {
-		if text := strings.TrimSpace(out.String()); text != "" {
-			return fmt.Errorf("%w: %s", err, text)
-		}
+	output, w, err := os.Pipe()
+	if err != nil {
 		return err
 	}
-	return nil
+	defer output.Close()
+	cmd := exec.Command("/bin/sh", "-c", c.Cmd)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stdout, cmd.Stderr = w, w // a file: Wait waits for the shell, and not for whoever else holds it
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return err
+	}
+	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // of those that are gone, nobody
+	killed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { kill(); close(killed) })
+	read := make(chan struct{})
+	out := &tail{max: longestWhy}
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(out, output) // until all have closed it, or it is time
+	}()
+	err = waitThenKill(cmd, func() {
+		if !stop() {
+			<-killed
+		}
+		kill()
+	})
+	// Who has left the group may hold the pipe for ever.
+	_ = output.SetReadDeadline(time.Now().Add(lastWords))
+	<-read
+	if err == nil {
+		return nil
+	}
+	if text := strings.TrimSpace(out.String()); text != "" {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return err
 }
+
+// lastWords is how long output is read on once a check's shell has ended.
+const lastWords = 100 * time.Millisecond
+
+// longestWhy bounds what is kept of why a check fails.
+const longestWhy = 256
 
 // tail keeps the last max bytes written to it.
 type tail struct {
@@ -142,11 +177,18 @@ type tail struct {
 }
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, p...)
+	t.buf = append(t.buf, p[max(len(p)-t.max, 0):]...)
 	if over := len(t.buf) - t.max; over > 0 {
 		t.buf = append(t.buf[:0], t.buf[over:]...)
 	}
 	return len(p), nil
 }
 
-func (t *tail) String() string { return string(t.buf) }
+// String leaves out what a character lost when its begin was dropped.
+func (t *tail) String() string {
+	text := t.buf
+	for n := 0; n < utf8.UTFMax-1 && len(text) > 0 && !utf8.RuneStart(text[0]); n++ {
+		text = text[1:]
+	}
+	return string(text)
+}

@@ -1,10 +1,13 @@
 package nerve
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,6 +67,13 @@ func TestChecks(t *testing.T) {
 		{"a command", soaconfig.LocalCheck{Type: "cmd", Cmd: "test 1 = 1", Timeout: 5 * time.Second}, ""},
 		{"a command that fails says why", soaconfig.LocalCheck{Type: "cmd", Cmd: "echo disk is full >&2; exit 3", Timeout: 5 * time.Second}, "exit status 3: disk is full"},
 		{"a command that hangs", soaconfig.LocalCheck{Type: "cmd", Cmd: "sleep 100 & sleep 100", Timeout: 50 * time.Millisecond}, "cmd: no answer within 50ms"},
+		{"a command that leaves a child which has its output", soaconfig.LocalCheck{Type: "cmd", Cmd: "sleep 100 & exit 0", Timeout: 5 * time.Second}, ""},
+		{"a command that leaves a child in a session of its own", soaconfig.LocalCheck{Type: "cmd", Cmd: "setsid sleep 5 & exit 0", Timeout: 4 * time.Second}, ""},
+		{"a command that fails and leaves a child", soaconfig.LocalCheck{Type: "cmd", Cmd: "sleep 100 & echo no >&2; exit 1", Timeout: 5 * time.Second}, "cmd: exit status 1: no"},
+		{"a command that never stops talking", soaconfig.LocalCheck{Type: "cmd", Cmd: "yes", Timeout: 100 * time.Millisecond}, "cmd: no answer within 100ms"},
+		{"a command with much to say", soaconfig.LocalCheck{Type: "cmd", Cmd: "yes | head -c 10000000; echo end; exit 1", Timeout: 50 * time.Second}, "y y end"},
+		{"a command that speaks to a terminal", soaconfig.LocalCheck{Type: "cmd", Cmd: `printf 'a\n\033[31mred\000\377\r\342\200\256'; exit 1`, Timeout: 5 * time.Second}, `exit status 1: a \x1b[31mred\x00\xff \u202e`},
+		{"a command that kills itself", soaconfig.LocalCheck{Type: "cmd", Cmd: "kill -9 $$", Timeout: 5 * time.Second}, "signal: killed"},
 		{"redis that speaks http", base("redis", plain.Listener), "redis: "},
 		{"noop", soaconfig.LocalCheck{Type: "noop", Timeout: time.Second}, ""},
 	}
@@ -71,12 +81,56 @@ func TestChecks(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			err := check(t.Context(), tt.check)
+			if err != nil && (len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\n\r\x1b\x00")) {
+				t.Errorf("not fit to be shown: %q", err)
+			}
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("failed: %v", err)
 			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
 				t.Errorf("got %v, want %q in it", err, tt.want)
 			}
+		})
+	}
+}
+
+// Whatever a command started in its process group ends with it: after it passed,
+// failed, ran out of time, or the agent stopped.
+func TestCommandsLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		cmd     string
+		timeout time.Duration
+	}{
+		"passed":       {"exit 0", 5 * time.Second},
+		"failed":       {"exit 1", 5 * time.Second},
+		"out of time":  {"sleep 100", 200 * time.Millisecond},
+		"stopped":      {"sleep 100", 50 * time.Second},
+		"a grandchild": {"(sleep 100 & sleep 100) & exit 0", 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			file := filepath.Join(t.TempDir(), "child")
+			done := make(chan error, 1)
+			go func() {
+				done <- check(ctx, soaconfig.LocalCheck{Type: "cmd", Cmd: "sleep 100 & echo $! > " + file + "; " + tt.cmd, Timeout: tt.timeout})
+			}()
+			pid := ""
+			waitFor(t, "the child", func() bool {
+				text, err := os.ReadFile(file)
+				pid = strings.TrimSpace(string(text))
+				return err == nil && pid != ""
+			})
+			if name == "stopped" {
+				cancel()
+			}
+			<-done
+			waitFor(t, "the end of child "+pid, func() bool {
+				text, err := os.ReadFile("/proc/" + pid + "/stat")
+				return err != nil || strings.Contains(string(text), ") Z ") // nobody may have waited for it
+			})
 		})
 	}
 }

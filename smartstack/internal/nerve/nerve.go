@@ -27,6 +27,7 @@ type Options struct {
 	Here      map[string]string // location type → value
 	Locations paasta.Locations
 	Resync    time.Duration // re-read of Dir without an event; default 10s
+	Good      string        // file that keeps what files of Dir said last while they were sound; "" for none
 	Keeper    Keeper
 	Log       *slog.Logger
 }
@@ -39,6 +40,9 @@ type Nerve struct {
 
 	files      files  // owned by Run
 	unreadable string // what was said of Dir; of Run alone
+	good       goodFile
+	before     map[string]soaconfig.LocalService // of the agent before this one, by file; nil after the first reading
+	unwritten  string                            // what was said of good
 
 	mu      sync.Mutex
 	running map[string]*running
@@ -57,7 +61,7 @@ func New(o Options) *Nerve {
 	if o.Resync == 0 {
 		o.Resync = 10 * time.Second
 	}
-	return &Nerve{o: o, now: time.Now, files: files{dir: o.Dir}, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, broken: map[string]soaconfig.Problems{}}
+	return &Nerve{o: o, now: time.Now, files: files{dir: o.Dir}, good: goodFile{path: o.Good}, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, broken: map[string]soaconfig.Problems{}}
 }
 
 // Status returns the services of this host, by name, and the files that are
@@ -93,6 +97,10 @@ func (n *Nerve) Run(ctx context.Context) error {
 // follow reads again whenever files changed, or may have, until ctx ends. watch
 // watches the directories that are there.
 func (n *Nerve) follow(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, watch func()) {
+	var err error
+	if n.before, err = n.good.read(); err != nil {
+		n.o.Log.Error("read the last good local services failed: only files that are sound now count", "err", err)
+	}
 	watch()
 	resync := time.NewTicker(n.o.Resync)
 	defer resync.Stop()
@@ -133,6 +141,11 @@ func (n *Nerve) read(ctx context.Context) {
 			n.o.Log.Warn("services directory not readable, going on with what is known", "path", n.o.Dir, "err", err)
 			n.unreadable = text
 		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for _, s := range n.before {
+			n.start(ctx, s.Name, s)
+		}
 		return
 	}
 	n.unreadable = ""
@@ -143,6 +156,12 @@ func (n *Nerve) read(ctx context.Context) {
 	for name, s := range services {
 		n.start(ctx, name, s)
 	}
+	for file := range broken {
+		if s, ok := n.before[file]; ok && n.running[s.Name] == nil {
+			n.start(ctx, s.Name, s)
+		}
+	}
+	n.before = nil
 	for file, problems := range broken {
 		if !reflect.DeepEqual(before[file], problems) {
 			n.o.Log.Error("local service file is broken, going on with what it said before", "path", file, "err", problems)
@@ -157,6 +176,23 @@ func (n *Nerve) read(ctx context.Context) {
 			n.publisher.publish(ctx, name, nil)
 		}
 	}
+	n.keepGood()
+}
+
+// keepGood writes what runs, for the next agent. n.mu is held.
+func (n *Nerve) keepGood() {
+	all := make(map[string]soaconfig.LocalService, len(n.running))
+	for _, r := range n.running {
+		all[r.runner.service.File] = r.runner.service
+	}
+	text := ""
+	if err := n.good.write(all); err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != n.unwritten {
+		n.o.Log.Error("write the last good local services failed", "err", text)
+	}
+	n.unwritten = text
 }
 
 // start starts the runner of a service, or replaces it if its file changed. The

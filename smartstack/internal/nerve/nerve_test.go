@@ -33,6 +33,7 @@ type host struct {
 	nerve     *Nerve
 	dir       string
 	drainDir  string
+	good      string
 	zookeeper *zktest.Server
 	conn      *zk.Conn // another session than nerve's
 	registry  *registry.ZooKeeper
@@ -48,24 +49,41 @@ func startHost(t *testing.T) *host {
 	if err := os.Mkdir(h.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	h.good = filepath.Join(t.TempDir(), "services.json")
+	h.start()
+	t.Cleanup(func() { h.end() })
+	return h
+}
+
+func (h *host) start() {
+	h.t.Helper()
 	h.nerve = New(Options{
-		Dir: h.dir, DrainDir: h.drainDir, Hostname: "testhost", Address: "127.0.0.1",
+		Dir: h.dir, DrainDir: h.drainDir, Good: h.good, Hostname: "testhost", Address: "127.0.0.1",
 		Here:      map[string]string{"region": "r1"},
 		Locations: paasta.Locations{Types: []string{"region"}},
 		Keeper:    registry.NewZooKeeper(h.dial()),
-		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log:       slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 	})
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	go func() { h.stopped <- h.nerve.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-h.stopped; err != nil {
-			t.Error(err)
-		}
-		h.stopped <- nil
-	})
-	return h
+}
+
+// end stops the nerve, once.
+func (h *host) end() {
+	h.stop()
+	if err := <-h.stopped; err != nil {
+		h.t.Error(err)
+	}
+	h.stopped <- nil
+}
+
+// restart stops the nerve and starts another one.
+func (h *host) restart() {
+	h.t.Helper()
+	h.end()
+	<-h.stopped
+	h.start()
 }
 
 func (h *host) dial() *zk.Conn {
@@ -123,6 +141,39 @@ func service(t *testing.T) (port int, up *atomic.Bool) {
 
 func fast(port int, more string) string {
 	return fmt.Sprintf("port: %d\ncheck_interval: 0.05\nchecks: [{type: http}]\n%s", port, more)
+}
+
+// A nerve that starts while a file is broken registers what the file said before.
+func TestARestartWhileAFileIsBroken(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"empty": "", "a list": "[]\n", "null": "null\n", "an open quote": "port: \"\n", "a typo": "prot: 80\n", "bytes": "\x00"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := startHost(t)
+			port, up := service(t)
+			h.write("web.main.yaml", fast(port, ""))
+			h.write("db.main.yaml", fast(port, ""))
+			h.entries("web.main", "10", "the service to be registered")
+			h.entries("db.main", "10", "the other service to be registered")
+			h.write("web.main.yaml", text)
+			for range 2 {
+				h.restart()
+				h.entries("web.main", "10", "the service to be registered again")
+				h.entries("db.main", "10", "the other service to be registered again")
+			}
+			up.Store(false)
+			h.entries("web.main", "", "the service to be taken out")
+			up.Store(true)
+			h.entries("web.main", "10", "the service to come back")
+			if err := os.Remove(filepath.Join(h.dir, "web.main.yaml")); err != nil {
+				t.Fatal(err)
+			}
+			h.entries("web.main", "", "the service to go with its file")
+			h.restart()
+			h.entries("db.main", "10", "the other service to be registered again")
+			h.entries("web.main", "", "the service to stay away")
+		})
+	}
 }
 
 func TestRegistersWhatIsHealthy(t *testing.T) {
