@@ -31,7 +31,8 @@ type AgentBackend struct {
 	TaskID string `json:"task_id,omitempty"`
 	Weight int    `json:"weight"`
 	// Status is HAProxy's: UP, DOWN, MAINT, DRAIN, "no check", …; PROBING while
-	// the agent's own first probe has not passed (it is not in HAProxy yet).
+	// the agent's own first probe has not passed (it is not in HAProxy yet);
+	// BackendElsewhere.
 	Status string `json:"status"`
 	// Up means: passed the agent's own probe, in HAProxy, and taking traffic.
 	Up        bool      `json:"up"`
@@ -39,6 +40,11 @@ type AgentBackend struct {
 	Since     time.Time `json:"since"`
 	Sessions  int       `json:"sessions"`
 }
+
+// BackendElsewhere is the status of a backend outside the location that clients
+// on this host discover: the agent neither probes it nor has it in HAProxy, and
+// says nothing about how it is.
+const BackendElsewhere = "ELSEWHERE"
 
 // AgentConnections is the answer of an agent to
 // GET /v1/connections?host=H&port=P: established TCP connections to a local

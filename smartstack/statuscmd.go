@@ -68,6 +68,14 @@ type agentStatus struct {
 	ZooKeeper *bool `json:"zookeeper_connected"` // nil when it has no session
 }
 
+// serves tells whether a registration's only problem is that it has no servers,
+// as that of what has never been deployed.
+func (s agentStatus) serves(name string) bool {
+	return slices.ContainsFunc(s.Registrations, func(r agent.RegistrationStatus) bool {
+		return r.Name == name && r.Nothing != "" && r.Nothing == s.Problems[name]
+	})
+}
+
 func readStatus(ctx context.Context, base string) (s agentStatus, err error) {
 	err = ask(ctx, base+"/status", &s)
 	return s, err
@@ -120,18 +128,22 @@ func printStatus(out io.Writer, s agentStatus, now time.Time) error {
 		bad("HAProxy: the last reload failed: %s", h.ReloadError)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Problems)) {
+		if s.serves(name) {
+			fmt.Fprintf(out, "%s: %s\n", name, s.Problems[name])
+			continue
+		}
 		bad("%s: %s", name, s.Problems[name])
 	}
 	if len(s.Registrations) > 0 {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "REGISTRATION\tPORT\tUP\tDOWN\tDRAIN\tPROBING\tREAD")
+		fmt.Fprintln(w, "REGISTRATION\tPORT\tUP\tDOWN\tDRAIN\tPROBING\tELSEWHERE\tREAD")
 		for _, r := range s.Registrations {
 			n := r.States
 			port := "-"
 			if r.Port != 0 {
 				port = strconv.Itoa(r.Port)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", r.Name, port, n["up"], n["down"], n["drain"]+n["maint"], n["probing"], readAge(r))
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", r.Name, port, n["up"], n["down"], n["drain"]+n["maint"], n["probing"], n["elsewhere"], readAge(r))
 		}
 		_ = w.Flush() // to stdout: whoever closed it knows
 	}
@@ -158,13 +170,24 @@ func printNotes(out io.Writer, r agent.RegistrationStatus, now time.Time) (healt
 		bad("the registry does not answer: %s", r.Error)
 	}
 	if r.Held > 0 {
-		bad("%s kept that the registry does not name, the first since %s: %s", count(r.Held, "server"), r.HeldSince.UTC().Format(time.RFC3339), r.Why)
+		left := ""
+		if !r.HeldUntil.IsZero() {
+			left = fmt.Sprintf("; %s left until some may go", max(r.HeldUntil.Sub(now), 0).Round(time.Second))
+		}
+		bad("%s kept that the registry does not name, the first since %s: %s%s", count(r.Held, "server"), r.HeldSince.UTC().Format(time.RFC3339), r.Why, left)
 	}
 	if servers := r.States["down"] + r.States["probing"]; servers > 0 && r.States["up"] == 0 {
 		bad("no server is up")
 	}
 	for _, path := range slices.Sorted(maps.Keys(r.Bad)) {
 		fmt.Fprintf(out, "%s: left out %s: %s\n", r.Name, path, r.Bad[path])
+	}
+	for _, words := range slices.Sorted(maps.Keys(r.Ignored)) {
+		n, entries := r.Ignored[words], "entries"
+		if n == 1 {
+			entries = "entry"
+		}
+		fmt.Fprintf(out, "%s: left out of haproxy_server_options of %d %s: %s\n", r.Name, n, entries, words)
 	}
 	for _, host := range slices.Sorted(maps.Keys(r.Hosts)) {
 		if known := r.Hosts[host]; known.Error != "" && known.Addr != "" {
@@ -199,7 +222,7 @@ func showRegistration(ctx context.Context, io command.IO, base, name string, asJ
 	fmt.Fprintf(io.Out, "%s: version %d of the registry, read %s; HAProxy has %d\n", name, r.Version, readAge(r), r.Applied)
 	healthy := true
 	if problem, ok := s.Problems[name]; ok {
-		healthy = false
+		healthy = s.serves(name)
 		fmt.Fprintf(io.Out, "%s: %s\n", name, problem)
 	}
 	now := time.Now()

@@ -54,15 +54,28 @@ func TestStatusForPeople(t *testing.T) {
 			s.HAProxy.Processes, s.HAProxy.DynamicServers, s.HAProxy.ReloadWanted = []int{20, 18, 7}, false, []string{"web.main changed"}
 			r := &s.Registrations[1]
 			r.Bad = map[string]string{"/smartstack/global/web.main/b": "entry has no port", "/smartstack/global/web.main/a": "entry is empty"}
+			r.Ignored = map[string]int{"check port 8081": 2, "cookie a": 1}
+			r.States = map[string]int{"up": 2, "elsewhere": 3}
 			r.Hosts = map[string]agent.HostStatus{"db1": {Addr: "10.0.0.1", Error: "no such host"}, "db2": {Addr: "10.0.0.2"}, "db3": {Error: "timeout"}}
 		}, true},
 		"wrong": {func(s *agentStatus) {
 			s.ZooKeeper, s.HAProxy.ReloadError = new(false), "cannot bind to 127.0.0.1:20001"
 			s.Problems["api.main"] = "proxy_port 20001 belongs to web.main"
+			s.Problems["db.files"] = "nothing is registered: looked at /smartstack/global/db.files"
+			s.Registrations[0].Nothing, s.Registrations[0].States = s.Problems["db.files"], nil
 			r := &s.Registrations[1]
 			r.States = map[string]int{"down": 1, "probing": 1, "drain": 1, "maint": 1}
 			r.Confirmed, r.Error, r.Held, r.HeldSince, r.Why = false, "read web.main: context deadline exceeded", 2, then, "the registry has no entries any more"
 		}, false},
+		"held for a while": {func(s *agentStatus) {
+			r := &s.Registrations[1]
+			r.Held, r.HeldSince, r.HeldUntil, r.Why = 3, then.Add(-4*time.Second), then.Add(6*time.Second), "6 of 10 servers would go within 10s; 3 stay for now"
+		}, false},
+		"elsewhere": {func(s *agentStatus) {
+			s.Problems["web.main"] = "nothing is registered: looked at /smartstack/global/web.main"
+			s.Registrations[1].Nothing, s.Registrations[1].States = s.Problems["web.main"], nil
+			s.Registrations[0].States = map[string]int{"elsewhere": 3}
+		}, true},
 		"dead": {func(s *agentStatus) { s.HAProxy = agent.ProxyStatus{} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

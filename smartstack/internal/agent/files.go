@@ -106,7 +106,10 @@ func (f *files) goodDirty(now time.Time) {
 }
 
 // clean says that haproxy.cfg was just written.
-func (f *files) clean() { f.configAt = time.Time{} }
+func (f *files) clean() {
+	f.configAt = time.Time{}
+	f.wrote("haproxy.cfg", nil, nil)
+}
 
 func (f *files) due() time.Time {
 	var due time.Time

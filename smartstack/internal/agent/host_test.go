@@ -216,17 +216,19 @@ func freePort(t testing.TB) int {
 
 // backend is a real HTTP server that says its port.
 type backend struct {
-	port   int
-	served atomic.Int64
-	slow   atomic.Int64 // milliseconds
-	sick   atomic.Bool
-	srv    *httptest.Server
+	port    int
+	served  atomic.Int64
+	checked atomic.Int64
+	slow    atomic.Int64 // milliseconds
+	sick    atomic.Bool
+	srv     *httptest.Server
 }
 
 func newBackend(t testing.TB) *backend {
 	b := &backend{}
 	b.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/status" {
+			b.checked.Add(1)
 			if b.sick.Load() {
 				http.Error(w, "sick", http.StatusServiceUnavailable)
 			}

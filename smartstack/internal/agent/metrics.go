@@ -51,7 +51,7 @@ func (m *Metrics) reloaded(why []haproxy.Reason) {
 }
 
 var (
-	descBackends = prometheus.NewDesc("smartstack_backends", "Backends of a registration, by state (up, down, drain, maint, probing).", []string{"registration", "state"}, nil)
+	descBackends = prometheus.NewDesc("smartstack_backends", "Backends of a registration, by state (up, down, drain, maint, probing, elsewhere).", []string{"registration", "state"}, nil)
 	descHeld     = prometheus.NewDesc("smartstack_backends_held", "Backends that the registry does not name any more and that are kept.", []string{"registration"}, nil)
 	descAge      = prometheus.NewDesc("smartstack_registry_age_seconds", "Time since the registry answered for a registration.", []string{"registration"}, nil)
 	descBad      = prometheus.NewDesc("smartstack_bad_entries", "Znodes of a registration that are no entries.", []string{"registration"}, nil)
@@ -110,6 +110,11 @@ func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 		}
 		if len(r.Hosts) > 0 {
 			gauge(descHosts, float64(failed), r.Name)
+		}
+	}
+	for _, r := range s.Registrations {
+		if r.Nothing == s.Problems[r.Name] { // it is served, with nothing
+			delete(s.Problems, r.Name)
 		}
 	}
 	for name := range s.Problems {

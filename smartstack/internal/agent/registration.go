@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
@@ -29,10 +30,11 @@ type registration struct {
 	hosts     []string  // that entries give by name
 	bad       map[string]error
 
-	members discover.Members
-	why     string    // why members stay that the registry does not name
-	again   time.Time // when to decide again without an event
-	probing map[netip.AddrPort]*probing
+	members   discover.Members
+	elsewhere []discover.Entry // that this host does not discover
+	why       string           // why members stay that the registry does not name
+	again     time.Time        // when to decide again without an event
+	probing   map[netip.AddrPort]*probing
 
 	section *haproxy.Section   // as it should run; nil: not decided yet
 	stale   bool               // section is not of namespace, but of one before
@@ -147,6 +149,7 @@ func (a *Agent) decideOne(r *registration, now time.Time) {
 	if r.confirmed {
 		var entries map[netip.AddrPort]discover.Entry // made anew, not kept: there are thousands
 		entries, r.bad = discover.Entries(r.set, a.names.Lookup)
+		r.members, r.elsewhere = split(r.namespace, r.members, entries)
 		for addr, e := range entries {
 			// What HAProxy already has was probed once, be it by the agent before us.
 			_, known := r.members.All[addr]
@@ -174,6 +177,20 @@ func (a *Agent) decideOne(r *registration, now time.Time) {
 	a.probe(r)
 	a.build(r)
 	a.files.cacheDirty(now, r.name)
+}
+
+// split takes what this host does not discover out of members and entries.
+func split(n discover.Namespace, members discover.Members, entries map[netip.AddrPort]discover.Entry) (here discover.Members, elsewhere []discover.Entry) {
+	away := map[netip.AddrPort]bool{}
+	for addr, e := range entries {
+		if !n.Sees(e) {
+			away[addr] = true
+			elsewhere = append(elsewhere, e)
+			delete(entries, addr)
+		}
+	}
+	slices.SortFunc(elsewhere, func(a, b discover.Entry) int { return strings.Compare(a.Name, b.Name) })
+	return members.Without(func(e discover.Entry) bool { return away[e.Addr] || !n.Sees(e) }), elsewhere
 }
 
 // build makes the section anew.

@@ -152,7 +152,7 @@ func (a *Agent) learn(ctx context.Context, pid int) map[string]int {
 
 // states counts backends by how they are.
 func states(s seen, servers map[string][]sweptServer) map[string]int {
-	n := map[string]int{"up": 0, "down": 0, "drain": 0, "maint": 0, "probing": 0}
+	n := map[string]int{"up": 0, "down": 0, "drain": 0, "maint": 0, "probing": 0, "elsewhere": len(s.away)}
 	byName := map[string]sweptServer{}
 	for _, b := range slices.Backward(s.backends) {
 		for _, server := range servers[b] {

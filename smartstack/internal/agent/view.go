@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/printable"
 )
 
 // view is what others may see of the agent, at any time.
@@ -38,6 +40,7 @@ type seen struct {
 	stale    *time.Time
 	backends []string
 	members  []*discover.Member        // by name
+	away     []discover.Entry          // those elsewhere, by name
 	probes   map[netip.AddrPort]string // what probes that go on found last
 	nodes    []registry.Node           // as the registry said last
 	metrics  discover.Metrics
@@ -47,7 +50,8 @@ type seen struct {
 // Status is everything that an agent knows about itself.
 type Status struct {
 	Registrations []RegistrationStatus `json:"registrations"`
-	// Problems are the namespaces that are not served as soa-configs have them.
+	// Problems are the namespaces that are not served as soa-configs have them, or
+	// that have nothing to serve, and what else is not as it should be.
 	Problems map[string]string `json:"problems"`
 	HAProxy  ProxyStatus       `json:"haproxy"`
 }
@@ -79,9 +83,15 @@ type RegistrationStatus struct {
 	Problem    string            `json:"problem,omitempty"`
 	Held       int               `json:"held,omitempty"`
 	HeldSince  time.Time         `json:"held_since,omitzero"`
-	Why        string            `json:"why,omitempty"` // servers are held
+	HeldUntil  time.Time         `json:"held_until,omitzero"` // when some of them may go; zero: once the registry has others, or checks call them down
+	Why        string            `json:"why,omitempty"`       // servers are held
 	States     map[string]int    `json:"states"`
 	Bad        map[string]string `json:"bad,omitempty"` // znodes that are no entries
+	// Ignored are what is left out of haproxy_server_options, and of how many
+	// entries.
+	Ignored map[string]int `json:"ignored_options,omitempty"`
+	// Nothing says where entries were looked for, when there are none at all.
+	Nothing string `json:"nothing,omitempty"`
 	// Hosts are those that entries give by name.
 	Hosts  map[string]HostStatus `json:"hosts,omitempty"`
 	readAt time.Time
@@ -180,14 +190,53 @@ func (r *registration) status() RegistrationStatus {
 		Name: r.name, Port: r.namespace.Port, Version: r.set.Version, Applied: r.applied, Confirmed: r.confirmed, Error: r.readErr, Problem: r.problem, Why: r.why,
 		readAt: r.readAt,
 	}
-	s.Held, s.HeldSince = r.members.Held()
+	if s.Held, s.HeldSince = r.members.Held(); s.Held > 0 {
+		s.HeldUntil = r.again
+	}
 	if len(r.bad) > 0 {
 		s.Bad = map[string]string{}
 		for path, err := range r.bad {
-			s.Bad[path] = err.Error()
+			s.Bad[printable.Line(path, longestText)] = printable.Line(err.Error(), longestText)
+		}
+	}
+	s.Ignored = ignored(r.set.Nodes)
+	if r.proxied && r.confirmed && len(r.set.Nodes) == 0 && len(r.members.All) == 0 {
+		s.Nothing = "nothing is registered: looked at " + registry.Root + "/" + r.name + " in ZooKeeper, below the root that zookeeper names if it does"
+		if len(r.bad) > 0 {
+			s.Nothing += fmt.Sprintf("; of what is there nothing is an entry (%d left out)", len(r.bad))
 		}
 	}
 	return s
+}
+
+// What is shown of texts that znodes hold is bounded: the length of each, and how
+// many different ones of a kind.
+const (
+	longestText = 200
+	mostTexts   = 20
+)
+
+// ignored counts what is left out of the nodes' haproxy_server_options.
+func ignored(nodes []registry.Node) map[string]int {
+	var all map[string]int
+	for _, n := range nodes {
+		if n.ServerOptions == "" {
+			continue
+		}
+		words := discover.Ignored(n.ServerOptions)
+		if len(words) == 0 {
+			continue
+		}
+		text := printable.Line(strings.Join(words, " "), longestText)
+		if all[text] == 0 && len(all) == mostTexts {
+			text = "others"
+		}
+		if all == nil {
+			all = map[string]int{}
+		}
+		all[text]++
+	}
+	return all
 }
 
 func (r *registration) see() seen {
@@ -199,6 +248,7 @@ func (r *registration) see() seen {
 	for _, b := range r.namespace.Service.Backends {
 		s.backends = append(s.backends, b.Name)
 	}
+	s.away = r.elsewhere
 	s.members = slices.SortedFunc(maps.Values(r.members.All), func(a, b *discover.Member) int { return strings.Compare(a.Entry.Name, b.Entry.Name) })
 	for addr, p := range r.probing {
 		if s.probes == nil {
@@ -215,7 +265,7 @@ func unproven(m *discover.Member) bool { return !m.Serving || m.Unproven }
 // Status returns what the agent knows about itself now.
 func (a *Agent) Status() Status {
 	a.view.mu.Lock()
-	status := Status{Registrations: []RegistrationStatus{}, Problems: a.view.problems, HAProxy: a.view.proxy}
+	status := Status{Registrations: []RegistrationStatus{}, Problems: maps.Clone(a.view.problems), HAProxy: a.view.proxy}
 	all := maps.Clone(a.view.seen)
 	a.view.mu.Unlock()
 	servers := map[string][]sweptServer{}
@@ -231,6 +281,12 @@ func (a *Agent) Status() Status {
 		}
 		r.States = states(all[name], servers)
 		r.Hosts = a.hosts(all[name].hosts)
+		if status.Problems == nil {
+			status.Problems = map[string]string{}
+		}
+		if r.Nothing != "" && status.Problems[name] == "" {
+			status.Problems[name] = r.Nothing
+		}
 		status.Registrations = append(status.Registrations, r)
 	}
 	status.HAProxy.Processes = a.o.Process.All()
@@ -303,6 +359,11 @@ func (a *Agent) backends(ctx context.Context, name string) (answer paasta.AgentB
 			b.Status, b.Up, b.LastCheck, b.Sessions = row.Status, row.Up(), row.Check(), row.Sessions
 		}
 		answer.Backends = append(answer.Backends, b)
+	}
+	for _, e := range s.away {
+		answer.Backends = append(answer.Backends, paasta.AgentBackend{
+			Name: e.Name, Host: e.Node.Host, Port: int(e.Addr.Port()), TaskID: e.Node.Labels[registry.LabelTaskID], Weight: e.Weight, Status: paasta.BackendElsewhere,
+		})
 	}
 	a.view.mu.Lock()
 	defer a.view.mu.Unlock()

@@ -144,9 +144,20 @@ func clip(s string) string { return s[:min(len(s), 100)] }
 // options reads what we know of nerve's haproxy_server_options; all else is
 // left out. A weight in it changes weight, as HAProxy would have it.
 func options(text string, weight *int) haproxy.Options {
-	var o haproxy.Options
+	o, _ := readOptions(text, weight)
+	return o
+}
+
+// Ignored returns the words of nerve's haproxy_server_options that are left out.
+func Ignored(text string) []string {
+	var weight int
+	_, ignored := readOptions(text, &weight)
+	return ignored
+}
+
+func readOptions(text string, weight *int) (o haproxy.Options, ignored []string) {
 	words := strings.Fields(text)
-	for i, w := range words {
+	for i := 0; i < len(words); i++ {
 		number := func(low, high int) (int, bool) {
 			if i+1 == len(words) {
 				return 0, false
@@ -154,22 +165,29 @@ func options(text string, weight *int) haproxy.Options {
 			n, err := strconv.Atoi(words[i+1])
 			return n, err == nil && n >= low && n <= high
 		}
-		switch w {
+		n, ok := 0, false
+		switch words[i] {
 		case "backup":
 			o.Backup = true
+			continue
 		case "maxconn":
-			if n, ok := number(1, 1_000_000); ok {
+			if n, ok = number(1, 1_000_000); ok {
 				o.MaxConn = n
 			}
 		case "maxqueue":
-			if n, ok := number(1, 1_000_000); ok {
+			if n, ok = number(1, 1_000_000); ok {
 				o.MaxQueue = n
 			}
 		case "weight":
-			if n, ok := number(0, haproxy.MaxWeight); ok && *weight != 0 {
+			if n, ok = number(0, haproxy.MaxWeight); ok && *weight != 0 {
 				*weight = n
 			}
 		}
+		if ok {
+			i++ // its number
+			continue
+		}
+		ignored = append(ignored, words[i])
 	}
-	return o
+	return o, ignored
 }

@@ -50,3 +50,12 @@ func (l Location) sees(v view, labels map[string]string) bool {
 	}
 	return true
 }
+
+// Sees tells whether an entry is in one of the locations that clients on this host
+// discover. What is not is elsewhere, and none of this host's business.
+func (n Namespace) Sees(e Entry) bool {
+	if len(n.views) == 0 {
+		return true // without a proxy_port nobody here asks for it
+	}
+	return slices.ContainsFunc(n.views, func(v view) bool { return n.location.sees(v, e.Node.Labels) })
+}

@@ -156,7 +156,7 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 	}
 	switch {
 	case keep > 0 && len(entries) == 0:
-		why = fmt.Sprintf("the registry has no entries any more; the last %d servers stay until it has, or checks call them down", keep)
+		why = fmt.Sprintf("the registry has no entries for this host any more; the last %d servers stay until it has, or checks call them down", keep)
 	case keep > 0:
 		why = fmt.Sprintf("%d of %d servers would go within %s; %d stay for now", len(missing), peak, floor.Window, keep)
 	}
@@ -168,6 +168,28 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 		}
 	}
 	return next, why, again
+}
+
+// Without returns the members but those that are elsewhere. They are not missed:
+// as with a drain, somebody wanted it so.
+func (m Members) Without(elsewhere func(Entry) bool) Members {
+	left, gone := Members{All: make(map[netip.AddrPort]*Member, len(m.All)), gone: m.gone}, 0
+	for addr, member := range m.All {
+		switch {
+		case !elsewhere(member.Entry):
+			left.All[addr] = member
+		case member.Serving && !member.draining():
+			gone++
+		}
+	}
+	if len(left.All) == len(m.All) {
+		return m
+	}
+	left.sizes = slices.Clone(m.sizes)
+	for i := range left.sizes {
+		left.sizes[i].n -= gone
+	}
+	return left
 }
 
 // taking counts the members that take new requests.
