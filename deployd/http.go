@@ -9,9 +9,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/parts"
 )
 
-// handler serves deployd's status pages. They are read-only.
+// handler serves deployd's status pages. They are read-only, and only for those
+// who mean this host.
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}))
@@ -52,7 +54,7 @@ func (d *daemon) handler() http.Handler {
 			reply(w, http.StatusOK, s)
 		})
 	})
-	return mux
+	return parts.OnlyForUs(mux, parts.Names(d.Config.Hostname)...)
 }
 
 type message struct {

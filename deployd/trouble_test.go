@@ -421,3 +421,23 @@ func TestMethods(t *testing.T) {
 		})
 	}
 }
+
+// A web page whose name was made to resolve to a master reads nothing.
+func TestPagesAreForThoseWhoMeanThisHost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	for _, page := range []string{"/healthz", "/metrics", "/v1/instances", "/v1/instances/web/main", "/"} {
+		for host, want := range map[string]bool{"master1:5055": true, "127.0.0.1:5055": true, "evil.example:5055": false, "master1.evil.example": false} {
+			r, err := http.NewRequest("GET", w.base+page, nil)
+			must(t, err)
+			r.Host = host
+			resp, err := http.DefaultClient.Do(r)
+			must(t, err)
+			resp.Body.Close()
+			if (resp.StatusCode != http.StatusForbidden) != want {
+				t.Errorf("GET %s meant for %s: %s", page, host, resp.Status)
+			}
+		}
+	}
+}

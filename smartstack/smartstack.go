@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -195,7 +196,11 @@ func handler(o Options, a *agent.Agent, routes map[string]http.Handler) http.Han
 		},
 		Routes: routes,
 	}
-	return s.Handler()
+	names := parts.Names(o.Config.Hostname)
+	if u, err := url.Parse(o.Config.Smartstack.Announce); err == nil {
+		names = append(names, u.Hostname())
+	}
+	return parts.OnlyForUs(s.Handler(), names...)
 }
 
 // customConfig reads the operator's own sections.

@@ -104,6 +104,23 @@ func TestRun(t *testing.T) {
 	eventually(t, base+"/status", `"zookeeper_connected":true`)
 	eventually(t, base+"/metrics", `smartstack_backends{registration="web.main",state="up"} 1`)
 	eventually(t, fmt.Sprintf("%s/v1/connections?host=127.0.0.1&port=%d", base, port), `"connections":`)
+	for _, page := range []string{"/status", "/healthz", "/metrics", "/v1/backends/web.main", "/v1/connections?host=127.0.0.1&port=80", "/"} {
+		for host, want := range map[string]bool{"host1:3213": true, "127.0.0.1:3213": true, "evil.example:3213": false, "host1.evil.example": false} {
+			r, err := http.NewRequest("GET", base+page, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if (resp.StatusCode != http.StatusForbidden) != want {
+				t.Errorf("GET %s meant for %s: %s", page, host, resp.Status)
+			}
+		}
+	}
 	files := http.FileServer(http.Dir(synapse))
 	pages := &http.Server{Handler: files}
 	defer pages.Close()

@@ -109,16 +109,3 @@ func (a Access) allows(r *http.Request) bool {
 	}
 	return same == 1
 }
-
-// hostIsOurs tells whether the Host of a request on loopback can only have been
-// meant for loopback. A web page whose own name resolves to 127.0.0.1 (DNS
-// rebinding) would otherwise read, with a person's browser, what only this
-// host may.
-func hostIsOurs(r *http.Request) bool {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	return strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil
-}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -95,7 +96,7 @@ func (s *server) handler() http.Handler {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			s.fail(w, r, failf(http.StatusUnauthorized, "set api_token (or api_cert and api_key) in the system config of whoever asks",
 				"this API wants a token or a client certificate, and got none that it knows"))
-		case s.Access.Anyone && !hostIsOurs(r):
+		case s.Access.Anyone && !parts.MeantForUs(r):
 			s.fail(w, r, failf(http.StatusForbidden, "ask by address, e.g. http://127.0.0.1:5054",
 				"this API listens on loopback only, and the request was meant for host %q", r.Host))
 		case crossSite.Check(r) != nil:

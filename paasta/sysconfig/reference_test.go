@@ -58,7 +58,7 @@ var meanings = map[string]string{
 	"api.tokens":                        "Bearer tokens that are accepted.",
 	"smartstack.state_dir":              "Cache, haproxy.cfg and sockets.",
 	"smartstack.listen":                 "Address of the agent's status, health and metrics.",
-	"smartstack.announce":               "URL under which masters reach that. Default: `http://` and `smartstack.listen`, with `hostname` where that is all addresses.",
+	"smartstack.announce":               "URL under which masters reach that. Default: `http://` and `smartstack.listen`, with `hostname` where that is all addresses. A request must name an address, `hostname` (also with a domain of resolv.conf), or the host of this URL.",
 	"smartstack.stats_listen":           "Address of HAProxy's CSV page.",
 	"smartstack.bind_addresses":         "Addresses of the load balancer's ports.",
 	"smartstack.setup_address":          "Put the link-local ones of these on `lo`.",
