@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,16 +30,18 @@ type Options struct {
 	HTTP           *http.Client // default: 30s for a call
 }
 
-// A Client calls one Marathon. A member that does not answer, or answers 5xx,
-// is passed over for the next one, which is asked first from then on.
+// A Client calls one Marathon. A member that does not answer, answers 5xx, or
+// redirects to a leader that does not take us, is passed over for the next one,
+// which is asked first from then on.
 type Client struct {
 	urls     []*url.URL
 	user     string
 	password string
 	log      *slog.Logger
 	http     *http.Client
-	stream   *http.Client // without a time limit
-	good     atomic.Int32 // index of the member that answered last
+	stream   *http.Client           // without a time limit
+	good     atomic.Int32           // index of the member that answered last
+	leader   atomic.Pointer[string] // origin that a member has named; see follow
 }
 
 // Errors that callers branch on.
@@ -90,9 +93,11 @@ func New(o Options) (*Client, error) {
 	if c.http == nil {
 		c.http = &http.Client{Timeout: 30 * time.Second, Transport: transport()}
 	}
-	stream := *c.http
+	call := *c.http
+	call.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // see follow
+	stream := call
 	stream.Timeout = 0
-	c.stream = &stream
+	c.http, c.stream = &call, &stream
 	return c, nil
 }
 
@@ -105,55 +110,116 @@ func transport() *http.Transport {
 	return t
 }
 
+// A request is one call, before it is known which member gets it.
+type request struct {
+	method, path string // path with query
+	header       http.Header
+	body         []byte
+}
+
 // do sends a request to the members in turn, beginning with the one that
-// answered last, and returns the first answer below 500. The caller closes it.
-// A POST goes to no other member once it may have reached one: a kill with
-// scale that is made twice takes twice as many from the app's size.
+// answered last, and returns the first answer that is not a failure of its
+// member. The caller closes it. A POST goes to no other member once it may have
+// been carried out: a kill with scale that is made twice takes twice as many
+// from the app's size.
 func (c *Client) do(ctx context.Context, hc *http.Client, method, path string, header http.Header, body []byte) (*http.Response, error) {
+	q := request{method, path, header, body}
 	var errs []error
 	start := int(c.good.Load())
-	sent := false // perhaps
 	for n := range c.urls {
-		if sent && method == http.MethodPost {
+		i := (start + n) % len(c.urls)
+		response, err := c.ask(ctx, hc, c.urls[i], q)
+		if err == nil {
+			if from := int(c.good.Swap(int32(i))); from != i {
+				c.log.Warn("a marathon does not answer, asking another one from now on",
+					"url", c.urls[from].Redacted(), "next", c.urls[i].Redacted(), "err", errors.Join(errs...))
+			}
+			return response, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%s %s: %w", method, c.urls[i].Redacted()+path, ctx.Err())
+		}
+		errs = append(errs, err) // has method and URL
+		if method == http.MethodPost && maybeDone(err) {
 			break
 		}
-		i := (start + n) % len(c.urls)
-		target := c.urls[i].String() + path
-		r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
-		if err != nil {
-			return nil, err
-		}
-		r.Header.Set("Accept", "application/json")
-		if len(body) > 0 {
-			r.Header.Set("Content-Type", "application/json")
-		}
-		maps.Copy(r.Header, header)
-		if c.user != "" {
-			r.SetBasicAuth(c.user, c.password)
-		}
-		response, err := hc.Do(r)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, fmt.Errorf("%s %s: %w", method, target, ctx.Err())
-			}
-			errs = append(errs, err) // has method and URL
-			var op *net.OpError
-			sent = !errors.As(err, &op) || op.Op != "dial"
-			continue
-		}
-		if response.StatusCode >= 500 {
-			sent = true // its member may have passed it on to the leader
-			errs = append(errs, fmt.Errorf("%s %s: %w", method, target, failure(response)))
-			continue
-		}
-		if from := int(c.good.Swap(int32(i))); from != i {
-			c.log.Warn("a marathon does not answer, asking another one from now on",
-				"url", c.urls[from].Redacted(), "next", c.urls[i].Redacted(), "err", errors.Join(errs...))
-		}
-		return response, nil
 	}
 	return nil, errors.Join(errs...)
 }
+
+// ask sends a request to a member, and follows it to the leader where it
+// redirects. A member that has no answer of its own is an error: 5xx, or a
+// leader that does not take our credentials.
+func (c *Client) ask(ctx context.Context, hc *http.Client, member *url.URL, q request) (*http.Response, error) {
+	target, err := url.Parse(member.String() + q.path)
+	if err != nil {
+		return nil, err
+	}
+	for hop := range maxRedirects + 1 {
+		response, err := c.send(ctx, hc, target, q)
+		if err != nil {
+			return nil, err
+		}
+		switch code := response.StatusCode; {
+		case redirects(response):
+			if target, err = c.follow(ctx, hc, member, response); err != nil {
+				return nil, fmt.Errorf("%s %s: %w", q.method, response.Request.URL, err)
+			}
+		case code >= 500, hop > 0 && (code == http.StatusUnauthorized || code == http.StatusForbidden):
+			return nil, fmt.Errorf("%s %s: %w", q.method, response.Request.URL, failure(response))
+		default:
+			return response, nil
+		}
+	}
+	return nil, fmt.Errorf("%s %s: %w: more than %d times", q.method, member.Redacted()+q.path, errRedirect, maxRedirects)
+}
+
+// send sends a request to one address, with our credentials or the address's
+// own, which stay out of messages.
+func (c *Client) send(ctx context.Context, hc *http.Client, target *url.URL, q request) (*http.Response, error) {
+	plain := *target
+	plain.User = nil
+	r, err := http.NewRequestWithContext(ctx, q.method, plain.String(), bytes.NewReader(q.body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", "application/json")
+	if len(q.body) > 0 {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	maps.Copy(r.Header, q.header)
+	if password, ok := target.User.Password(); ok {
+		r.SetBasicAuth(target.User.Username(), password)
+	} else if c.user != "" {
+		r.SetBasicAuth(c.user, c.password)
+	}
+	response, err := hc.Do(r)
+	if err == nil && c.member(target) != nil {
+		if leader := leaderOf(response); leader != "" {
+			c.leader.Store(&leader)
+		}
+	}
+	return response, err
+}
+
+// maybeDone tells whether a request that failed may have been carried out. It
+// was not when no connection came about, a redirect led nowhere, or a member
+// says that it has not found its leader.
+func maybeDone(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, errRedirect) {
+		return false
+	}
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Code >= 500 && !slices.ContainsFunc(noLeader, func(said string) bool { return strings.Contains(status.Message, said) })
+	}
+	return true
+}
+
+// noLeader are the words of a standby that has passed nothing on, with 502 or,
+// up to Marathon 1.7, 503.
+var noLeader = []string{"Could not determine the current leader", "Detected proxying loop", "Connection to leader refused"}
 
 // failure reads an answer that is not 2xx, and closes it.
 func failure(r *http.Response) *StatusError {

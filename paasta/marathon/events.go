@@ -36,7 +36,7 @@ const maxEvent = 64 << 20
 func (c *Client) Events(ctx context.Context, each func(Event), attached func()) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval = 100 * time.Millisecond
-	retry.MaxInterval = 10 * time.Second
+	retry.MaxInterval = 3 * time.Second
 	said := "" // of the failure that goes on
 	for {
 		began := time.Now()

@@ -23,16 +23,19 @@ type Server struct {
 	// Hosts get the tasks in turn.
 	Hosts []string
 
-	mu      sync.Mutex
-	auto    bool
-	delay   time.Duration // of kills
-	down    bool
-	lock    map[string]bool // apps that answer 409 without force
-	apps    map[string]*app
-	streams map[chan event]bool
-	next    int
-	posts   []string // ids, in order
-	calls   map[string]int
+	mu       sync.Mutex
+	user     string // basic auth; "" for none
+	password string
+	electing bool // no member leads
+	auto     bool
+	delay    time.Duration // of kills
+	down     bool
+	lock     map[string]bool // apps that answer 409 without force
+	apps     map[string]*app
+	streams  map[chan event]bool
+	next     int
+	posts    []string // ids, in order
+	calls    map[string]int
 }
 
 type app struct {
@@ -323,6 +326,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	for strings.Contains(path, "//") {
 		path = strings.ReplaceAll(path, "//", "/")
 	}
+	if s.refused(w, r) {
+		return
+	}
 	if path == "/v2/events" {
 		s.stream(w, r)
 		return
@@ -339,6 +345,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "/ping":
 		fmt.Fprint(w, "pong")
+	case path == "/v2/leader":
+		reply(w, http.StatusOK, map[string]any{"leader": strings.TrimPrefix(s.Leader(), "http://")})
 	case path == "/v2/apps" && r.Method == http.MethodGet:
 		s.list(w, r)
 	case path == "/v2/apps" && r.Method == http.MethodPost:
