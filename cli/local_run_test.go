@@ -81,7 +81,6 @@ secret: {deploy_group: test.main, mem: 64, cmd: 'echo "key is $KEY"', env: {KEY:
 	s.docker = dockertest.Start(t)
 	t.Setenv("DOCKER_HOST", s.docker.Host)
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	t.Setenv("DOCKER_BUILDKIT", "0")
 	s.startRegistry()
 	return s
 }

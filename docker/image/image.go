@@ -82,6 +82,18 @@ func (t Target) Make(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "make", t.Name)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = t.Dir, t.Out, t.Err
 	cmd.Env = t.environment()
+	switch {
+	case hasBuildx(ctx):
+		if os.Getenv("DOCKER_BUILDKIT") == "" {
+			cmd.Env = append(cmd.Env, "DOCKER_BUILDKIT=1") // before Docker 23 it is not the default
+		}
+	case t.Err != nil:
+		w := &withoutNotice{w: t.Err}
+		defer w.Close()
+		if cmd.Stderr = w; t.Out == t.Err {
+			cmd.Stdout = w
+		}
+	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -91,7 +103,7 @@ func (t Target) Make(ctx context.Context) error {
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		return fmt.Errorf("make %s: %w", t.Name, context.Cause(ctx))
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, exec.ErrWaitDelay) { // it has ended; something that it left has its output
 		return fmt.Errorf("make %s: %w", t.Name, err)
 	}
 	return nil

@@ -25,11 +25,13 @@ func TestImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := dockertest.Start(t)
-	environment := append(os.Environ(), "DOCKER_HOST="+engine.Host, "DOCKER_BUILDKIT=0", "PAASTA_BINARY="+binary)
+	environment := append(os.Environ(), "DOCKER_HOST="+engine.Host, "PAASTA_BINARY="+binary)
 	build := exec.Command("./build", "test")
 	build.Env = environment
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	} else if strings.Contains(string(out), "DEPRECATED") {
+		t.Errorf("it says\n%s", out)
 	}
 	run := func(args ...string) string {
 		t.Helper()
