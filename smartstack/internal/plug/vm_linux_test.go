@@ -110,6 +110,11 @@ func unpackedKernel(t *testing.T) string {
 	}
 	root := filepath.Join(tmp, "root")
 	run(t, tmp, "dpkg-deb", "-x", debs[0], root)
+	if _, err := os.Stat(filepath.Join(root, "lib")); err != nil { // packages for Debian 13 no longer ship it
+		if err := os.Symlink("usr/lib", filepath.Join(root, "lib")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	run(t, tmp, "depmod", "-b", root, strings.TrimSuffix(strings.TrimPrefix(name, "linux-image-"), "-unsigned"))
 	if err := os.Rename(root, dir); err != nil {
 		if _, there := os.Stat(dir); there != nil {
@@ -173,8 +178,11 @@ func initramfsOf(t *testing.T, kernel, command string) []byte {
 			continue // built into the kernel
 		}
 		text, err := os.ReadFile(path)
+		if strings.HasSuffix(path, ".xz") {
+			text, err = exec.Command("busybox", "xzcat", path).Output()
+		}
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("read module %s: %v", path, err)
 		}
 		a.add(fmt.Sprintf("mods/%02d-%s.ko", i, name), 0o100644, text)
 	}
@@ -207,9 +215,9 @@ $b poweroff -f
 func modulePaths(t *testing.T, kernel string) map[string]string {
 	t.Helper()
 	paths := map[string]string{}
-	err := filepath.WalkDir(filepath.Join(kernel, "lib/modules"), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, ".ko") {
-			paths[strings.ReplaceAll(strings.TrimSuffix(d.Name(), ".ko"), "-", "_")] = path
+	err := filepath.WalkDir(filepath.Join(kernel, "lib/modules"), func(path string, _ fs.DirEntry, err error) error {
+		if name, ok := strings.CutSuffix(strings.TrimSuffix(path, ".xz"), ".ko"); err == nil && ok {
+			paths[strings.ReplaceAll(filepath.Base(name), "-", "_")] = path
 		}
 		return err
 	})
