@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,18 +83,30 @@ func (p *Playground) daemons() []daemon {
 
 const zooKeeperJar = "/usr/share/java/zookeeper.jar"
 
-// missing lists the programs that a playground needs and this machine lacks.
-func missing() []string {
-	var names []string
-	for _, program := range []string{"haproxy", "java", "dockerd", "docker-registry", "ip", "iptables", "nsenter", "git"} {
-		if _, err := exec.LookPath(program); err != nil {
-			names = append(names, program)
+// needed are the programs of a playground, and Debian's packages of them.
+var needed = []struct{ program, pkg string }{
+	{"haproxy", "haproxy"}, {"java", "default-jre-headless"}, {zooKeeperJar, "zookeeper"}, {"dockerd", "docker.io"}, {"docker", "docker-cli"},
+	{"docker-registry", "docker-registry"}, {"ip", "iproute2"}, {"iptables", "iptables"}, {"nsenter", "util-linux"}, {"git", "git"},
+}
+
+// missing lists the programs that a playground needs and this machine lacks, and
+// their packages.
+func missing() (programs, packages []string) {
+	for _, n := range needed {
+		_, err := exec.LookPath(n.program)
+		if n.program == zooKeeperJar {
+			_, err = os.Stat(zooKeeperJar)
 		}
+		if err == nil {
+			continue
+		}
+		programs = append(programs, n.program)
+		if n.program == "docker" && slices.Contains(packages, "docker.io") {
+			continue // it brings docker-cli along, which before Debian 13 there is not
+		}
+		packages = append(packages, n.pkg)
 	}
-	if _, err := os.Stat(zooKeeperJar); err != nil {
-		names = append(names, "zookeeper ("+zooKeeperJar+")")
-	}
-	return names
+	return programs, packages
 }
 
 func removeIfThere(path string) error {

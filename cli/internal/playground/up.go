@@ -41,9 +41,9 @@ func Up(ctx context.Context, o UpOptions) (*Playground, error) {
 	if err := NeedRoot("a playground (network namespaces, Docker)", "paasta playground up --dir "+dir); err != nil {
 		return nil, err
 	}
-	if names := missing(); len(names) > 0 {
-		return nil, command.WithHint(fmt.Errorf("these programs are missing: %s", strings.Join(names, ", ")),
-			"apt-get install haproxy zookeeper docker.io docker-registry iproute2 iptables util-linux git (make deps does it)")
+	if programs, packages := missing(); len(programs) > 0 {
+		return nil, command.WithHint(fmt.Errorf("these programs are missing: %s", strings.Join(programs, ", ")),
+			"apt-get install "+strings.Join(packages, " ")+" (make deps does it)")
 	}
 	if err := mayBecomePlayground(dir); err != nil {
 		return nil, err
