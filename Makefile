@@ -6,11 +6,14 @@ PLAYGROUND ?= .playground
 FUZZTIME ?= 10s
 BENCH ?= .
 PACKAGES ?= ./...
+SUITE ?= trixie
+
+SYSTEMS := linux/amd64 linux/arm64 darwin/arm64
 
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build images test check fmt generate golden bench bench-reload bench-reload-uml fuzz demo demo-down clean
+.PHONY: help deps build images test test-debian check fmt generate golden bench bench-reload bench-reload-uml fuzz demo demo-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +30,13 @@ images: build ## the platform's own images, paasta and paasta-agent, on the engi
 test: deps ## everything: unit, property, integration and end-to-end tests, as CI runs them
 	@.ci/test $(PACKAGES)
 
-check: ## format, lint, it builds for macOS, and generated files are fresh
-	GOOS=darwin go build ./...
+test-debian: ## make demo, demo-down and test on another Debian (SUITE=trixie, RUN='make demo'), from a fresh clone
+	@.ci/debian $(SUITE) $(if $(RUN),'$(RUN)')
+
+check: ## format, lint, it builds for every system, and generated files are fresh
+	@for system in $(SYSTEMS); do \
+		echo "go build for $$system" && GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 go build ./... || exit 1; \
+	done
 	go run $(GOLANGCI) run ./...
 	go run $(GOLANGCI) fmt --diff ./...
 	@.ci/fresh
