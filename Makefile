@@ -13,7 +13,7 @@ SYSTEMS := linux/amd64 linux/arm64 darwin/arm64
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build images test test-debian check fmt generate golden bench bench-reload bench-reload-uml fuzz demo demo-down clean
+.PHONY: help deps build images test haproxy test-haproxy test-debian check fmt generate golden bench bench-reload bench-reload-uml fuzz demo demo-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,14 @@ build: ## build the one static binary, bin/paasta
 images: build ## the platform's own images, paasta and paasta-agent, on the engine of DOCKER_HOST
 	docker/images/build '$(VERSION)'
 
-test: deps ## everything: unit, property, integration and end-to-end tests, as CI runs them
-	@.ci/test $(PACKAGES)
+test: deps ## everything: unit, property, integration and end-to-end tests, as CI runs them (HAPROXY=3.2: with that version)
+	@HAPROXY='$(HAPROXY)' .ci/test $(PACKAGES)
+
+haproxy: ## bring Debian's HAProxy VERSION=3.2 into .cache, without installing it; without VERSION, list what there is
+	@.ci/haproxy '$(if $(filter file,$(origin VERSION)),served,$(VERSION))'
+
+test-haproxy: deps ## what starts HAProxy, with each version of the matrix
+	@.ci/matrix
 
 test-debian: ## make demo, demo-down and test on another Debian (SUITE=trixie, RUN='make demo'), from a fresh clone
 	@.ci/debian $(SUITE) $(if $(RUN),'$(RUN)')

@@ -62,7 +62,8 @@ type Capability struct {
 	Note  string // what is done about it
 }
 
-// The capabilities, in the order of versions.
+// The capabilities, in the order of versions. Those that have no lost part and
+// are asked for nowhere say why something is as it is on every version.
 var (
 	headerChecks = &Capability{
 		Name: "checks with headers, answers made on purpose", Since: Version{2, 2},
@@ -84,6 +85,22 @@ var (
 		Lost: "cannot add servers at run time: every change is a reload",
 		Note: "`add server`, `del server`, with checks",
 	}
+	answersByLine = &Capability{
+		Name: "one prompt a line in answers of the runtime API", Since: Version{3, 2},
+		Note: "each command is a line of its own, on every version",
+	}
+	oneNameEach = &Capability{
+		Name: "no frontend and backend of one name (3.2 warns of them)", Since: Version{3, 3},
+		Note: "frontends are called `NAME:frontend` on every version; tools that read them by name find them there",
+	}
+	rootIsSaid = &Capability{
+		Name: "warnings about a process that stays root, or is in no chroot", Since: Version{3, 3},
+		Note: "`uid 0` and `chroot /` say that it is meant, on every version: it reaches the socket of the log, and the next process",
+	}
+	uncountedAnswers = &Capability{
+		Name: "no bytes counted of answers that HAProxy makes itself", Since: Version{3, 4},
+		Note: "no metric counts bytes; `bout` of the CSV page is smaller than before where there are faults or a cache",
+	}
 	unsafeViolations = &Capability{
 		Name: "`option accept-unsafe-violations-in-http-request`", Since: Version{3, 1},
 		Note: "before, the same is called `accept-invalid-http-request`",
@@ -95,7 +112,7 @@ var (
 )
 
 // Capabilities are all of them.
-var Capabilities = []*Capability{headerChecks, pathTimeouts, atomicMaps, dynamicServers, unsafeViolations, luaBooleans}
+var Capabilities = []*Capability{headerChecks, pathTimeouts, atomicMaps, dynamicServers, unsafeViolations, luaBooleans, answersByLine, oneNameEach, rootIsSaid, uncountedAnswers}
 
 // Dynamic tells whether v adds and deletes servers at run time.
 func (v Version) Dynamic() bool { return v.Has(dynamicServers) }
