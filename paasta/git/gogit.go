@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
-	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/plumbing/transport/ssh"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 
 	"github.com/gopaasta/paasta/paasta"
 )
@@ -115,7 +118,7 @@ func (r *Remote) pushGoGit(ctx context.Context, tags []paasta.Tag) error {
 		var refused []error
 		for _, c := range report.CommandStatuses {
 			if c.Status != "ok" {
-				refused = append(refused, refusal(c.ReferenceName.String()+" "+c.Status))
+				refused = append(refused, refusal(c.ReferenceName.String()+" "+c.Status, ""))
 			}
 		}
 		if len(refused) > 0 {
@@ -131,8 +134,22 @@ func (r *Remote) writeGoGit(tags []paasta.Tag) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	var s storer.ReferenceStorer = repo.Storer
+	s, ok := repo.Storer.(*filesystem.Storage)
+	if !ok {
+		return fmt.Errorf("%s is no repository in files", r.path)
+	}
 	for _, t := range tags {
+		// Git's own lock of a ref: go-git has none for one that is new.
+		lock := filepath.Join(s.Filesystem().Root(), filepath.FromSlash(t.Ref())+".lock")
+		f, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s: %w", t.Ref(), ErrExists)
+		}
+		if err != nil {
+			return err
+		}
+		f.Close()
+		defer os.Remove(lock)
 		if _, err := s.Reference(plumbing.ReferenceName(t.Ref())); err == nil {
 			return fmt.Errorf("%s: %w", t.Ref(), ErrExists)
 		}

@@ -186,7 +186,7 @@ func readReport(p *pktReader, advertised *listing) error {
 		} else if why, ok := strings.CutPrefix(text, "unpack "); ok {
 			refused = append(refused, fmt.Errorf("%w: %s", ErrRefused, why))
 		} else if why, ok := strings.CutPrefix(text, "ng "); ok {
-			refused = append(refused, refusal(why))
+			refused = append(refused, refusal(why, said.String()))
 		}
 	}
 	if len(refused) > 0 {
@@ -205,14 +205,26 @@ func readReport(p *pktReader, advertised *listing) error {
 	return nil
 }
 
-// refusal reads "<ref> <why>".
-func refusal(text string) error {
+// refusal reads "<ref> <why>". Of a tag that another push has created since the
+// refs were advertised, git says why in the side band only.
+func refusal(text, said string) error {
 	ref, why, _ := strings.Cut(text, " ")
 	switch {
-	case strings.Contains(why, "already exists"):
+	case strings.Contains(why, "already exists"), taken(ref, why), taken(ref, said):
 		return fmt.Errorf("%s: %w", ref, ErrExists)
 	case strings.Contains(why, "missing necessary objects"), strings.Contains(why, "bad pack"):
 		return fmt.Errorf("%s: %w", ref, ErrNoCommit)
 	}
 	return fmt.Errorf("%w %s: %s", ErrRefused, ref, why)
+}
+
+// taken tells whether git says of a ref that another push creates it, or has.
+func taken(ref, said string) bool {
+	for line := range strings.Lines(said) {
+		_, why, ok := strings.Cut(line, "cannot lock ref '"+ref+"': ")
+		if ok && (strings.Contains(why, "already exists") || strings.Contains(why, "but expected") || strings.Contains(why, "File exists")) {
+			return true
+		}
+	}
+	return false
 }

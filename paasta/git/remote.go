@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func Open(address string) (*Remote, error) {
 	switch {
 	case address == "":
 		return nil, errors.New("no git url: set git_url in service.yaml, or give --git-url")
-	case strings.HasPrefix(address, "-"), strings.ContainsFunc(address, func(c rune) bool { return c < ' ' || c == 0x7f }):
+	case strings.HasPrefix(address, "-"), control(address):
 		return nil, fmt.Errorf("git url %q begins with a dash or holds control characters", address)
 	case ok:
 		u, err := url.Parse(address)
@@ -100,10 +101,22 @@ func Open(address string) (*Remote, error) {
 			r.user, r.host = url.User(user), host
 		}
 	}
-	if r.path == "" || strings.HasPrefix(r.path, ":") || r.scheme != "file" && (r.host == "" || strings.HasPrefix(r.host, "-")) || strings.HasPrefix(r.path, "-") {
+	if r.path == "" || strings.HasPrefix(r.path, ":") || r.scheme != "file" && r.host == "" {
 		return nil, fmt.Errorf("git url %s: want a host and a path", r.url)
 	}
+	for what, part := range map[string]string{"user": r.user.Username(), "host": r.host, "path": r.path} {
+		if strings.HasPrefix(part, "-") || control(part) {
+			return nil, fmt.Errorf("git url %q: its %s begins with a dash or holds control characters, which ssh and git would take for an option", r.url, what)
+		}
+	}
 	return r, nil
+}
+
+// control tells whether a part of an address, decoded, holds control
+// characters, such as the line end that would give git's credential helpers
+// another host.
+func control(s string) bool {
+	return strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
 }
 
 // String returns the address without a password.
@@ -181,10 +194,24 @@ func (r *Remote) Push(ctx context.Context, tags ...paasta.Tag) error {
 	default:
 		err = r.pushGoGit(ctx, tags)
 	}
+	if errors.Is(err, ErrRefused) && !errors.Is(err, ErrExists) && r.hasOne(ctx, tags) {
+		// Servers other than git have their own words for it.
+		err = fmt.Errorf("%w: %w", ErrExists, err)
+	}
 	if err != nil {
 		return r.failed(ctx, "tag", err)
 	}
 	return nil
+}
+
+// hasOne tells whether one of the tags is there.
+func (r *Remote) hasOne(ctx context.Context, tags []paasta.Tag) bool {
+	refs := make([]string, len(tags))
+	for i, t := range tags {
+		refs[i] = t.Ref()
+	}
+	l, err := r.list(ctx, refs)
+	return err == nil && slices.ContainsFunc(refs, func(ref string) bool { return l.refs[ref] != "" })
 }
 
 func (r *Remote) failed(ctx context.Context, doing string, err error) error {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +117,24 @@ func works(t *testing.T, r *git.Remote, bare, first, second string) {
 	}
 	if got, err := r.Tags(ctx); err != nil || len(got) != 2 {
 		t.Errorf("afterwards: %v, %v", got, err)
+	}
+	// At once: one is first, and the others hear that the tag exists.
+	errs := make([]error, 12)
+	var wg sync.WaitGroup
+	for n := range errs {
+		wg.Go(func() { errs[n] = r.Push(ctx, tag(5, "x", paasta.TagDeploy, []string{first, second}[n%2])) })
+	}
+	wg.Wait()
+	written := 0
+	for _, err := range errs {
+		if err == nil {
+			written++
+		} else if !errors.Is(err, git.ErrExists) {
+			t.Errorf("a tag that another push writes: %v", err)
+		}
+	}
+	if written != 1 {
+		t.Errorf("one tag was written by %d pushes at once, want 1", written)
 	}
 	refs, err := r.Refs(ctx, "refs/heads/", "refs/tags/v")
 	if diff := cmp.Diff(map[string]string{"refs/heads/main": second, "refs/tags/v1": first}, refs); err != nil || diff != "" {
@@ -482,6 +501,8 @@ func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{
 		"", "-oProxyCommand=x", "ssh://-oProxyCommand=x/r", "ext::sh -c x", "git://host/r", "ftp://host/r", "http:///r", "ssh://host", "host:", "-x@y:z", "a\nb", "file://other/r",
+		"ssh://-oProxyCommand=x@host/r", "ssh://%2DoProxyCommand=x@host/r", "ssh://-u:p@host/r", "ssh://u@-host/r", "git+ssh://-u@host/r", "u@-host:r", "u@host:-r",
+		"https://u%0ahost=evil@host/r", "https://u@host/r%00", "ssh://u@host/r%0a", "https://-u@host/r",
 	} {
 		if r, err := git.Open(address); err == nil {
 			t.Errorf("Open(%q) = %+v", address, r)

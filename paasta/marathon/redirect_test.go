@@ -133,7 +133,8 @@ func TestMembersThatHaveNoAnswer(t *testing.T) {
 			c := client(t, member.URL, m.URL)
 			attaches(t, c, 10*time.Second)
 			c = client(t, member.URL, m.URL)
-			if err := c.Scale(t.Context(), "nothere", 1, false); !errors.As(err, new(*marathon.StatusError)) || strings.Contains(err.Error(), "40") {
+			var answer *marathon.StatusError
+			if err := c.Scale(t.Context(), "nothere", 1, false); !errors.As(err, &answer) || answer.Code != http.StatusUnprocessableEntity {
 				t.Errorf("the second member was not asked: %v", err)
 			}
 		})
