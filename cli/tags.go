@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -71,38 +72,51 @@ func adviseGit(err error) error {
 	return err
 }
 
+// crowded bounds how long a mark makes way for others of the same second.
+const crowded = 2 * time.Minute
+
 // writeTags writes the tags that tagsAt returns for a time, which is later than
-// every tag there is. When somebody else was faster it reads again; when the
+// every tag there is. When somebody else was faster it reads again and takes
+// the next second, for as long as it takes when many do so at once; when the
 // server does not answer it tries again a little later.
 func writeTags(ctx context.Context, env *Env, r *git.Remote, log *paasta.TagLog, tagsAt func(at time.Time) []paasta.Tag) ([]paasta.Tag, error) {
 	const attempts = 5
-	var err error
-	for attempt := range attempts {
-		if attempt > 0 {
-			env.notef("paasta: %v; trying again (%d of %d)", err, attempt+1, attempts)
-			timer := time.NewTimer(200 * time.Millisecond << attempt)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return nil, ctx.Err()
-			}
-			if log, err = tagLog(ctx, r); err != nil {
-				if errors.Is(err, git.ErrUnreachable) {
-					continue
-				}
-				return nil, err
-			}
-		}
+	began := time.Now()
+	for silent, lost := 0, 0; ; {
 		tags := tagsAt(log.Next(env.Now()))
-		if err = r.Push(ctx, tags...); err == nil {
+		err := r.Push(ctx, tags...)
+		if err == nil {
 			return tags, nil
 		}
-		if !errors.Is(err, git.ErrExists) && !errors.Is(err, git.ErrUnreachable) || ctx.Err() != nil {
-			break
+		for err != nil {
+			var pause time.Duration
+			switch {
+			case ctx.Err() != nil:
+				return nil, adviseGit(err)
+			case errors.Is(err, git.ErrExists) && time.Since(began) < crowded:
+				if lost++; lost == 1 {
+					env.notef("paasta: %v; trying again with the next second", err)
+				}
+				// Apart, or those who lost together would meet again.
+				pause = rand.N(time.Duration(min(lost, 10)) * 100 * time.Millisecond)
+			case errors.Is(err, git.ErrUnreachable) && silent < attempts-1:
+				silent++
+				env.notef("paasta: %v; trying again (%d of %d)", err, silent+1, attempts)
+				pause = 200 * time.Millisecond << silent
+			default:
+				return nil, adviseGit(err)
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			var known []paasta.Tag
+			if known, err = r.Tags(ctx); err == nil {
+				log = paasta.NewTagLog(known)
+			}
 		}
 	}
-	return nil, adviseGit(err)
 }
 
 // kick tells deployd of the clusters to look at a service now. A cluster that
