@@ -441,3 +441,47 @@ func TestPagesAreForThoseWhoMeanThisHost(t *testing.T) {
 		}
 	}
 }
+
+// ZooKeeper loses its data, or has only older ones: what runs is registered
+// again, and deploys go on, without a restart of anybody.
+func TestZooKeeperLosesItsData(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*zktest.Server) (lose func()){
+		"wiped":                         func(s *zktest.Server) func() { return s.Wipe },
+		"restored from an older backup": (*zktest.Server).Backup,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := zktest.Start(t)
+			w := newWorldAt(t, server.Addr())
+			w.agent("host1", hosts...)
+			w.marathon.Auto(true)
+			w.start()
+			w.deploy(sha1)
+			w.untilRunning(sha1, 3)
+			lose := prepare(server)
+			w.until("a session again", w.healthy)
+			w.deploy(sha2)
+			w.untilRunning(sha2, 3)
+			w.untilState("steady")
+			lose()
+			w.until("a session again", w.healthy)
+			w.untilRunning(sha2, 3)
+			w.untilState("steady")
+			w.deploy(sha3)
+			w.untilRunning(sha3, 3)
+		})
+	}
+}
+
+// healthy says what is wrong with deployd and the test's own connection.
+func (w *world) healthy() string {
+	text := w.get("/healthz")
+	switch {
+	case !strings.HasPrefix(text, "200"):
+		return text
+	case !w.conn.Connected():
+		return "the test has no session"
+	}
+	return ""
+}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -195,5 +196,49 @@ func (h *outageHost) await(what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("not within a minute: %s (weight %d)", what, h.weight)
 		}
+	}
+}
+
+// ZooKeeper loses its data, or has only older ones: the agent gets a new session
+// without a restart, registers its host's service and itself again, and follows
+// what is written then. What it serves meanwhile loses no request.
+func TestZooKeeperLosesItsData(t *testing.T) {
+	t.Parallel()
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	_, settings := outageFor(t)
+	server := zktest.Start(t, settings...)
+	h := newOutageHost(t, server.Addr(), server.Addr())
+	announced := func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		names, _, err := h.ops.Children(ctx, paasta.AgentsPath)
+		return err == nil && len(names) == 1
+	}
+	h.await("the agent is announced", announced)
+	stop := load([]string{"http://169.254.255.254:20001/"}, 2, nil)
+	restore := server.Backup()
+	for _, lose := range []struct {
+		name string
+		data func()
+	}{{"restored from an older backup", restore}, {"wiped", server.Wipe}} {
+		for range 20 {
+			h.change() // so that what is there afterwards is behind for long
+		}
+		h.await("the last change", h.applied)
+		before := h.registered()
+		lose.data()
+		begin := time.Now()
+		h.change()
+		h.await(lose.name+": the next change", h.applied)
+		h.await(lose.name+": registered", func() bool { return h.registered() != 0 })
+		h.await(lose.name+": announced", announced)
+		t.Logf("%s: in step after %s, session %x, before %x", lose.name, time.Since(begin).Round(time.Millisecond), h.registered(), before)
+	}
+	sent, slowest, failures := stop()
+	t.Logf("%d requests, %d failed, the slowest took %s", sent, len(failures), slowest)
+	if len(failures) > 0 {
+		t.Errorf("%s", strings.Join(failures[:min(5, len(failures))], "\n"))
 	}
 }

@@ -196,6 +196,9 @@ func handler(o Options, a *agent.Agent, routes map[string]http.Handler) http.Han
 		},
 		Routes: routes,
 	}
+	if o.Session != nil {
+		s.Connected = o.Session.Connected
+	}
 	names := parts.Names(o.Config.Hostname)
 	if u, err := url.Parse(o.Config.Smartstack.Announce); err == nil {
 		names = append(names, u.Hostname())

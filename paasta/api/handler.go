@@ -315,9 +315,12 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.write(w, http.StatusOK, Health{
-		Status: "ok", Cluster: s.Cluster, ZooKeeper: s.ZK.Connected(), Services: len(tree.Services),
-	})
+	h := Health{Status: "ok", Cluster: s.Cluster, ZooKeeper: s.ZK.Connected(), Services: len(tree.Services)}
+	code := http.StatusOK
+	if !h.ZooKeeper {
+		h.Status, code = "no ZooKeeper session", http.StatusServiceUnavailable
+	}
+	s.write(w, code, h)
 	return nil
 }
 

@@ -56,7 +56,7 @@ are left, so on a cluster it listens where masters reach it (` + "`smartstack.li
 | ` + "`GET /v1/connections?host=IP&port=N`" + ` | How many connections a task of this host has |
 | ` + "`GET /v1/services`" + ` | The services of this host that the nerve half checks |
 | ` + "`GET /status`" + ` | All that the agent knows of itself: registrations, problems, HAProxy, reloads |
-| ` + "`GET /healthz`" + ` | 503 when HAProxy should run and does not |
+| ` + "`GET /healthz`" + ` | 503 when HAProxy should run and does not; says whether there is a ZooKeeper session |
 | ` + "`GET /v1/metrics`" + ` | What it counted of requests, which ` + "`paasta metrics`" + ` puts together |
 | ` + "`GET /metrics`, `GET /metrics.json`" + ` | Metrics, for Prometheus and as Dropwizard JSON |
 

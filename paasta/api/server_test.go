@@ -186,3 +186,34 @@ func BenchmarkStatus(b *testing.B) {
 		}
 	}
 }
+
+// A ZooKeeper that lost its data refuses whoever has seen more of them: the API
+// says that it has no session, and then gets another one.
+func TestZooKeeperLosesItsData(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	doc := loadDocument(t)
+	healthz := func() (int, string) { return w.validated(doc, "GET", "/healthz", "/healthz") }
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				code, body := healthz()
+				t.Fatalf("not within a minute: %s; /healthz: %d %s", what, code, body)
+			}
+		}
+	}
+	w.zk.Stop()
+	until("/healthz says so", func() bool {
+		code, body := healthz()
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "no ZooKeeper session")
+	})
+	w.zk.Wipe()
+	until("a session", func() bool { code, _ := healthz(); return code == http.StatusOK })
+	if err := w.client().Kick(t.Context(), "web"); err != nil {
+		t.Error(err)
+	}
+	if s := w.main(); s.Instance != "main" {
+		t.Errorf("%+v", s)
+	}
+}

@@ -136,7 +136,7 @@ type Control struct {
 
 // Health is the answer to GET /healthz.
 type Health struct {
-	Status    string `json:"status"`    // ok
+	Status    string `json:"status"`    // ok, or what is missing
 	Cluster   string `json:"cluster"`   // of this API
 	ZooKeeper bool   `json:"zookeeper"` // whether there is a session now
 	Services  int    `json:"services"`  // known from soa-configs

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,10 +117,11 @@ func (w *world) lead() {
 	leader := zk.Leader{Conn: w.conn, Dir: paasta.LeaderPath(cluster), Data: data}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	leads, done := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(leads) })
 	go func() {
 		defer close(done)
 		_ = leader.Lead(ctx, func(ctx context.Context, _ zk.Fence) error {
-			close(leads)
+			once()
 			<-ctx.Done()
 			return nil
 		})

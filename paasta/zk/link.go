@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,7 +19,10 @@ type linkState struct {
 	since    time.Time // of the current or last session on a connection; zero when it was judged
 	had      bool      // a session, that a server has not called expired yet
 	failures int       // dials since the last connection that lasted
-	err      error     // of the last dial
+	lost     time.Time // when the latest session lost its connection; zero while it has one
+	refused  int       // connections since then that a server took, and gave no session
+	forgets  bool      // what the session has seen, as the log says
+	err      error     // of the last dial or handshake
 	cutOff   bool
 }
 
@@ -30,6 +34,40 @@ func (l *linkState) connected() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.since, l.had, l.err = time.Now(), true, nil
+	l.lost, l.refused, l.forgets = time.Time{}, 0, false
+}
+
+func (l *linkState) disconnected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.had && l.lost.IsZero() {
+		l.lost = time.Now()
+	}
+}
+
+// refuse notes that a server took a connection and ended it without a session.
+func (l *linkState) refuse(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused++
+	l.err = err
+}
+
+// enough refusals are no coincidence: one that starts refuses, too.
+const enough = 3
+
+// forget tells whether to hide from the server what the session has seen, and
+// whether that begins now. A server that has seen less closes the connection,
+// since another one may have seen more; so does one that has lost its data or was
+// restored from an older backup, for ever. Once a session has had no connection
+// for its timeout, nobody keeps it for us, and there is nothing left to protect.
+func (l *linkState) forget(timeout time.Duration) (forget, first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	forget = l.refused >= enough && !l.lost.IsZero() && time.Since(l.lost) >= timeout
+	first = forget && !l.forgets
+	l.forgets = l.forgets || forget
+	return forget, first
 }
 
 // expired says that a server has answered that the session is over. It is there,
@@ -120,7 +158,7 @@ func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) 
 		conn.Close()
 		return nil, net.ErrClosed
 	}
-	l.conn = &link{Conn: conn, buffered: bufio.NewReaderSize(conn, 4096), c: c, patience: patience}
+	l.conn = &link{Conn: conn, address: address, buffered: bufio.NewReaderSize(conn, 4096), c: c, patience: patience}
 	return l.conn, nil
 }
 
@@ -167,9 +205,11 @@ func insistent(ctx context.Context, stop <-chan struct{}, dial func(context.Cont
 
 // A link is a connection that bounds the handshake, which the library gives
 // more than six session timeouts, and notes the session timeout in its answer.
-// The library reads from one goroutine at a time.
+// The library reads from one goroutine at a time, and writes from one.
 type link struct {
 	net.Conn
+	address  string
+	asked    bool          // the connect request was written
 	buffered *bufio.Reader // the library reads a packet's length, and then the rest
 	c        *Conn
 	patience time.Duration
@@ -182,9 +222,36 @@ type link struct {
 // session id, … as big-endian integers.
 const headLen = 12
 
+// A connect request: length, protocol version, the last transaction that the
+// session has seen, …
+const (
+	seenAt  = 8
+	seenEnd = 16
+)
+
+// Write writes the connect request first, which the library does in one call.
+func (l *link) Write(p []byte) (int, error) {
+	if l.asked || len(p) < seenEnd {
+		return l.Conn.Write(p)
+	}
+	l.asked = true
+	if forget, first := l.c.link.forget(l.c.SessionTimeout()); forget {
+		if first {
+			l.c.log.Warn("ZooKeeper refuses the session: it has lost data or was restored from an older backup, or has no quorum; asking for a session as if nothing had been read before", "server", l.address)
+		}
+		p = slices.Clone(p)
+		clear(p[seenAt:seenEnd])
+	}
+	return l.Conn.Write(p)
+}
+
 func (l *link) Read(p []byte) (int, error) {
 	n, err := l.buffered.Read(p)
 	if l.done {
+		return n, err
+	}
+	if err != nil {
+		l.c.link.refuse(fmt.Errorf("%s took the connection and gave no session (no quorum, or it has lost data): %w", l.address, err))
 		return n, err
 	}
 	l.read += n

@@ -251,6 +251,7 @@ func (c *Conn) event(e zk.Event) {
 		if e.State == zk.StateExpired {
 			c.link.expired()
 		}
+		c.link.disconnected()
 		c.mu.Lock()
 		was := c.ready
 		told := was || e.State == zk.StateExpired

@@ -1,11 +1,14 @@
 package zk_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -419,4 +422,88 @@ func TestDialRefusesWhatCanNeverWork(t *testing.T) {
 			t.Errorf("Dial(%+v) works", o)
 		}
 	}
+}
+
+// What ZooKeeper has seen less of than its client, it refuses for ever: a server
+// that lost its data, or was restored from a backup.
+func TestLostData(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*zktest.Server) (func(), int){
+		"wiped": func(s *zktest.Server) (func(), int) { return s.Wipe, 0 },
+		"restored from an older backup": func(s *zktest.Server) (func(), int) {
+			return s.Backup(), 1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := zktest.Start(t)
+			var said lockedBuffer
+			c, err := zk.Dial(zk.Options{Servers: server.Addr(), Timeout: session, Auth: "paasta:secret", Log: slog.New(slog.NewTextHandler(&said, nil))})
+			must(t, err)
+			t.Cleanup(c.Close)
+			ctx := bounded(t)
+			must(t, c.Create(ctx, "/data/kept", nil))
+			lost, kept := lose(server)
+			eventually(t, func() error { return c.Create(ctx, "/data/lost", nil) })
+			for range 100 {
+				must(t, c.Put(ctx, "/data/lost", nil)) // so that the new data are behind for long
+			}
+			must(t, c.CreateEphemeral(ctx, "/data/ephemeral", nil))
+			wake := make(chan struct{}, 1)
+			c.Sessions(ctx, wake)
+			watch := make(chan struct{}, 1)
+			_, _, err = c.WatchChildren(ctx, "/data", watch)
+			must(t, err)
+
+			before := strings.Count(said.String(), "refuses the session")
+			lost()
+			received(t, wake, "there is a session again")
+			received(t, watch, "the watch was lost")
+			must(t, c.CreateEphemeral(ctx, "/data/ephemeral", []byte("again")))
+			names, _, err := c.Children(ctx, "/data")
+			if err != nil || len(names) != kept+1 {
+				t.Errorf("/data has %v, %v", names, err)
+			}
+			if n := strings.Count(said.String(), "refuses the session") - before; n != 1 {
+				t.Errorf("said %d times that the session is refused:\n%s", n, said.String())
+			}
+		})
+	}
+}
+
+// A server that is down, and comes back with its data, gets its session back
+// however long that took: its ephemerals stay.
+func TestSessionSurvivesALongOutage(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	c, ctx := dialShort(t, server.Addr()), bounded(t)
+	must(t, c.CreateEphemeral(ctx, "/mine", nil))
+	id := c.SessionID()
+	server.Stop()
+	time.Sleep(2 * session)
+	server.Restart()
+	eventually(t, func() error {
+		if got := c.SessionID(); got != id {
+			return fmt.Errorf("session %d, want %d", got, id)
+		}
+		return nil
+	})
+}
+
+// A lockedBuffer is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -106,6 +106,46 @@ func (s *Server) Restart() {
 	s.wait()
 }
 
+// Wipe kills the server, removes its data, and starts it again.
+func (s *Server) Wipe() {
+	s.t.Helper()
+	s.Stop()
+	s.removeData()
+	s.Restart()
+}
+
+// Backup kills the server, copies its data and starts it again. The func that it
+// returns does the same the other way round: what came since is lost.
+func (s *Server) Backup() (restore func()) {
+	s.t.Helper()
+	s.Stop()
+	saved := filepath.Join(s.t.TempDir(), "backup")
+	if err := os.CopyFS(saved, os.DirFS(s.version())); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Restart()
+	return func() {
+		s.t.Helper()
+		s.Stop()
+		s.removeData()
+		if err := os.CopyFS(s.version(), os.DirFS(saved)); err != nil {
+			s.t.Fatal(err)
+		}
+		s.Restart()
+	}
+}
+
+// version is where the data are: snapshots and transactions, and not the id of a
+// member.
+func (s *Server) version() string { return filepath.Join(s.dir, "data", "version-2") }
+
+func (s *Server) removeData() {
+	s.t.Helper()
+	if err := os.RemoveAll(s.version()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Pause freezes the server: connections stay open and nothing answers. It
 // returns once the server has stopped.
 func (s *Server) Pause() {

@@ -4,6 +4,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -29,6 +30,9 @@ type Server struct {
 	Agent  Source
 	Extra  func() map[string]any // more keys of /status; nil for none
 	Routes map[string]http.Handler
+	// Connected tells whether there is a ZooKeeper session; nil for one that needs
+	// none.
+	Connected func() bool
 }
 
 // Handler returns the routes.
@@ -44,14 +48,20 @@ func (s Server) Handler() http.Handler {
 	return mux
 }
 
-// healthz is 200 while HAProxy runs, or while there is nothing to serve.
+// healthz is 200 while HAProxy runs, or while there is nothing to serve. Without
+// ZooKeeper it goes on serving, so that is said and is no failure: a supervisor
+// that restarts it would mend nothing.
 func (s Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	st := s.Agent.Status()
 	if st.HAProxy.PID == 0 && len(st.Registrations) > 0 {
 		http.Error(w, "HAProxy does not run", http.StatusServiceUnavailable)
 		return
 	}
-	_, _ = w.Write([]byte("ok\n")) // a client that went away
+	text := "ok\n"
+	if s.Connected != nil && !s.Connected() {
+		text = "no ZooKeeper session: what the registry said last is served\n"
+	}
+	_, _ = io.WriteString(w, text) // a client that went away
 }
 
 func (s Server) status(w http.ResponseWriter, _ *http.Request) {
