@@ -64,7 +64,7 @@ func run(ctx context.Context, c sysconfig.Config, log *slog.Logger) error {
 		return err
 	}
 	defer conn.Close()
-	frameworks, err := frameworks(c.MarathonServers, log)
+	frameworks, err := frameworks(c.MarathonServers, c.MesosMasters, log)
 	if err != nil {
 		return err
 	}

@@ -8,10 +8,10 @@ import (
 )
 
 // frameworks makes a client for each configured Marathon.
-func frameworks(servers []sysconfig.MarathonServer, log *slog.Logger) ([]Marathon, error) {
+func frameworks(servers []sysconfig.MarathonServer, mesos []string, log *slog.Logger) ([]Marathon, error) {
 	var all []Marathon
 	for _, server := range servers {
-		c, err := marathon.New(marathon.Options{URLs: server.URL, User: server.User, Password: server.Password, Log: log})
+		c, err := marathon.New(marathon.Options{URLs: server.URL, User: server.User, Password: server.Password, MesosMasters: mesos, Log: log})
 		if err != nil {
 			return nil, err
 		}

@@ -28,20 +28,25 @@ type Options struct {
 	User, Password string   // basic auth; "" for none
 	Log            *slog.Logger
 	HTTP           *http.Client // default: 30s for a call
+	// MesosMasters are the addresses, e.g. http://m1:5050, of the Mesos that
+	// this Marathon runs on; nil for none. With them TaskLogs works. Credentials
+	// in the first one are used for the agents, too.
+	MesosMasters []string
 }
 
 // A Client calls one Marathon. A member that does not answer, answers 5xx, or
 // redirects to a leader that does not take us, is passed over for the next one,
 // which is asked first from then on.
 type Client struct {
-	urls     []*url.URL
-	user     string
-	password string
-	log      *slog.Logger
-	http     *http.Client
-	stream   *http.Client           // without a time limit
-	good     atomic.Int32           // index of the member that answered last
-	leader   atomic.Pointer[string] // origin that a member has named; see follow
+	urls      []*url.URL
+	user      string
+	password  string
+	log       *slog.Logger
+	http      *http.Client
+	stream    *http.Client           // without a time limit
+	good      atomic.Int32           // index of the member that answered last
+	leader    atomic.Pointer[string] // origin that a member has named; see follow
+	sandboxes *sandboxes             // nil without Mesos
 }
 
 // Errors that callers branch on.
@@ -98,6 +103,12 @@ func New(o Options) (*Client, error) {
 	stream := call
 	stream.Timeout = 0
 	c.http, c.stream = &call, &stream
+	if len(o.MesosMasters) > 0 {
+		var err error
+		if c.sandboxes, err = newSandboxes(o.MesosMasters, &call); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
 }
 

@@ -48,12 +48,26 @@ func TestTaskLogs(t *testing.T) {
 		}
 	}
 
-	real := httptest.NewServer(http.NotFoundHandler()) // Marathon on Mesos has no such path
-	t.Cleanup(real.Close)
-	if c, err = marathon.New(marathon.Options{URLs: []string{real.URL}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.TaskLogs(t.Context(), "web_main.t1", 7, false, nil); !errors.Is(err, marathon.ErrNoOutput) {
-		t.Errorf("a Marathon without output: %v", err)
+	// Marathon on Mesos has no such path.
+	for version, says := range map[string]http.HandlerFunc{
+		"1.4": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprintf(w, `{"message":"URI not found: %s"}`, r.URL.Path)
+		},
+		"1.7": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `{"message":"URI not found"}`, http.StatusInternalServerError)
+		},
+		"a proxy's own": http.NotFound,
+	} {
+		real := httptest.NewServer(says)
+		t.Cleanup(real.Close)
+		if c, err = marathon.New(marathon.Options{URLs: []string{real.URL}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, follow := range []bool{false, true} {
+			if err := c.TaskLogs(t.Context(), "web_main.t1", 7, follow, nil); !errors.Is(err, marathon.ErrNoOutput) || errors.Is(err, marathon.ErrNotFound) {
+				t.Errorf("Marathon %s: %v", version, err)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package sysconfig
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -88,6 +89,11 @@ func (c *Config) check() []mistake {
 	for i, m := range c.MarathonServers {
 		if len(m.URL) == 0 {
 			bad("marathon_servers", "server %d has no url", i+1)
+		}
+	}
+	for _, m := range c.MesosMasters {
+		if u, err := url.Parse(m); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			bad("mesos_masters", "%q is no URL of a Mesos master, want e.g. http://m1:5050", m)
 		}
 	}
 	for _, pair := range c.DeployBlacklist {

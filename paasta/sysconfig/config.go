@@ -20,6 +20,7 @@ type Config struct {
 	Volumes            []Volume            // given to every container
 	DockercfgLocation  string              `mapstructure:"dockercfg_location"`        // URI of pull credentials; "" for none
 	MarathonServers    []MarathonServer    `mapstructure:"marathon_servers"`          // deployd drives one
+	MesosMasters       []string            `mapstructure:"mesos_masters"`             // URLs; none for paasta marathon
 	ExpectedAgents     []map[string]string `mapstructure:"expected_agent_attributes"` // attributes of the agents that should exist
 	DeployBlacklist    [][]string          `mapstructure:"deploy_blacklist"`          // [attribute, value]…
 	DeployWhitelist    []any               `mapstructure:"deploy_whitelist"`          // [attribute, [value…]]

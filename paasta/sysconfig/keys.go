@@ -102,7 +102,7 @@ var aliases = map[string][]string{
 // like any other, but whoever brings a config along is told what became of them.
 var retired = map[string]string{
 	"register_marathon_services":      "healthy tasks are always registered",
-	"mesos_config":                    "Mesos is not asked directly",
+	"mesos_config":                    "see mesos_masters",
 	"synapse_host":                    "agents announce themselves in ZooKeeper",
 	"synapse_port":                    "see smartstack.stats_listen",
 	"synapse_haproxy_url_format":      "agents announce themselves in ZooKeeper",

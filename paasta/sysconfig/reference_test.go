@@ -26,6 +26,7 @@ var meanings = map[string]string{
 	"volumes":                           "Paths of the host in every container: `{hostPath, containerPath, mode}`, mode `RO` (default) or `RW`.",
 	"dockercfg_location":                "URI of the credentials with which agents pull images.",
 	"marathon_servers":                  "`{url: [http://m1:8080, http://m2:8080], user, password}`: the masters of one Marathon; whoever answers is asked. A second entry is another Marathon (a shard), which `paasta api` shows and deployd refuses.",
+	"mesos_masters":                     "`[http://m1:5050, http://m2:5050]`, with `user:password@` where they want it: the masters of the Mesos below Marathon, through which `paasta api` finds the output of tasks (`paasta logs`). Credentials are used for the agents, too.",
 	"expected_agent_attributes":         "The attributes of each agent that should exist, for spreading over locations. PaaSTA's `expected_slave_attributes` is understood.",
 	"deploy_blacklist":                  "`[[attribute, value], …]`: agents that run nothing.",
 	"deploy_whitelist":                  "`[attribute, [value, …]]`: the only agents that run anything.",
