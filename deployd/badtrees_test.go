@@ -1,7 +1,9 @@
 package deployd_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/paastatest"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
 // Whatever is wrong with the files of a service: deployd lives, others are
@@ -65,10 +68,28 @@ func TestBadTreesHarmNobody(t *testing.T) {
 			if app("fine.main") != apps["fine"] {
 				t.Fatalf("%s: %s: fine's apps are %v, want %s", file, bad.Name, w.marathon.Apps(), apps["fine"])
 			}
-			if unclear := bad.Name != "the file is an empty mapping"; unclear && !slices.Contains(w.marathon.Apps(), apps["web"]) {
+			// What is read and clear is done: an entry that is only wrong runs as far as
+			// it is understood, and one that is not there goes.
+			svc, err := soaconfig.LoadService(w.config.SoaDir, "web", soaconfig.Options{Clusters: []string{cluster}})
+			clear := errors.Is(err, fs.ErrNotExist)
+			if err == nil {
+				e := svc.Instances[cluster]
+				clear = len(e.Unreadable) == 0 && len(e.Broken["main"]) == 0
+			}
+			if !clear && !slices.Contains(w.marathon.Apps(), apps["web"]) {
 				t.Fatalf("%s: %s: web's app is gone: %v", file, bad.Name, w.marathon.Apps())
 			}
 			paastatest.CopyTree(t, web, good)
+			if clear {
+				followed()
+				w.until("run web as it was", func() string {
+					of := slices.DeleteFunc(w.marathon.Apps(), func(id string) bool { return !strings.HasPrefix(strings.TrimPrefix(id, "/"), "web.") })
+					if !slices.Equal(of, []string{apps["web"]}) {
+						return fmt.Sprint(of)
+					}
+					return ""
+				})
+			}
 		}
 	}
 	random := rand.New(rand.NewPCG(3, 4))
