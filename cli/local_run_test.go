@@ -341,7 +341,12 @@ func TestImagesAndLocalRuns(t *testing.T) {
 
 	// On another machine's engine: over ssh the port is handed through to this
 	// one's loopback and none is published there; over TCP it is published.
-	t.Setenv("PATH", sshTo(t, s.docker.Host)+":"+os.Getenv("PATH"))
+	// An ssh that takes its time passes no service that does not listen.
+	ssh, slow := paastatest.SSHTo(t, s.docker.Host), t.TempDir()
+	if err := os.WriteFile(slow+"/ssh", []byte("#!/bin/sh\ncase \"$*\" in *' -W '*) sleep 3; esac\nexec "+ssh+"/ssh \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", slow+":"+os.Getenv("PATH"))
 	for _, remote := range []string{"ssh://elsewhere.invalid", tcpTo(t, s.docker.Host)} {
 		t.Setenv("DOCKER_HOST", remote)
 		want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-t"), 0, "via http://127.0.0.1:", "Healthcheck succeeded!: 200 OK")

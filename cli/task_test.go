@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -48,56 +47,6 @@ func TestOneTask(t *testing.T) {
 	}
 	if _, err := oneTask(nil, taskChoice{}, true, nil); err == nil {
 		t.Error("no task, and no error")
-	}
-}
-
-// sshTo starts an ssh server whose users' Docker engine is the given one, and
-// returns a directory with an ssh that takes every host for it.
-func sshTo(t *testing.T, engine string) (bin string) {
-	t.Helper()
-	server, client := paastatest.Need(t, "sshd"), paastatest.Need(t, "ssh")
-	dir, bin := t.TempDir(), t.TempDir()
-	for _, key := range []string{"host", "user"} {
-		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir+"/"+key).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
-	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // sshd will not start without
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		dir + "/sshd_config": "ListenAddress 127.0.0.1:2222\nHostKey " + dir + "/host\nAuthorizedKeysFile " + dir + "/user.pub\nStrictModes no\n" +
-			"PermitRootLogin yes\nUsePAM no\nPidFile none\nSetEnv DOCKER_HOST=" + engine + "\n",
-		dir + "/ssh_config": "Host *\n  HostName 127.0.0.1\n  Port 2222\n  IdentityFile " + dir + "/user\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n",
-		bin + "/ssh":        "#!/bin/sh\nexec " + client + " -F " + dir + "/ssh_config \"$@\"\n",
-	} {
-		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// By its full path: sshd starts itself anew for each connection.
-	cmd := exec.Command(server, "-D", "-e", "-f", dir+"/sshd_config")
-	var log lockedBuffer
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("sshd said:\n%s", log.String())
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", "127.0.0.1:2222")
-		if err == nil {
-			conn.Close()
-			return bin
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("sshd does not answer: %v", err)
-		}
 	}
 }
 
@@ -156,7 +105,7 @@ func TestDockerCommands(t *testing.T) {
 			t.Setenv("DOCKER_HOST", engine.Host)
 		} else { // as on a machine without an engine: the task's host has one
 			t.Setenv("DOCKER_HOST", "")
-			t.Setenv("PATH", sshTo(t, engine.Host)+":"+os.Getenv("PATH"))
+			t.Setenv("PATH", paastatest.SSHTo(t, engine.Host)+":"+os.Getenv("PATH"))
 		}
 		if got := paasta("", "docker-exec", "-s", "web", "-i", "main", "--", "/bin/busybox", "hostname"); got.code != 0 || got.out != docker("inspect", "-f", "{{.Config.Hostname}}", "labelled")+"\n" || !strings.Contains(got.err, "3 tasks run; taking aaa on h1") {
 			t.Errorf("%s: docker-exec: %v", way, got)

@@ -170,7 +170,7 @@ func TestTestDeps(t *testing.T) {
 	})
 	// The engine's ports cannot be reached at its name.
 	t.Run("by ssh", func(t *testing.T) {
-		t.Setenv("PATH", sshTo(t, engine.Host)+":"+os.Getenv("PATH"))
+		t.Setenv("PATH", paastatest.SSHTo(t, engine.Host)+":"+os.Getenv("PATH"))
 		t.Setenv("DOCKER_HOST", "ssh://root@engine.invalid")
 		code, out, errs := in(t.Context(), "web", "run", "--", "busybox", "sh", "-c", "echo $USERS_HOST; busybox wget -qO- $USERS_URL/ | grep -o PAASTA_SERVICE=users")
 		if code != 0 || out != "127.0.0.1\nPAASTA_SERVICE=users\n" || strings.Contains(errs, "cannot be reached") {

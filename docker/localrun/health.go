@@ -91,8 +91,8 @@ type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 // container's port is, shown is the same for people.
 func (e *Engine) over(c marathon.HealthCheck, id, address, shown string, dial dialer) (ask probe, what string) {
 	patience := hangUpWithin
-	if e.through != nil { // nobody has answered yet when ssh has begun
-		patience *= 20
+	if address == shown { // of a port that the engine publishes: Docker's own proxy may accept for it
+		patience *= 10
 	}
 	switch c.Protocol {
 	case "COMMAND":
@@ -135,7 +135,7 @@ func get(ctx context.Context, h *http.Client, url string) (string, error) {
 	return resp.Status, nil
 }
 
-// hangUpWithin is what Docker's own proxy has to find that nobody listens.
+// hangUpWithin is how soon a service hangs up that does not want to serve.
 const hangUpWithin = 100 * time.Millisecond
 
 // connect passes when somebody accepts and stays. Docker's own proxy accepts

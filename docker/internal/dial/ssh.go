@@ -1,6 +1,7 @@
 package dial
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -26,8 +28,7 @@ type Dialer = func(ctx context.Context, network, address string) (net.Conn, erro
 
 // Through returns a dialer for addresses as the machine of an engine sees them,
 // so that a container there is reached without a published port. It is nil for
-// engines that are not reached by ssh. The connection is there before anybody
-// has answered at its other end: a refusal is the first read's error.
+// engines that are not reached by ssh.
 func Through(host string) (Dialer, error) {
 	if !strings.HasPrefix(host, "ssh://") {
 		return nil, nil
@@ -36,8 +37,22 @@ func Through(host string) (Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(_ context.Context, _, address string) (net.Conn, error) {
-		return startSSH(address, u.Host, append(slices.Clone(args), "-W", address, "--", u.Hostname())...)
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		c, err := startSSH(address, u.Host, append(slices.Clone(args), "-o", "LogLevel=DEBUG2", "-W", address, "--", u.Hostname())...)
+		if err != nil {
+			return nil, err
+		}
+		// Standard input and output are there long before anybody has answered at
+		// the other end. Only what ssh logs tells.
+		select {
+		case <-c.said.opened:
+			return c, nil
+		case <-c.ended:
+			return nil, c.explain(io.EOF)
+		case <-ctx.Done():
+			c.Close()
+			return nil, ctx.Err()
+		}
 	}, nil
 }
 
@@ -71,7 +86,7 @@ func sshTo(host string) (u *url.URL, args []string, err error) {
 }
 
 // startSSH starts an ssh whose standard input and output are a connection.
-func startSSH(what, host string, args ...string) (net.Conn, error) {
+func startSSH(what, host string, args ...string) (*sshConn, error) {
 	cmd := exec.Command("ssh", args...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -81,23 +96,31 @@ func startSSH(what, host string, args ...string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &sshConn{cmd: cmd, in: in, out: out, what: what, host: host}
-	cmd.Stderr = &c.said
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	c := &sshConn{cmd: cmd, in: in, out: out, what: what, host: host, ended: make(chan struct{}), said: sshLog{opened: make(chan struct{})}}
 	if err := cmd.Start(); err != nil {
 		return nil, &sshError{what, host, err.Error()}
 	}
+	go func() {
+		defer close(c.ended)
+		c.said.read(log)
+	}()
 	return c, nil
 }
 
 // An sshConn is the two ends of an ssh as one connection.
 type sshConn struct {
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  io.Reader // a pipe
-	what string
-	host string
-	said tail
-	once sync.Once
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   io.Reader // a pipe
+	what  string
+	host  string
+	said  sshLog
+	ended chan struct{} // closed once ssh says no more
+	once  sync.Once
 }
 
 func (c *sshConn) Read(p []byte) (int, error) {
@@ -116,7 +139,7 @@ func (c *sshConn) explain(err error) error {
 		return err
 	}
 	c.Close() // waits for the rest of what it says
-	if said := c.said.last(); said != "" {
+	if said := c.said.lastLine(); said != "" {
 		return &sshError{c.what, c.host, said}
 	}
 	return err
@@ -129,17 +152,12 @@ func (c *sshConn) CloseWrite() error { return c.in.Close() }
 func (c *sshConn) Close() error {
 	c.once.Do(func() {
 		c.in.Close()
-		ended := make(chan struct{})
-		go func() {
-			_ = c.cmd.Wait() // that it ended is what counts
-			close(ended)
-		}()
 		select {
-		case <-ended:
+		case <-c.ended:
 		case <-time.After(time.Second):
 			_ = c.cmd.Process.Kill() // it may have ended just now
-			<-ended
 		}
+		_ = c.cmd.Wait() // that it ended is what counts
 	})
 	return nil
 }
@@ -164,24 +182,39 @@ func (c *sshConn) SetReadDeadline(t time.Time) error {
 func (c *sshConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
 func (c *sshConn) SetWriteDeadline(time.Time) error { return nil }
 
-// A tail keeps the last that was written to it.
-type tail struct {
+// An sshLog is what ssh logs.
+type sshLog struct {
+	opened chan struct{} // closed once somebody has answered at the other end of -W
+
 	mu   sync.Mutex
-	text []byte
+	last string // line that is not of every connection
 }
 
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	t.text = t.text[max(0, len(t.text)-4096):]
-	return len(p), nil
+// answered is what ssh logs, from LogLevel DEBUG2 on, when the other end of -W is
+// connected: itself, or through a running ssh (ControlMaster).
+var answered = regexp.MustCompile(`: open confirm rwindow |^debug1: mux_client_request_stdio_fwd: master session id: `)
+
+// usual is how lines begin that are no news.
+var usual = regexp.MustCompile(`^(debug[123]: |Authenticated to |Transferred: |Bytes per second: |stdio forwarding failed|$)`)
+
+func (l *sshLog) read(from io.Reader) {
+	opened := sync.OnceFunc(func() { close(l.opened) })
+	for lines := bufio.NewScanner(from); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		if answered.MatchString(line) {
+			opened()
+		}
+		if !usual.MatchString(line) {
+			l.mu.Lock()
+			l.last = line
+			l.mu.Unlock()
+		}
+	}
+	_, _ = io.Copy(io.Discard, from) // after a line that is too long
 }
 
-func (t *tail) last() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	text := strings.TrimSpace(string(t.text))
-	text = strings.TrimSpace(strings.TrimSuffix(text, "stdio forwarding failed")) // why stands before it
-	return text[strings.LastIndexByte(text, '\n')+1:]
+func (l *sshLog) lastLine() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
 }
