@@ -7,6 +7,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"path"
 	"slices"
 	"strings"
 )
@@ -48,7 +49,24 @@ type Node struct {
 	// wins (Newest). It is 0 for a path-encoded node that is alone with its
 	// host:port, since it would cost a read.
 	Czxid int64
+	// Text is the entry as the data has it; "" for a path-encoded node, whose name
+	// has it.
+	Text string
 }
+
+// JSON returns the entry as whoever wrote it did.
+func (n Node) JSON() []byte {
+	if text, ok := decodeName(path.Base(n.Path)); ok {
+		return text
+	}
+	if n.Text != "" {
+		return []byte(n.Text)
+	}
+	return Encode(n.Entry)
+}
+
+// Hidden tells whether the original synapse leaves the node out: it drains.
+func (n Node) Hidden() bool { return strings.HasPrefix(path.Base(n.Path), drainPrefix) }
 
 // A Set is all that one read of a registration saw. It is shared with other
 // readers, so nobody changes it.

@@ -174,7 +174,7 @@ func (z *ZooKeeper) read(ctx context.Context, dir string, names []string, set *S
 				set.Bad[p] = err
 				return nil
 			}
-			set.Nodes = append(set.Nodes, Node{e, p, stat.Czxid})
+			set.Nodes = append(set.Nodes, Node{Entry: e, Path: p, Czxid: stat.Czxid, Text: string(text)})
 			return nil
 		})
 	}

@@ -124,7 +124,7 @@ func New(o Options) *Agent {
 	a.files.cache.path = filepath.Join(a.dir, "cache.json")
 	a.files.good.path = filepath.Join(a.dir, "namespaces.json")
 	a.files.failed = func() { a.inbox.put(func() {}) } // so that others hear of it
-	a.files.synapse = synapse{dir: o.SynapseDir, written: map[string][sha256.Size]byte{}}
+	a.files.synapse = synapse{dir: o.SynapseDir, written: map[string]map[string][sha256.Size]byte{}}
 	a.view.init()
 	return a
 }

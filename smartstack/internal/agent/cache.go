@@ -43,6 +43,7 @@ type cachedEntry struct {
 	Options string            `json:"haproxy_server_options"`
 	Labels  map[string]string `json:"labels"`
 	Path    string            `json:"path"`
+	Text    string            `json:"text"`
 	Czxid   int64             `json:"czxid"`
 	Missing time.Time         `json:"missing"`
 	Addr    netip.Addr        `json:"addr"` // of a host that is a name
@@ -113,7 +114,7 @@ func appendLine(b []byte, name string, now time.Time, members []*discover.Member
 		b = strconv.AppendInt(b, int64(n.Weight), 10)
 		b = append(b, `,"czxid":`...)
 		b = strconv.AppendInt(b, n.Czxid, 10)
-		for _, field := range [...]struct{ key, text string }{{`,"name":`, n.Name}, {`,"haproxy_server_options":`, n.ServerOptions}, {`,"path":`, n.Path}} {
+		for _, field := range [...]struct{ key, text string }{{`,"name":`, n.Name}, {`,"haproxy_server_options":`, n.ServerOptions}, {`,"path":`, n.Path}, {`,"text":`, n.Text}} {
 			if field.text != "" {
 				b = appendText(append(b, field.key...), field.text)
 			}
@@ -207,7 +208,7 @@ func (a *Agent) cached(name string) discover.Members {
 	for _, c := range old.Entries {
 		set := registry.Set{Nodes: []registry.Node{{
 			Entry: registry.Entry{Host: c.Host, Port: c.Port, Name: c.Name, Weight: c.Weight, Labels: c.Labels, ServerOptions: c.Options},
-			Path:  c.Path, Czxid: c.Czxid,
+			Path:  c.Path, Czxid: c.Czxid, Text: c.Text,
 		}}}
 		known := func(host string) (netip.Addr, error) {
 			if !c.Addr.IsValid() {

@@ -270,6 +270,13 @@ func TestFilesForOtherTools(t *testing.T) {
 	bare.Name, bare.Labels = "", nil
 	reg.put("web.main", full)
 	reg.put("api.main", bare)
+	c := newBackend(t)
+	far := c.entry()
+	far.Labels = map[string]string{"region:west2": "", "superregion:west": ""}
+	reg.put("wide.main", far)
+	reg.put("hidden.main", a.entry(), far)
+	h.service("wide.main", func(ns *soaconfig.Namespace) { ns.Advertise = []string{"region", "superregion"} })
+	h.service("hidden.main", func(ns *soaconfig.Namespace) { ns.ProxyPort = nil })
 	h.start()
 	has := func(name, want string) {
 		t.Helper()
@@ -283,9 +290,13 @@ func TestFilesForOtherTools(t *testing.T) {
 	}
 	has("web.main.json", fmt.Sprintf(`[{"name":"host1","host":"127.0.0.1","port":%d,"id":null,"weight":10,"haproxy_server_options":"maxconn 7","labels":{"region:west1":""}}]`, a.port))
 	has("api.main.json", fmt.Sprintf(`[{"name":null,"host":"127.0.0.1","port":%d,"id":null,"weight":10,"haproxy_server_options":null,"labels":null}]`, b.port))
+	// One file for each location, as synapse-tools have a service for each.
+	has("wide.main.json", "[]")
+	has("wide.main.superregion.json", fmt.Sprintf(`[{"name":"host1","host":"127.0.0.1","port":%d,"id":null,"weight":10,"haproxy_server_options":null,"labels":{"region:west2":"","superregion:west":""}}]`, c.port))
+	has("hidden.main.json", fmt.Sprintf(`[{"name":"host1","host":"127.0.0.1","port":%d,"id":null,"weight":10,"haproxy_server_options":null,"labels":{"region:west1":""}}]`, a.port))
 	eventually(t, func() error {
 		entries, err := os.ReadDir(dir)
-		if len(entries) != 3 { // the two, and what is no file of ours
+		if len(entries) != 6 { // those, and what is no file of ours
 			return fmt.Errorf("%v %w", entries, err)
 		}
 		return nil

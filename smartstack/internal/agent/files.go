@@ -216,10 +216,14 @@ func (a *Agent) configWriter() func() {
 func (a *Agent) cacheWriter(now time.Time) func() {
 	f := &a.files
 	changed := make(map[string][]*discover.Member, len(f.stale))
-	var gone []string
+	views := make(map[string]map[string][]*discover.Member, len(f.stale))
+	var gone, strays []string
 	for name := range f.stale {
 		if r := a.registrations[name]; r != nil {
 			changed[name] = r.members.Serving()
+			if f.synapse.dir != "" {
+				views[name] = r.namespace.ByView(changed[name])
+			}
 		} else {
 			gone = append(gone, name)
 		}
@@ -232,7 +236,7 @@ func (a *Agent) cacheWriter(now time.Time) func() {
 		for name, r := range a.registrations {
 			all[name] = r.members.Serving()
 		}
-		gone = append(gone, f.synapse.others(a.registrations)...)
+		strays = f.synapse.strays(a.registrations)
 	}
 	return func() {
 		var err error
@@ -245,7 +249,7 @@ func (a *Agent) cacheWriter(now time.Time) func() {
 			a.log.Error("write the cache failed", "err", err)
 		}
 		f.wrote("cache.json", err, func() { f.cacheFailed.Store(true) })
-		if err := f.synapse.write(changed, gone); err != nil {
+		if err := f.synapse.write(views, gone, strays); err != nil {
 			a.log.Error("write files for other tools failed", "err", err)
 			f.cacheFailed.Store(true)
 		}

@@ -97,7 +97,7 @@ func (a *Agent) restore(ctx context.Context) {
 	}
 	for _, ns := range all {
 		if ns != nil && ns.ProxyPort == nil && a.registrations[ns.Service+"."+ns.Name] == nil {
-			a.serve(ctx, wanted{namespace: discover.Unproxied(*ns)})
+			a.serve(ctx, wanted{namespace: discover.Unproxied(*ns, a.o.Settings)})
 		}
 	}
 	a.references()

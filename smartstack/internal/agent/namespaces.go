@@ -197,7 +197,7 @@ func (a *Agent) translate(sound map[string]soaconfig.Namespace, kept map[string]
 	for _, name := range names {
 		ns := sound[name]
 		if ns.ProxyPort == nil {
-			all[name] = wanted{namespace: discover.Unproxied(ns)}
+			all[name] = wanted{namespace: discover.Unproxied(ns, a.o.Settings)}
 			continue
 		}
 		n, err := discover.NewNamespace(ns, a.o.Settings)

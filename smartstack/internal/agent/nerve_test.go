@@ -167,8 +167,13 @@ func TestNerveZnodes(t *testing.T) {
 		}
 		return nil
 	})
-	w.written("all forms", `"id":9,"weight":10,"haproxy_server_options":null`)
-	w.written("all forms", fmt.Sprintf(`{"name":null,"host":"127.0.0.3","port":%d,"id":null,"weight":10`, port))
+	// Each value is as it was written, as in the original synapse's file, which
+	// this is but for the order of its own.
+	const here = `"labels":{"region:west1":""}}`
+	w.written("all forms", fmt.Sprintf(`{"name":"h2_x","host":"127.0.0.2","port":%d,"id":1,"weight":"3","haproxy_server_options":null,`+here, port))
+	w.written("all forms", fmt.Sprintf(`{"name":null,"host":"127.0.0.3","port":%d,"id":null,"weight":null,"haproxy_server_options":null,`+here, port))
+	w.written("all forms", fmt.Sprintf(`{"name":"h4","host":"127.0.0.4","port":"%d","id":3,"weight":300,"haproxy_server_options":null,`+here, port))
+	w.written("all forms", fmt.Sprintf(`{"name":"h10","host":"127.0.0.10","port":%d,"id":9,"weight":null,"haproxy_server_options":null,`+here, port))
 
 	// Gone and there again under the same name, at once, with other data.
 	w.delete("h2_x_0000000001")

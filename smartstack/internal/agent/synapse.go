@@ -1,40 +1,42 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
+	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
-// synapse is a directory with a file a registration, for other tools, as the
-// original synapse writes them.
+// synapse is a directory with a file for each backend of a registration, for other
+// tools, as the original synapse writes them.
 type synapse struct {
-	dir     string                       // "" for none
-	written map[string][sha256.Size]byte // what each file holds
+	dir     string                                  // "" for none
+	written map[string]map[string][sha256.Size]byte // what each file holds, by registration and name
 }
 
-// A synapseBackend is one backend as the original synapse writes it.
+// A synapseBackend is one backend as the original synapse writes it: each value as
+// it was registered, and null where nothing was.
 type synapseBackend struct {
-	Name    *string           `json:"name"`
-	Host    string            `json:"host"`
-	Port    int               `json:"port"`
-	ID      *int              `json:"id"`
-	Weight  int               `json:"weight"`
-	Options *string           `json:"haproxy_server_options"`
-	Labels  map[string]string `json:"labels"`
+	Name    json.RawMessage `json:"name"`
+	Host    json.RawMessage `json:"host"`
+	Port    json.RawMessage `json:"port"`
+	ID      *int64          `json:"id"`
+	Weight  json.RawMessage `json:"weight"`
+	Options json.RawMessage `json:"haproxy_server_options"`
+	Labels  json.RawMessage `json:"labels"`
 }
 
-// write writes the files of what changed, if their content did, and removes those
-// of what is gone.
-func (s *synapse) write(changed map[string][]*discover.Member, gone []string) error {
+// write writes the files of registrations that changed, if their content did, and
+// removes those of registrations that are gone, and strays.
+func (s *synapse) write(changed map[string]map[string][]*discover.Member, gone, strays []string) error {
 	if s.dir == "" {
 		return nil
 	}
@@ -42,52 +44,76 @@ func (s *synapse) write(changed map[string][]*discover.Member, gone []string) er
 		return err
 	}
 	var errs []error
-	for name, members := range changed {
-		text := synapseText(members)
-		sum := sha256.Sum256(text)
-		if s.written[name] == sum {
-			continue
+	for registration, files := range changed {
+		written := s.written[registration]
+		s.written[registration] = make(map[string][sha256.Size]byte, len(files))
+		for name, members := range files {
+			text := synapseText(members)
+			sum := sha256.Sum256(text)
+			if old, ok := written[name]; !ok || old != sum {
+				if err := haproxy.WriteFile(s.path(name), text, 0o644); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+			}
+			s.written[registration][name] = sum
 		}
-		if err := haproxy.WriteFile(s.path(name), text, 0o644); err != nil {
-			errs = append(errs, err)
-			continue
+		for name := range written {
+			if _, ok := files[name]; !ok {
+				errs = append(errs, s.remove(name))
+			}
 		}
-		s.written[name] = sum
 	}
-	for _, name := range gone {
-		delete(s.written, name)
-		if err := os.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+	for _, registration := range gone {
+		for name := range s.written[registration] {
+			errs = append(errs, s.remove(name))
 		}
+		delete(s.written, registration)
+	}
+	for _, name := range strays {
+		errs = append(errs, s.remove(name))
 	}
 	return errors.Join(errs...)
 }
 
 func (s *synapse) path(name string) string { return filepath.Join(s.dir, name+".json") }
 
+func (s *synapse) remove(name string) error {
+	if err := os.Remove(s.path(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func synapseText(members []*discover.Member) []byte {
 	backends := []synapseBackend{}
 	for _, m := range members {
 		n := m.Entry.Node
-		b := synapseBackend{Host: n.Host, Port: n.Port, Weight: n.Weight, Labels: n.Labels, ID: sequence(n.Path)}
-		if n.Name != "" {
-			b.Name = &n.Name
+		if n.Hidden() {
+			continue
 		}
-		if n.ServerOptions != "" {
-			b.Options = &n.ServerOptions
+		var keys map[string]json.RawMessage // a struct would also take "HOST"
+		if err := json.Unmarshal(n.JSON(), &keys); err != nil {
+			continue // else it would be no entry
+		}
+		b := synapseBackend{Name: keys["name"], Host: keys["host"], Port: keys["port"], Weight: keys["weight"], Options: keys["haproxy_server_options"], Labels: keys["labels"]}
+		if id, ok := registry.Sequence(n.Path); ok {
+			b.ID = &id
 		}
 		backends = append(backends, b)
 	}
-	text, err := json.Marshal(backends)
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(backends); err != nil {
 		panic(err) // our own struct
 	}
-	return text
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 
-// others lists the registrations that an earlier process wrote files of and that
-// are not served, as the original removes them.
-func (s *synapse) others(served map[string]*registration) []string {
+// strays lists the files that are of no registration, such as those that an earlier
+// process wrote; the original removes them, too.
+func (s *synapse) strays(served map[string]*registration) []string {
 	if s.dir == "" {
 		return nil
 	}
@@ -95,26 +121,18 @@ func (s *synapse) others(served map[string]*registration) []string {
 	if err != nil {
 		return nil // it is made with the first file
 	}
-	var others []string
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ".json")
-		if ok && !strings.HasPrefix(name, ".") && served[name] == nil {
-			others = append(others, name)
+	ours := map[string]bool{}
+	for _, r := range served {
+		for name := range r.namespace.ByView(nil) {
+			ours[name] = true
 		}
 	}
-	return others
-}
-
-// sequence is the number at the end of a znode's name, nil without one.
-func sequence(path string) *int {
-	_, digits, ok := strings.Cut(path[strings.LastIndexByte(path, '/')+1:], "_")
-	if !ok {
-		return nil
+	var strays []string
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), ".json")
+		if ok && !strings.HasPrefix(name, ".") && !ours[name] {
+			strays = append(strays, name)
+		}
 	}
-	digits = digits[strings.LastIndexByte(digits, '_')+1:]
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		return nil
-	}
-	return &n
+	return strays
 }

@@ -51,6 +51,21 @@ func (l Location) sees(v view, labels map[string]string) bool {
 	return true
 }
 
+// ByView returns those of members that each of the namespace's backends has, as the
+// original synapse has a service for each; without a proxy_port those that callers
+// here discover.
+func (n Namespace) ByView(members []*Member) map[string][]*Member {
+	views := n.views
+	if len(views) == 0 {
+		views = n.location.views(n.Registration, n.Source.Discover, nil)
+	}
+	all := make(map[string][]*Member, len(views))
+	for _, v := range views {
+		all[v.backend] = slices.DeleteFunc(slices.Clone(members), func(m *Member) bool { return !n.location.sees(v, m.Entry.Node.Labels) })
+	}
+	return all
+}
+
 // Sees tells whether an entry is in one of the locations that clients on this host
 // discover. What is not is elsewhere, and none of this host's business.
 func (n Namespace) Sees(e Entry) bool {

@@ -48,8 +48,8 @@ func MetricsOf(ns soaconfig.Namespace) Metrics { return Metrics{ns.MetricsURI, n
 
 // Unproxied returns a namespace without a proxy_port: it is discovered for other
 // tools only.
-func Unproxied(ns soaconfig.Namespace) Namespace {
-	return Namespace{Registration: ns.Service + "." + ns.Name, Metrics: MetricsOf(ns), Source: &ns}
+func Unproxied(ns soaconfig.Namespace, set Settings) Namespace {
+	return Namespace{Registration: ns.Service + "." + ns.Name, Metrics: MetricsOf(ns), Source: &ns, location: set.Location}
 }
 
 // NewNamespace makes a namespace with a proxy_port into a section. The error
