@@ -317,16 +317,23 @@ type agent struct {
 	set         registry.Set
 	frozen      bool
 	refuse      map[string]bool // tasks that never come up
+	elsewhere   bool            // every task is
 	connections map[int]int     // by port
 }
 
 func (w *world) agent(host string, addrs ...string) *agent {
 	w.t.Helper()
+	return w.agentIn(nil, host, addrs...)
+}
+
+// agentIn is an agent that says where it is.
+func (w *world) agentIn(location map[string]string, host string, addrs ...string) *agent {
+	w.t.Helper()
 	a := &agent{t: w.t, conn: w.dial(), refuse: map[string]bool{}, connections: map[int]int{}}
 	a.registry = registry.NewZooKeeper(a.conn)
 	a.http = httptest.NewServer(http.HandlerFunc(a.serve))
 	w.t.Cleanup(a.http.Close)
-	a.node = paasta.AgentNode{Host: host, Status: a.http.URL, Addrs: addrs, Applied: map[string]int64{}}
+	a.node = paasta.AgentNode{Host: host, Status: a.http.URL, Addrs: addrs, Applied: map[string]int64{}, Location: location}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -412,6 +419,9 @@ func (a *agent) serve(w http.ResponseWriter, r *http.Request) {
 		b := paasta.AgentBackend{Host: n.Host, Port: n.Port, TaskID: n.Labels[registry.LabelTaskID], Weight: n.Weight, Status: "UP", Up: n.Weight > 0}
 		if a.refuse[b.TaskID] {
 			b.Status, b.Up = "PROBING", false
+		}
+		if a.elsewhere {
+			b.Status, b.Up = paasta.BackendElsewhere, false
 		}
 		answer.Backends = append(answer.Backends, b)
 	}

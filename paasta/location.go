@@ -97,3 +97,35 @@ func (l Locations) Labels(here map[string]string, advertise []string, extra map[
 	}
 	return labels
 }
+
+// Discovered returns the locations in which clients that are here look for a
+// namespace's backends, nearest first: that of the type that it is discovered by,
+// and each wider one in which it is advertised. Nil means everywhere: so does a
+// host that does not know where it is.
+func (l Locations) Discovered(here map[string]string, discover string, advertise []string) []string {
+	near := slices.Index(l.Types, discover)
+	if near < 0 || here[discover] == "" {
+		return nil
+	}
+	in := []string{discover + ":" + here[discover]}
+	for _, wide := range slices.Backward(l.Types[:near]) {
+		if here[wide] != "" && slices.Contains(advertise, wide) {
+			in = append(in, wide+":"+here[wide])
+		}
+	}
+	return in
+}
+
+// Within tells whether something with these labels is in one of the locations,
+// which is so for what has no location, too, and for no locations.
+func (l Locations) Within(locations []string, labels map[string]string) bool {
+	if len(locations) == 0 || slices.ContainsFunc(locations, func(at string) bool { _, ok := labels[at]; return ok }) {
+		return true
+	}
+	for label := range labels {
+		if kind, _, ok := strings.Cut(label, ":"); ok && slices.Contains(l.Types, kind) {
+			return false
+		}
+	}
+	return true
+}

@@ -65,3 +65,41 @@ func TestLabels(t *testing.T) {
 		}
 	}
 }
+
+func TestDiscovered(t *testing.T) {
+	t.Parallel()
+	here := map[string]string{"superregion": "west", "region": "west1", "habitat": "west1a"}
+	for _, tc := range []struct {
+		name, discover string
+		advertise      []string
+		here           map[string]string
+		want           []string
+	}{
+		{"its own type", "region", []string{"region"}, here, []string{"region:west1"}},
+		{"and the wider ones that are advertised", "habitat", []string{"habitat", "superregion"}, here, []string{"habitat:west1a", "superregion:west"}},
+		{"not the narrower ones", "superregion", []string{"habitat", "superregion"}, here, []string{"superregion:west"}},
+		{"nobody knows where it is", "region", []string{"region"}, nil, nil},
+		{"a type that nobody knows", "planet", []string{"planet"}, here, nil},
+	} {
+		if got := west.Discovered(tc.here, tc.discover, tc.advertise); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+	for _, tc := range []struct {
+		name      string
+		locations []string
+		labels    map[string]string
+		want      bool
+	}{
+		{"there", []string{"region:west1"}, map[string]string{"region:west1": ""}, true},
+		{"in the wider one", []string{"habitat:west1a", "region:west1"}, map[string]string{"region:west1": ""}, true},
+		{"elsewhere", []string{"region:west1"}, map[string]string{"region:west2": ""}, false},
+		{"only its habitat is advertised", []string{"region:west1"}, map[string]string{"habitat:west1a": ""}, false},
+		{"everywhere", []string{"region:west1"}, map[string]string{"paasta_cluster": "x"}, true},
+		{"whoever sees everything", nil, map[string]string{"region:west2": ""}, true},
+	} {
+		if got := west.Within(tc.locations, tc.labels); got != tc.want {
+			t.Errorf("%s: %t", tc.name, got)
+		}
+	}
+}

@@ -10,6 +10,9 @@ type AgentNode struct {
 	Status  string           `json:"status"` // base URL of the agent's HTTP, e.g. http://127.0.0.1:3213
 	Addrs   []string         `json:"addrs"`  // addresses that are this host's, for "own host" questions
 	Applied map[string]int64 `json:"applied"`
+	// Location is where the host is: location type → value. Empty where nobody
+	// said so, and then it discovers everything.
+	Location map[string]string `json:"location,omitempty"`
 }
 
 // AgentBackends is the answer of an agent to GET /v1/backends/<registration>.

@@ -105,9 +105,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	announcer := &announce.Announcer{
 		Session: o.Session,
-		Node:    paasta.AgentNode{Host: o.Config.Hostname, Status: cmp.Or(c.Announce, parts.URL(o.Listener.Addr(), o.Config.Hostname))},
-		Addrs:   address.Ours,
-		Log:     o.Log,
+		Node: paasta.AgentNode{
+			Host: o.Config.Hostname, Status: cmp.Or(c.Announce, parts.URL(o.Listener.Addr(), o.Config.Hostname)), Location: o.Config.Location,
+		},
+		Addrs: address.Ours,
+		Log:   o.Log,
 	}
 	hold := newHostPlug(ctx, c.Reload, bind, o.Log)
 	defer hold.Close()

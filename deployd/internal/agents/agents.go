@@ -180,21 +180,22 @@ func (v *View) expire() {
 	}
 }
 
-// Live returns the agents that are announced, by host, and the hosts of those
-// that went lately and still count.
-func (v *View) Live() (live []paasta.AgentNode, lingering []string) {
+// Live returns the agents that are announced, and those that went lately and
+// still count, by host.
+func (v *View) Live() (live, lingering []paasta.AgentNode) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, node := range v.alive {
 		live = append(live, node)
 	}
-	slices.SortFunc(live, func(a, b paasta.AgentNode) int { return cmp.Compare(a.Host, b.Host) })
 	for _, d := range v.gone {
 		if time.Since(d.at) <= v.o.Linger {
-			lingering = append(lingering, d.node.Host)
+			lingering = append(lingering, d.node)
 		}
 	}
-	slices.Sort(lingering)
+	byHost := func(a, b paasta.AgentNode) int { return cmp.Compare(a.Host, b.Host) }
+	slices.SortFunc(live, byHost)
+	slices.SortFunc(lingering, byHost)
 	return live, lingering
 }
 
@@ -207,19 +208,27 @@ func (v *View) Settled() (bool, time.Duration) {
 	return left <= 0 && v.o.Conn.Connected(), max(left, 100*time.Millisecond)
 }
 
-// Pick returns up to n of the agents, the same ones for the same key as long as
-// they live, others for other keys.
-func Pick(live []paasta.AgentNode, key string, n int) []paasta.AgentNode {
+// Pick returns up to n of the agents, those that are preferred first; of the
+// others the same ones for the same key as long as they live, and others for
+// other keys.
+func Pick(live []paasta.AgentNode, preferred func(paasta.AgentNode) bool, key string, n int) []paasta.AgentNode {
 	if len(live) <= n {
 		return live
 	}
-	rank := func(a paasta.AgentNode) uint64 {
+	rank := func(a paasta.AgentNode) (int, uint64) {
 		h := fnv.New64a()
 		h.Write([]byte(a.Host + "\x00" + key))
-		return h.Sum64()
+		if preferred(a) {
+			return 0, h.Sum64()
+		}
+		return 1, h.Sum64()
 	}
 	picked := slices.Clone(live)
-	slices.SortFunc(picked, func(a, b paasta.AgentNode) int { return cmp.Compare(rank(a), rank(b)) })
+	slices.SortFunc(picked, func(a, b paasta.AgentNode) int {
+		first, hash := rank(a)
+		second, other := rank(b)
+		return cmp.Or(cmp.Compare(first, second), cmp.Compare(hash, other))
+	})
 	return picked[:n]
 }
 

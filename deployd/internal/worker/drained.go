@@ -136,7 +136,11 @@ func (r *round) traffic(t marathon.Task, d *drainNote) string {
 		if ns, ok := r.current[name]; ok && ns.ProxyPort == nil {
 			continue // in no HAProxy
 		}
+		sees := r.sees(name, t)
 		for _, a := range live {
+			if !sees(a) {
+				continue // its clients find the task nowhere
+			}
 			applied, carries := a.Applied[name]
 			if carries && applied >= d.version[name] {
 				continue
@@ -147,9 +151,12 @@ func (r *round) traffic(t marathon.Task, d *drainNote) string {
 			return fmt.Sprintf("the HAProxy of %s has not applied the drain in %s yet", a.Host, name)
 		}
 	}
-	if len(lingering) > 0 {
+	for _, a := range lingering {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(d.version)), func(name string) bool { return r.sees(name, t)(a) }) {
+			continue
+		}
 		r.soon(time.Second)
-		return fmt.Sprintf("the agent of %s has gone without applying the drain", lingering[0])
+		return fmt.Sprintf("the agent of %s has gone without applying the drain", a.Host)
 	}
 	if !d.applied {
 		d.applied = true
@@ -178,12 +185,29 @@ func (r *round) traffic(t marathon.Task, d *drainNote) string {
 	return ""
 }
 
+// sees returns what tells whether clients on an agent's host find a task under a
+// registration: whether it runs in a location that they discover.
+func (r *round) sees(name string, t marathon.Task) func(paasta.AgentNode) bool {
+	ns, ok := r.current[name]
+	if !ok {
+		return func(paasta.AgentNode) bool { return true } // what it was is not known
+	}
+	where := r.locations()
+	labels := where.Labels(r.location(t.Host), ns.Advertise, ns.ExtraAdvertise)
+	return func(a paasta.AgentNode) bool {
+		return where.Within(where.Discovered(a.Location, ns.Discover, ns.Advertise), labels)
+	}
+}
+
+func (r *round) locations() paasta.Locations {
+	return paasta.Locations{Types: r.o.Config.LocationTypes, Parents: r.o.Config.LocationParents}
+}
+
 // entry is a task's entry in a registration, but for its weight.
 func (r *round) entry(name string, a marathon.App, t marathon.Task) registry.Entry {
 	labels := map[string]string{}
 	if ns, ok := r.current[name]; ok {
-		where := paasta.Locations{Types: r.o.Config.LocationTypes, Parents: r.o.Config.LocationParents}
-		labels = where.Labels(r.location(t.Host), ns.Advertise, ns.ExtraAdvertise)
+		labels = r.locations().Labels(r.location(t.Host), ns.Advertise, ns.ExtraAdvertise)
 	}
 	labels[registry.LabelCluster] = r.o.Config.Cluster
 	labels[registry.LabelInstance] = r.job.ID.Instance

@@ -3,7 +3,9 @@ package worker
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gopaasta/paasta/deployd/internal/agents"
@@ -139,57 +141,77 @@ func (r *round) asker(planned bool, size int) (ask func(marathon.Task) string, u
 		}
 		return nil, "no agent is announced: healthy is taken for happy"
 	}
-	asked := agents.Pick(live, r.job.ID.String(), maxAsked)
-	type view struct {
-		host     string
-		backends map[string]paasta.AgentBackend
-		err      error
-	}
-	var views []view
-	for _, a := range asked {
-		answer, err := r.o.Agents.Backends(a, primary)
-		v := view{host: a.Host, backends: map[string]paasta.AgentBackend{}, err: err}
-		for _, b := range answer.Backends {
-			v.backends[address(b.Host, b.Port)] = b
-		}
-		views = append(views, v)
-	}
-	for _, host := range lingering {
-		if len(views) < maxAsked {
-			views = append(views, view{host: host, err: fmt.Errorf("its agent has gone")})
-		}
-	}
 	fraction := i.BounceHealth.MinFractionUp
 	if fraction <= 0 || fraction > 1 {
 		fraction = 1
 	}
-	need := int(math.Ceil(float64(len(views))*fraction - 1e-9))
 	if len(lingering) > 0 {
 		r.soon(time.Second)
+	}
+	serving := r.serving(primary)
+	backends := map[string]func() (paasta.AgentBackends, error){} // by host; each is asked once
+	for _, a := range live {
+		backends[a.Host] = sync.OnceValues(func() (paasta.AgentBackends, error) { return r.o.Agents.Backends(a, primary) })
 	}
 	return func(t marathon.Task) string {
 		if len(t.Ports) == 0 {
 			return "has no port"
 		}
-		up, missing := 0, ""
-		for _, v := range views {
-			b, ok := v.backends[address(r.host(t), t.Ports[0])]
+		sees := r.sees(primary, t)
+		elsewhere := func(a paasta.AgentNode) bool { return !sees(a) }
+		up, of, missing := 0, 0, ""
+		for _, a := range agents.Pick(slices.DeleteFunc(slices.Clone(live), elsewhere), serving, r.job.ID.String(), maxAsked) {
+			answer, err := backends[a.Host]()
+			n := slices.IndexFunc(answer.Backends, func(b paasta.AgentBackend) bool { return b.Host == r.host(t) && b.Port == t.Ports[0] })
 			switch {
-			case v.err != nil:
-				missing = fmt.Sprintf("the agent of %s: %v", v.host, v.err)
-			case !ok:
-				missing = fmt.Sprintf("not yet in the HAProxy of %s", v.host)
-			case !b.Up:
-				missing = fmt.Sprintf("not yet up in the HAProxy of %s (%s %s)", v.host, b.Status, b.LastCheck)
+			case err != nil:
+				missing = fmt.Sprintf("the agent of %s: %v", a.Host, err)
+			case n < 0:
+				missing = fmt.Sprintf("not yet in the HAProxy of %s", a.Host)
+			case answer.Backends[n].Status == paasta.BackendElsewhere:
+				continue // it knows better than we do where it is
+			case !answer.Backends[n].Up:
+				missing = fmt.Sprintf("not yet up in the HAProxy of %s (%s %s)", a.Host, answer.Backends[n].Status, answer.Backends[n].LastCheck)
 			default:
 				up++
 			}
+			of++
 		}
-		if up >= need {
+		for _, a := range slices.DeleteFunc(slices.Clone(lingering), elsewhere) {
+			if of < maxAsked {
+				of++
+				missing = fmt.Sprintf("the agent of %s has gone", a.Host)
+			}
+		}
+		switch need := int(math.Ceil(float64(of)*fraction - 1e-9)); {
+		case up < need:
+			return fmt.Sprintf("%s; up in %d of %d, %d are needed", missing, up, of, need)
+		case of > 0:
 			return ""
 		}
-		return fmt.Sprintf("%s; up in %d of %d, %d are needed", missing, up, len(views), need)
+		if ok, left := r.o.Agents.Settled(); !ok {
+			r.soon(left)
+			return "waiting whether agents are announced where it can be discovered"
+		}
+		return "" // nobody there routes
 	}, ""
+}
+
+// serving tells whether an agent's host runs tasks under a registration: where a
+// service runs, it is likely to be asked for.
+func (r *round) serving(name string) func(paasta.AgentNode) bool {
+	hosts := map[string]bool{}
+	for _, n := range r.sets[name].Nodes {
+		hosts[n.Host], hosts[n.Name] = true, true
+	}
+	for _, a := range r.apps {
+		for _, t := range a.Tasks {
+			hosts[r.host(t)], hosts[t.Host] = true, true
+		}
+	}
+	return func(a paasta.AgentNode) bool {
+		return hosts[a.Host] || slices.ContainsFunc(a.Addrs, func(address string) bool { return hosts[address] })
+	}
 }
 
 // settled tells whether the instance has been brought to where it is now, so
@@ -206,5 +228,3 @@ func (r *round) settled(size int) bool {
 	}
 	return true
 }
-
-func address(host string, port int) string { return fmt.Sprintf("%s:%d", host, port) }

@@ -58,7 +58,7 @@ type Registry interface {
 
 // Agents is what a round asks of the hosts that route.
 type Agents interface {
-	Live() (live []paasta.AgentNode, lingering []string)
+	Live() (live, lingering []paasta.AgentNode)
 	Settled() (bool, time.Duration)
 	Backends(a paasta.AgentNode, registration string) (paasta.AgentBackends, error)
 	Connections(a paasta.AgentNode, host string, port int) (int, error)

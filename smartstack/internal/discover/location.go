@@ -3,6 +3,8 @@ package discover
 import (
 	"slices"
 	"strings"
+
+	"github.com/gopaasta/paasta/paasta"
 )
 
 // A Location is where this host is.
@@ -21,15 +23,14 @@ type view struct {
 // location that clients discover, and a wider one for each wider location that
 // is advertised. A host that does not know where it is sees everything.
 func (l Location) views(registration, discover string, advertise []string) []view {
-	near := slices.Index(l.Types, discover)
-	if near < 0 || l.Here[discover] == "" {
+	labels := paasta.Locations{Types: l.Types}.Discovered(l.Here, discover, advertise)
+	if len(labels) == 0 {
 		return []view{{backend: registration}}
 	}
-	views := []view{{registration, discover + ":" + l.Here[discover]}}
-	for _, wide := range slices.Backward(l.Types[:near]) {
-		if l.Here[wide] != "" && slices.Contains(advertise, wide) {
-			views = append(views, view{registration + "." + wide, wide + ":" + l.Here[wide]})
-		}
+	views := []view{{registration, labels[0]}}
+	for _, label := range labels[1:] {
+		wide, _, _ := strings.Cut(label, ":")
+		views = append(views, view{registration + "." + wide, label})
 	}
 	return views
 }
@@ -37,18 +38,7 @@ func (l Location) views(registration, discover string, advertise []string) []vie
 // sees tells whether an entry with these labels belongs into v. One that says
 // nothing about locations is everywhere.
 func (l Location) sees(v view, labels map[string]string) bool {
-	if v.label == "" {
-		return true
-	}
-	if _, ok := labels[v.label]; ok {
-		return true
-	}
-	for label := range labels {
-		if kind, _, ok := strings.Cut(label, ":"); ok && slices.Contains(l.Types, kind) {
-			return false
-		}
-	}
-	return true
+	return v.label == "" || paasta.Locations{Types: l.Types}.Within([]string{v.label}, labels)
 }
 
 // ByView returns those of members that each of the namespace's backends has, as the
