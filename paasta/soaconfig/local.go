@@ -1,6 +1,7 @@
 package soaconfig
 
 import (
+	"cmp"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -21,12 +22,13 @@ type LocalService struct {
 	ExtraAdvertise map[string][]string // as in smartstack.yaml
 	CheckInterval  time.Duration       // pause between two rounds; default 2s
 	Checks         []LocalCheck        // all must pass; none: always healthy
+	ServerOptions  string              // nerve's haproxy_server_options, published as it is
 }
 
 // A LocalCheck is one check of a local service, with host and port filled in.
 type LocalCheck struct {
 	Type       string   // http, https, tcp, cmd, redis, noop
-	Host       string   // default 127.0.0.1
+	Host       string   // default the service's, as with nerve; 127.0.0.1 without one
 	Port       int      // default the service's
 	URI        string   // http(s): path and query; default /status
 	Status     [][2]int // http(s): accepted codes, inclusive ranges; default 200-399
@@ -48,10 +50,11 @@ func (c LocalCheck) Accepts(status int) bool {
 }
 
 var (
-	hostName   = newPattern(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`, "a host name or address")
-	statusText = newPattern(`^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$`, "codes such as 200-399,404")
-	labelName  = newPattern(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`, "a label")
-	request    = newPattern(`^/[^\x00-\x20\x7f]*$`, "a path that begins with /, without spaces")
+	hostName      = newPattern(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`, "a host name or address")
+	statusText    = newPattern(`^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$`, "codes such as 200-399,404")
+	labelName     = newPattern(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`, "a label")
+	serverOptions = newPattern(`^[^\x00-\x1f\x7f]{0,1000}$`, "one line of up to 1000 characters")
+	request       = newPattern(`^/[^\x00-\x20\x7f]*$`, "a path that begins with /, without spaces")
 )
 
 // localShape is a file of the services directory.
@@ -61,12 +64,13 @@ var localShape = anObject(
 	key{"registrations", listOf(aText().like(registration)).items(1, 0).once(), "the name of the file", "Under which registrations."},
 	key{"weight", anInteger().from(0).upTo(256), "10", "Share of the traffic; 0 means that it drains."},
 	key{"labels", mapOf(labelName, aText()), "{}", "Labels besides those of the location."},
+	key{"haproxy_server_options", aText().like(serverOptions), "", "nerve's: published as it is, for hosts with synapse. Agents take `backup`, `maxconn`, `maxqueue` and `weight`."},
 	key{"advertise", listOf(aText().like(locationType)).once(), "[region]", "Location types in which it can be found."},
 	key{"extra_advertise", mapOf(location, listOf(aText().like(location))), "{}", "`TYPE:LOCATION` of this host → where else it can be found."},
 	key{"check_interval", aNumber().from(0.05).upTo(3600), "2", "Seconds between two rounds of checks."},
 	key{"checks", listOf(anObject(
 		key{"type", words("http", "https", "tcp", "cmd", "redis", "noop"), "", "What is asked."},
-		key{"host", aText().like(hostName), "127.0.0.1", "Whom."},
+		key{"host", aText().like(hostName), "`host`, or 127.0.0.1", "Whom."},
 		key{"port", aPort(), "`port`", "At which port."},
 		key{"uri", aText().like(request), "/status", "Path of an HTTP check."},
 		key{"status", eitherOf(aText().like(statusText), anInteger().from(100).upTo(599)), "200-399", "Codes that pass."},
@@ -120,6 +124,7 @@ func localService(d document) (LocalService, Problems) {
 	read(d.root, "registrations", &s.Registrations)
 	read(d.root, "weight", &s.Weight)
 	read(d.root, "labels", &s.Labels)
+	read(d.root, "haproxy_server_options", &s.ServerOptions)
 	read(d.root, "advertise", &s.Advertise)
 	read(d.root, "check_interval", &s.CheckInterval)
 	if v := d.root.get("extra_advertise"); v != nil {
@@ -133,7 +138,7 @@ func localService(d document) (LocalService, Problems) {
 	}
 	if checks := d.root.get("checks"); checks != nil {
 		for _, v := range checks.items {
-			s.Checks = append(s.Checks, localCheck(v, s.Port))
+			s.Checks = append(s.Checks, localCheck(v, s.Host, s.Port))
 		}
 	}
 	return s, nil
@@ -165,8 +170,8 @@ func checkKeysOfType(c *checker, root *value) {
 	}
 }
 
-func localCheck(v *value, port int) LocalCheck {
-	c := LocalCheck{Host: "127.0.0.1", Port: port, URI: "/status", Timeout: time.Second, Rise: 1, Fall: 1}
+func localCheck(v *value, host string, port int) LocalCheck {
+	c := LocalCheck{Host: cmp.Or(host, "127.0.0.1"), Port: port, URI: "/status", Timeout: time.Second, Rise: 1, Fall: 1}
 	status := "200-399"
 	read(v, "type", &c.Type)
 	read(v, "host", &c.Host)

@@ -38,6 +38,24 @@ checks:
 	}
 }
 
+// As with nerve, a check asks the service's own host, and server options are
+// published as they are.
+func TestLocalServiceOfNerve(t *testing.T) {
+	t.Parallel()
+	got, problems := parseLocalService("mysql.main.yaml", []byte(`
+host: 10.0.0.5
+port: 3306
+haproxy_server_options: backup maxconn 9 cookie x
+checks: [{type: tcp}, {type: http, host: 127.0.0.1}]
+`))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if got.Checks[0].Host != "10.0.0.5" || got.Checks[1].Host != "127.0.0.1" || got.ServerOptions != "backup maxconn 9 cookie x" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestLocalServiceProblems(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, file, text, want string }{

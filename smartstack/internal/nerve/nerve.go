@@ -238,7 +238,7 @@ func (n *Nerve) end(name string) {
 }
 
 func (n *Nerve) entry(s soaconfig.LocalService) (registry.Entry, error) {
-	e := registry.Entry{Host: s.Host, Port: s.Port, Name: n.o.Hostname, Weight: s.Weight, Labels: n.o.Locations.Labels(n.o.Here, s.Advertise, s.ExtraAdvertise)}
+	e := registry.Entry{Host: s.Host, Port: s.Port, Name: n.o.Hostname, Weight: s.Weight, ServerOptions: s.ServerOptions, Labels: n.o.Locations.Labels(n.o.Here, s.Advertise, s.ExtraAdvertise)}
 	maps.Copy(e.Labels, s.Labels)
 	if e.Host == "" {
 		e.Host = n.o.Address

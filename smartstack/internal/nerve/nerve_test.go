@@ -180,10 +180,13 @@ func TestRegistersWhatIsHealthy(t *testing.T) {
 	t.Parallel()
 	h := startHost(t)
 	port, up := service(t)
-	h.write("web.main.yaml", fast(port, "registrations: [web.main, web.all]\nlabels: {role: primary}\n"))
+	h.write("web.main.yaml", fast(port, "registrations: [web.main, web.all]\nlabels: {role: primary}\nhaproxy_server_options: backup\n"))
 	nodes := h.entries("web.main", "10", "the service to be registered")
 	h.entries("web.all", "10", "its second registration")
 	e := nodes[0].Entry
+	if e.ServerOptions != "backup" {
+		t.Errorf("haproxy_server_options %q", e.ServerOptions)
+	}
 	_, region := e.Labels["region:r1"]
 	if e.Host != "127.0.0.1" || e.Port != port || e.Name != "testhost" || !region || e.Labels["role"] != "primary" {
 		t.Errorf("registered %+v", e)
