@@ -68,6 +68,8 @@ type Options struct {
 	Agents     []Agent      // at least one
 	DockerHost string       // e.g. unix:///var/run/docker.sock; "" for what DOCKER_HOST says
 	EnvPrefix  string       // of HOST, PORT0, … in the tasks' environment
+	Token      string       // wanted for what changes something; "": whoever connects may
+	Names      []string     // of this host, that requests may name besides its addresses
 	Log        *slog.Logger
 }
 
@@ -103,8 +105,11 @@ func Run(ctx context.Context, o Options) error {
 	g.Go(func() error { return parts.Run(ctx, "owner of the state", s.own) })
 	g.Go(func() error { return parts.Run(ctx, "docker engine", s.engine.Run) })
 	g.Go(func() error { return parts.Run(ctx, "processes", s.process.Run) })
-	srv := &http.Server{Handler: s.api, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	srv := &http.Server{Handler: api.Guard{Token: o.Token, Names: o.Names}.Handler(s.api), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	g.Go(func() error { return parts.Run(ctx, "http server", parts.Serve(o.Listener, srv, 3*time.Second)) })
+	if o.Token == "" {
+		o.Log.Warn("no token is set: whoever can connect runs what they like as the user of this process", "addr", o.Listener.Addr().String())
+	}
 	o.Log.Info("marathon started", "addr", o.Listener.Addr().String(), "path", dir, "agents", len(o.Agents))
 	err = g.Wait()
 	s.probe.Wait()
