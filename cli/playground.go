@@ -37,7 +37,7 @@ host's loopback. It needs root.`,
 	}
 	for _, sub := range []func(*Env) *cobra.Command{
 		newPlaygroundUp, newPlaygroundDown, newPlaygroundStatus, newPlaygroundLogs,
-		newPlaygroundExec, newPlaygroundShell, newPlaygroundSupervise, newPlaygroundForward,
+		newPlaygroundExec, newPlaygroundShell, newPlaygroundSupervise, newPlaygroundForward, newPlaygroundRestrict,
 	} {
 		cmd.AddCommand(sub(env))
 	}
@@ -184,9 +184,9 @@ func printPlaygroundStatus(env *Env, s playground.Status) {
 		t.row(d.Name, state, strconv.Itoa(d.PID), env.when(d.Started), d.Why)
 	}
 	t.print()
-	t = newTable(env, "FORWARDED", "FROM", "TO", "WHY NOT")
+	t = newTable(env, "FORWARDED", "FROM", "FOR WHOM", "WHY NOT")
 	for _, f := range s.Forwards {
-		t.row(f.What, fmt.Sprintf("%s:%d", s.Address, f.Port), f.Target, f.Error)
+		t.row(f.What, fmt.Sprintf("%s:%d", s.Address, f.Port), f.Access, f.Error)
 	}
 	if env.TTY {
 		env.printf("\n")
@@ -370,6 +370,13 @@ func newPlaygroundForward(env *Env) *cobra.Command {
 	return playgroundDaemon("forward", "Forward ports of the host to a playground", env,
 		func(ctx context.Context, p *playground.Playground, log *slog.Logger) error {
 			return p.Forward(ctx, log)
+		})
+}
+
+func newPlaygroundRestrict(env *Env) *cobra.Command {
+	return playgroundDaemon("restrict", "Take the right to change ZooKeeper from whoever has no password", env,
+		func(ctx context.Context, p *playground.Playground, _ *slog.Logger) error {
+			return p.Restrict(ctx)
 		})
 }
 

@@ -507,3 +507,34 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// What others made, or left open, is ours to change alone afterwards.
+func TestRestrict(t *testing.T) {
+	t.Parallel()
+	s := zktest.Start(t)
+	ctx := bounded(t)
+	stranger := dial(t, s.Addr())
+	must(t, stranger.Create(ctx, "/old/a/b", []byte("1")))
+	if err := stranger.Restrict(ctx, "/"); err == nil {
+		t.Error("who has no credentials restricts the tree, and shuts out all")
+	}
+	c, err := zk.Dial(zk.Options{Servers: s.Addr(), Auth: "us:secret"})
+	must(t, err)
+	defer c.Close()
+	must(t, c.Create(ctx, "/ours", nil))
+	for range 2 {
+		must(t, c.Restrict(ctx, "/"))
+	}
+	for _, path := range []string{"/new", "/old/new", "/old/a/new", "/ours/new", "/zookeeper/new", "/zookeeper/quota/new"} {
+		if err := stranger.Create(ctx, path, nil); !errors.Is(err, zk.ErrForbidden) {
+			t.Errorf("a stranger creates %s: %v", path, err)
+		}
+	}
+	for _, path := range []string{"/old/a/b", "/ours"} {
+		if err := stranger.Delete(ctx, path, -1); !errors.Is(err, zk.ErrForbidden) {
+			t.Errorf("a stranger deletes %s: %v", path, err)
+		}
+	}
+	must(t, c.Put(ctx, "/old/a/b", []byte("2")))
+	must(t, c.Create(ctx, "/new", nil))
+}

@@ -40,8 +40,10 @@ func (p *Playground) daemons() []daemon {
 	paasta := func(name string, after []string, ready func(context.Context, *Namespace) error, args ...string) daemon {
 		return daemon{name: name, args: append([]string{p.Binary}, args...), after: after, ours: true, ready: ready}
 	}
-	forwarder := paasta("forwarder", nil, p.forwards, "playground", "forward", "--dir", p.Dir)
+	forwarder := paasta("forwarder", []string{"zookeeper"}, p.forwards, "playground", "forward", "--dir", p.Dir)
 	forwarder.outside = true
+	// No account of the host may be there before the ACLs are.
+	forwarder.before = p.restrictZooKeeper
 	return []daemon{
 		{
 			name: "zookeeper",
@@ -52,7 +54,8 @@ func (p *Playground) daemons() []daemon {
 				"-cp", strings.Join([]string{zooKeeperJar, filepath.Join(filepath.Dir(zooKeeperJar), "slf4j-simple.jar"), filepath.Dir(zooKeeperJar) + "/*"}, ":"),
 				"org.apache.zookeeper.server.quorum.QuorumPeerMain", p.path("zookeeper", "zoo.cfg"),
 			},
-			ready: func(ctx context.Context, n *Namespace) error { return ruok(ctx, n, p.at(PortZooKeeper)) },
+			settled: p.restrictZooKeeper, // whatever became of its data
+			ready:   func(ctx context.Context, n *Namespace) error { return ruok(ctx, n, p.at(PortZooKeeper)) },
 		},
 		{
 			name:  "registry",
@@ -73,7 +76,7 @@ func (p *Playground) daemons() []daemon {
 		},
 		paasta("marathon", []string{"dockerd"}, answers("http://"+p.at(PortMarathon)+"/ping"),
 			"marathon", "--listen", p.at(PortMarathon), "--state-dir", p.path("marathon"),
-			"--agents-config", p.path("agents.json"), "--docker-host", p.DockerHost()),
+			"--agents-config", p.path("agents.json"), "--docker-host", p.DockerHost(), "--token-file", p.tokenFile()),
 		paasta("smartstack", []string{"zookeeper"}, p.balances, "smartstack"),
 		paasta("api", []string{"zookeeper"}, answers("http://"+p.at(PortAPI)+"/healthz"), "api"),
 		paasta("deployd", []string{"zookeeper", "marathon"}, answers("http://127.0.0.1:5055/healthz"), "deployd"),

@@ -5,8 +5,10 @@ package playground_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +25,7 @@ import (
 	"github.com/gopaasta/paasta/cli/internal/playground"
 	"github.com/gopaasta/paasta/docker/examples"
 	"github.com/gopaasta/paasta/paasta/paastatest"
+	"github.com/gopaasta/paasta/paasta/zk"
 )
 
 // need asks for everything that a playground is made of.
@@ -171,6 +174,10 @@ func TestSideBySide(t *testing.T) {
 	}
 	if len(addresses) != 2 {
 		t.Errorf("addresses %v, want two", addresses)
+	}
+
+	for _, s := range []*session{first, second} {
+		s.strangers()
 	}
 
 	// Once more changes nothing.
@@ -431,4 +438,114 @@ func (s *session) ready(t *testing.T, p *playground.Playground, daemon string, o
 			}
 		}
 	}
+}
+
+// strangers does what other accounts of the host, and pages in a browser, would
+// like to: none of it may change anything, since all that runs inside runs as root.
+func (s *session) strangers() {
+	s.t.Helper()
+	p, err := playground.Open(s.dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	token, err := os.ReadFile(filepath.Join(s.dir, "secrets", "marathon.token"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	const app = `{"id":"/x","cmd":"true","instances":0}`
+	marathon, registry, api := "http://"+p.Address+":8080", "http://"+p.Address+":5000", "http://"+p.Address+":5054"
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{"401", []string{"-H", "Content-Type: application/json", "-d", app, marathon + "/v2/apps"}},
+		{"401", []string{"-X", "DELETE", marathon + "/v2/apps/x"}},
+		{"401", []string{"-X", "PUT", "-H", "Content-Type: application/json", "-d", `{"id":"/","apps":[]}`, marathon + "/v2/groups"}},
+		{"403", []string{"-H", "Origin: http://evil.example", "-H", "Content-Type: text/plain", "-d", app, marathon + "/v2/apps"}},
+		{"403", []string{"-H", "Host: evil.example:8080", marathon + "/v2/apps"}},
+		{"415", []string{"-H", "Authorization: Bearer " + strings.TrimSpace(string(token)), "-d", app, marathon + "/v2/apps"}},
+		{"200", []string{marathon + "/v2/apps"}},
+		{"403", []string{"-H", "Host: evil.example", api + "/v1/services"}},
+		{"403", []string{"-X", "POST", "-H", "Origin: http://evil.example", api + "/v1/services/hello/kick"}},
+		{"403", []string{"-X", "POST", registry + "/v2/hello/blobs/uploads/"}},
+		{"403", []string{"-X", "PUT", "-d", "{}", registry + "/v2/hello/manifests/latest"}},
+		{"403", []string{"-X", "DELETE", registry + "/v2/hello/manifests/latest"}},
+		{"403", []string{"-H", "Host: evil.example", registry + "/v2/_catalog"}},
+		{"200", []string{registry + "/v2/_catalog"}},
+	} {
+		cmd := exec.Command("curl", append([]string{"--silent", "--max-time", "10", "--output", "/dev/null", "--write-out", "%{http_code}"}, tt.args...)...)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if out, err := cmd.Output(); err != nil || string(out) != tt.want {
+			s.t.Errorf("nobody runs curl %q: %s, %v, want %s", tt.args, out, err, tt.want)
+		}
+	}
+	out, err := exec.Command("sh", "-c", `. "$1/env" && curl --fail-with-body --silent --show-error -H "Authorization: Bearer $PAASTA_PLAYGROUND_TOKEN" -H "Content-Type: application/json" -d "$2" "http://$PAASTA_PLAYGROUND_ADDRESS:8080/v2/apps" &&
+		curl --fail-with-body --silent --show-error -X DELETE -H "Authorization: Bearer $PAASTA_PLAYGROUND_TOKEN" "http://$PAASTA_PLAYGROUND_ADDRESS:8080/v2/apps/x"`, "sh", s.dir, app).CombinedOutput()
+	if err != nil {
+		s.t.Errorf("with what DIR/env says: %v\n%s", err, out)
+	}
+
+	stranger, err := zk.Dial(zk.Options{Servers: p.Address + ":2181"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer stranger.Close()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	for what, do := range map[string]func() error{
+		"makes a node":          func() error { return stranger.Create(ctx, "/evil", nil) },
+		"registers a backend":   func() error { return stranger.Create(ctx, "/smartstack/evil", nil) },
+		"makes a quota":         func() error { return stranger.Create(ctx, "/zookeeper/quota/evil", nil) },
+		"removes registrations": func() error { return stranger.Delete(ctx, "/smartstack", -1) },
+		"writes to PaaSTA's":    func() error { return stranger.Set(ctx, "/paasta", []byte("evil"), -1) },
+	} {
+		if err := do(); !errors.Is(err, zk.ErrForbidden) {
+			s.t.Errorf("a stranger %s: %v, want %v", what, err, zk.ErrForbidden)
+		}
+	}
+	if _, _, err := stranger.Children(ctx, "/smartstack"); err != nil {
+		s.t.Errorf("a stranger reads: %v", err)
+	}
+
+	// No file that others may read has a secret.
+	password, err := os.ReadFile(filepath.Join(s.dir, "secrets", "zookeeper.password"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	err = filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case info.IsDir() && info.Mode().Perm()&0o001 == 0, info.IsDir() && path == filepath.Join(s.dir, "docker"):
+			return fs.SkipDir
+		case !info.Mode().IsRegular() || info.Mode().Perm()&0o004 == 0:
+			return nil
+		case info.Mode().Perm()&0o022 != 0:
+			s.t.Errorf("others may write %s", path)
+		}
+		text, err := os.ReadFile(path)
+		for _, secret := range [][]byte{token, password} {
+			if bytes.Contains(text, bytes.TrimSpace(secret)) {
+				s.t.Errorf("others may read a secret in %s", path)
+			}
+		}
+		return ignoreGone(err)
+	})
+	if err != nil {
+		s.t.Error(err)
+	}
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

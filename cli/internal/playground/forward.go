@@ -11,11 +11,16 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
@@ -24,17 +29,27 @@ type Forward struct {
 	Port   int    `json:"port"`
 	What   string `json:"what"`
 	Target string `json:"target"`          // inside
+	Access string `json:"access"`          // who on this host may use it, and for what
 	Error  string `json:"error,omitempty"` // why it is not open
 }
+
+// Who on this host may use a forward. Whoever has an account on it can connect.
+const (
+	accessAPI       = "all may read, and ask for a look at the tags"
+	accessZooKeeper = "all may read; changes need zookeeper_auth"
+	accessMarathon  = "all may read; changes need the token in DIR/env"
+	accessRegistry  = "all may pull; pushes go through DOCKER_HOST"
+	accessProxy     = "all"
+)
 
 // fixedForwards are open from the start.
 func (p *Playground) fixedForwards() []Forward {
 	var fixed []Forward
 	for _, f := range []Forward{
-		{Port: PortAPI, What: "API and dashboard"},
-		{Port: PortZooKeeper, What: "ZooKeeper"},
-		{Port: PortMarathon, What: "Marathon"},
-		{Port: PortRegistry, What: "Docker registry"},
+		{Port: PortAPI, What: "API and dashboard", Access: accessAPI},
+		{Port: PortZooKeeper, What: "ZooKeeper", Access: accessZooKeeper},
+		{Port: PortMarathon, What: "Marathon", Access: accessMarathon},
+		{Port: PortRegistry, What: "Docker registry", Access: accessRegistry},
 	} {
 		f.Target = p.at(f.Port)
 		fixed = append(fixed, f)
@@ -42,25 +57,56 @@ func (p *Playground) fixedForwards() []Forward {
 	return fixed
 }
 
-// wantedForwards adds the proxy ports of a tree to the fixed ones.
-func (p *Playground) wantedForwards(tree *soaconfig.Tree) []Forward {
+// wantedForwards adds the proxy ports of a tree to the fixed ones. A namespace
+// that is broken keeps the port that it had, and nobody else gets that: the agent
+// serves what was last good, too.
+func (p *Playground) wantedForwards(tree *soaconfig.Tree, had []Forward) []Forward {
 	wanted := p.fixedForwards()
 	taken := map[int]bool{}
 	for _, f := range wanted {
 		taken[f.Port] = true
 	}
+	add := func(port int, registration string) {
+		if !taken[port] {
+			taken[port] = true
+			wanted = append(wanted, Forward{Port: port, What: registration, Target: fmt.Sprintf("%s:%d", Link, port), Access: accessProxy})
+		}
+	}
+	kept := map[string]bool{}
+	for _, f := range had {
+		if service, name, ok := strings.Cut(f.What, "."); ok && broken(tree, service, name) {
+			kept[f.What] = true
+			add(f.Port, f.What)
+		}
+	}
 	for _, service := range slices.Sorted(maps.Keys(tree.Services)) {
 		namespaces := tree.Services[service].Namespaces.Sound
 		for _, name := range slices.Sorted(maps.Keys(namespaces)) {
-			port := namespaces[name].ProxyPort
-			if port == nil || taken[*port] {
-				continue
+			if port := namespaces[name].ProxyPort; port != nil && !kept[service+"."+name] {
+				add(*port, service+"."+name)
 			}
-			taken[*port] = true
-			wanted = append(wanted, Forward{Port: *port, What: service + "." + name, Target: fmt.Sprintf("%s:%d", Link, *port)})
 		}
 	}
+	slices.SortStableFunc(wanted[len(p.fixedForwards()):], func(a, b Forward) int { return strings.Compare(a.What, b.What) })
 	return wanted
+}
+
+// proxiesOf returns the proxy ports among forwards.
+func (p *Playground) proxiesOf(all []Forward) []Forward {
+	fixed := p.fixedForwards()
+	return slices.DeleteFunc(all, func(f Forward) bool {
+		return slices.ContainsFunc(fixed, func(other Forward) bool { return other.Port == f.Port })
+	})
+}
+
+// broken tells whether a namespace may be there, and nobody can say how.
+func broken(tree *soaconfig.Tree, service, name string) bool {
+	s := tree.Services[service]
+	if s == nil {
+		return false
+	}
+	_, _, err := s.Namespaces.Find(name)
+	return err != nil
 }
 
 func (p *Playground) forwardsFile() string { return p.path("run", "forwards.json") }
@@ -106,10 +152,16 @@ func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
 	}
 	defer n.Close()
 	f := &forwarder{p: p, n: n, log: log, open: map[int]*opened{}}
+	// What a predecessor had counts while a namespace is broken.
+	had, err := p.Forwards()
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("read the forwards of a predecessor failed", "path", p.forwardsFile(), "err", err)
+	}
 	if err := removeIfThere(p.forwardsFile()); err != nil {
 		return err
 	}
-	f.set(ctx, p.fixedForwards())
+	had = p.proxiesOf(had)
+	f.set(ctx, append(p.fixedForwards(), had...))
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -117,7 +169,10 @@ func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
 	wg.Go(func() { f.retry(ctx) })
 	w := &soaconfig.Watcher{Dir: p.SoaDir(), Options: soaconfig.Options{Clusters: []string{Cluster}}}
 	err = w.Run(ctx,
-		func(t *soaconfig.Tree, _ []string) { f.set(ctx, p.wantedForwards(t)) },
+		func(t *soaconfig.Tree, _ []string) {
+			had = p.wantedForwards(t, had)
+			f.set(ctx, had)
+		},
 		func(err error) { log.Warn("soa-configs cannot be read", "err", err) })
 	stopped := ctx.Err() != nil
 	cancel()
@@ -203,7 +258,7 @@ func (f *forwarder) set(ctx context.Context, wanted []Forward) {
 	if err != nil {
 		panic(err) // strings and numbers
 	}
-	if err := replaceFile(f.p.forwardsFile(), append(text, '\n')); err != nil {
+	if err := replaceFile(f.p.forwardsFile(), append(text, '\n'), 0o644); err != nil {
 		f.log.Warn("forwards not written down", "err", err)
 	}
 }
@@ -225,7 +280,11 @@ func (f *forwarder) listen(ctx context.Context, w Forward) error {
 	}
 	o := &opened{l, w.Target}
 	f.open[w.Port] = o
-	f.conns.Go(func() { f.accept(ctx, o) })
+	if w.Port == PortRegistry {
+		f.conns.Go(func() { f.serveReads(ctx, o) })
+	} else {
+		f.conns.Go(func() { f.accept(ctx, o) })
+	}
 	return nil
 }
 
@@ -246,6 +305,40 @@ func (f *forwarder) accept(ctx context.Context, o *opened) {
 		}
 		f.conns.Go(func() { f.connect(ctx, conn.(*net.TCPConn), o.target) })
 	}
+}
+
+// serveReads serves an HTTP listener until it is closed or ctx ends.
+func (f *forwarder) serveReads(ctx context.Context, o *opened) {
+	srv := &http.Server{Handler: readOnly(f.n.DialContext, o.target), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelDebug)}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(o); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		f.log.Warn("serve a forward failed", "addr", o.target, "err", err)
+	}
+	_ = srv.Close()
+}
+
+// readOnly passes on requests that change nothing: what is in the registry runs
+// as root inside, and it has no accounts. The engine inside needs no forward to
+// push to it.
+func readOnly(dial func(ctx context.Context, network, address string) (net.Conn, error), target string) http.Handler {
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: target})
+			r.Out.Host = r.In.Host
+		},
+		Transport: &http.Transport{DialContext: dial},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+		},
+	}
+	return parts.OnlyForUs(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			http.Error(w, "this forward of the registry is for reading: push with the playground's engine, DOCKER_HOST in DIR/env", http.StatusForbidden)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
 }
 
 // connect joins a connection with a new one inside. When there is none to be

@@ -99,7 +99,7 @@ func (p *Playground) save() error {
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}
-	return replaceFile(p.path("playground.json"), append(text, '\n'))
+	return replaceFile(p.path("playground.json"), append(text, '\n'), 0o644)
 }
 
 // path joins names to the playground's directory.
@@ -136,8 +136,8 @@ func lock(dir string) (unlock func(), err error) {
 	return unlock, err
 }
 
-// replaceFile writes a file whole or not at all.
-func replaceFile(path string, text []byte) error {
+// replaceFile writes a file whole or not at all, with these permissions.
+func replaceFile(path string, text []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func replaceFile(path string, text []byte) error {
 		f.Close()
 		return err
 	}
-	if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(f.Chmod(mode), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -235,7 +235,7 @@ func TestEnvFile(t *testing.T) {
 	}
 	p := &Playground{Dir: dir, Name: nameOf(dir), Address: "127.0.0.1", Binary: "/opt/paasta/bin/paasta"}
 	file := filepath.Join(dir, "env")
-	if err := os.WriteFile(file, []byte(p.envFile()), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(p.envFile(secrets{marathon: "token"})), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("sh", "-c", `. "$1" && env`, "sh", file).Output()

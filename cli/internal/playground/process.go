@@ -134,7 +134,7 @@ func (p *Playground) writePID(name string, proc process) error {
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}
-	return replaceFile(p.pidFile(name), append(text, '\n'))
+	return replaceFile(p.pidFile(name), append(text, '\n'), 0o644)
 }
 
 // buildOf tells builds of a binary apart.

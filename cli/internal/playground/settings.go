@@ -18,6 +18,10 @@ import (
 // writeSettings writes the files that the daemons and DIR/env's shells read,
 // and, once, the soa-configs.
 func (p *Playground) writeSettings() error {
+	secrets, err := p.makeSecrets()
+	if err != nil {
+		return err
+	}
 	for _, dir := range []string{p.path("etc"), p.path("run"), p.path("logs"), p.path("services.d"), p.GitDir(), p.path("zookeeper"), p.path("registry"), p.runtime("smartstack")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -28,10 +32,11 @@ func (p *Playground) writeSettings() error {
 		"clusters":                  []string{Cluster},
 		"soa_dir":                   p.SoaDir(),
 		"zookeeper":                 p.at(PortZooKeeper),
+		"zookeeper_auth":            "paasta:" + secrets.zooKeeper,
 		"docker_registry":           p.Registry(),
 		"volumes":                   []any{},
 		"expected_agent_attributes": p.agentAttributes(),
-		"marathon_servers":          []any{map[string]any{"url": []string{"http://" + p.at(PortMarathon)}}},
+		"marathon_servers":          []any{map[string]any{"url": []string{"http://" + p.at(PortMarathon)}, "user": "paasta", "password": secrets.marathon}},
 		"api_endpoints":             map[string]string{Cluster: "http://" + p.at(PortAPI)},
 		"local_run_cluster":         Cluster,
 		"drain_grace":               "0s", // nobody reads the registry as synapse does
@@ -39,6 +44,7 @@ func (p *Playground) writeSettings() error {
 		"smartstack": map[string]any{
 			"state_dir":    p.runtime("smartstack"),
 			"services_dir": p.path("services.d"),
+			"stats_listen": "127.0.0.1:3212", // the link to the host leads to all others
 		},
 	}, "", "  ")
 	if err != nil {
@@ -52,20 +58,27 @@ func (p *Playground) writeSettings() error {
 	if err != nil {
 		panic(err) // lists and maps of strings
 	}
+	private := map[string]bool{"etc/paasta.json": true, "env": true}
 	files := map[string]string{
 		"agents.json":          string(agentList) + "\n",
 		"etc/paasta.json":      string(system) + "\n",
-		"env":                  p.envFile(),
+		"env":                  p.envFile(secrets),
 		"dockerd.json":         "{}\n", // so that the machine's own /etc/docker/daemon.json does not count
 		"zookeeper/zoo.cfg":    p.zooCfg(),
 		"registry/config.yaml": p.registryConfig(),
 	}
 	for name, text := range files {
-		path := p.path(filepath.FromSlash(name))
+		path, mode := p.path(filepath.FromSlash(name)), os.FileMode(0o644)
+		if private[name] {
+			mode = 0o600
+		}
 		if old, err := os.ReadFile(path); err == nil && string(old) == text {
+			if err := os.Chmod(path, mode); err != nil { // an older paasta may have made it
+				return err
+			}
 			continue
 		}
-		if err := replaceFile(path, []byte(text)); err != nil {
+		if err := replaceFile(path, []byte(text), mode); err != nil {
 			return err
 		}
 	}
@@ -92,7 +105,7 @@ clientPort=%d
 clientPortAddress=%s
 maxClientCnxns=0
 admin.enableServer=false
-4lw.commands.whitelist=*
+4lw.commands.whitelist=ruok,srvr,mntr,isro
 autopurge.purgeInterval=1
 `, p.path("zookeeper", "data"), PortZooKeeper, p.Address)
 }
@@ -138,15 +151,17 @@ func (p *Playground) Environment() []string {
 		"PAASTA_SYSTEM_CONFIG_DIR=" + p.path("etc"),
 		"PAASTA_SOA_DIR=" + p.SoaDir(),
 		"PAASTA_PLAYGROUND=" + p.Dir,
+		"PAASTA_PLAYGROUND_ADDRESS=" + p.Address,
 		"DOCKER_HOST=" + p.DockerHost(),
 	}
 }
 
-// envFile is Environment for a shell, with paasta itself in the PATH.
-func (p *Playground) envFile() string {
+// envFile is Environment for a shell, with the secrets, and paasta itself in the
+// PATH.
+func (p *Playground) envFile(s secrets) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# For a shell that uses the playground: . %s\n", quote(p.path("env")))
-	for _, kv := range p.Environment() {
+	for _, kv := range append(p.Environment(), "PAASTA_PLAYGROUND_TOKEN="+s.marathon) {
 		key, value, _ := strings.Cut(kv, "=")
 		fmt.Fprintf(&b, "export %s=%s\n", key, quote(value))
 	}
