@@ -325,21 +325,11 @@ func constraintsOf(in FormInput) (all, computed [][]string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if in.System.ExpectedAgents != nil && in.Namespace != nil && in.Namespace.Discover != "" {
-		values := map[string]bool{}
-		for _, agent := range in.System.ExpectedAgents {
-			if !allowed(agent, i.DeployBlacklist, i.DeployWhitelist) || !allowed(agent, in.System.DeployBlacklist, systemWhite) {
-				continue
-			}
-			if v, ok := agent[in.Namespace.Discover]; ok {
-				values[v] = true
-			}
-		}
-		if len(values) == 0 {
-			return nil, nil, fmt.Errorf("no expected agent has the attribute %q that smartstack.yaml discovers by, once black and white lists are applied", in.Namespace.Discover)
-		}
-		computed = append(computed, []string{in.Namespace.Discover, "GROUP_BY", strconv.Itoa(len(values))})
+	spread, err := spreadOf(in, systemWhite)
+	if err != nil {
+		return nil, nil, err
 	}
+	computed = append(computed, spread...)
 	all = append(all, computed...)
 	all = append(all, listed(i.DeployBlacklist, i.DeployWhitelist)...)
 	fromSystem := listed(in.System.DeployBlacklist, systemWhite)
@@ -359,6 +349,40 @@ func constraintsOf(in FormInput) (all, computed [][]string, err error) {
 		all, computed = append(all, unique), append(computed, unique)
 	}
 	return all, computed, nil
+}
+
+// defaultDiscover is by what an instance is spread that no namespace says more of.
+const defaultDiscover = "region"
+
+// spreadOf returns the constraint that spreads the tasks over all values of the
+// attribute that clients discover by, as far as agents are known.
+func spreadOf(in FormInput, systemWhite *soaconfig.Whitelist) ([][]string, error) {
+	if in.System.ExpectedAgents == nil {
+		return nil, nil
+	}
+	discover := defaultDiscover
+	if in.Namespace != nil && in.Namespace.Discover != "" {
+		discover = in.Namespace.Discover
+	}
+	i, match, values := in.Instance, false, map[string]bool{}
+	for _, agent := range in.System.ExpectedAgents {
+		if !allowed(agent, i.DeployBlacklist, i.DeployWhitelist) || !allowed(agent, in.System.DeployBlacklist, systemWhite) {
+			continue
+		}
+		match = true
+		if v, ok := agent[discover]; ok {
+			values[v] = true
+		}
+	}
+	switch {
+	case !match:
+		return nil, fmt.Errorf("no agents match its deploy_whitelist and deploy_blacklist and those of the system config: none of the %d in expected_agent_attributes may run it", len(in.System.ExpectedAgents))
+	case len(values) > 0:
+		return [][]string{{discover, "GROUP_BY", strconv.Itoa(len(values))}}, nil
+	case in.Namespace == nil:
+		return nil, nil // nobody asked for regions where there are none
+	}
+	return nil, fmt.Errorf("no expected agent has the attribute %q that smartstack.yaml discovers by, once black and white lists are applied", discover)
 }
 
 func listed(black [][]string, white *soaconfig.Whitelist) [][]string {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,14 +207,68 @@ func TestSystemHashSaysStale(t *testing.T) {
 func TestFormFails(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(*FormInput){
-		"not deployed to prod.main yet":     func(in *FormInput) { in.Deployment = Deployment{} },
-		`has the attribute "region"`:        func(in *FormInput) { in.Instance.DeployBlacklist = [][]string{{"region", ".*"}} },
+		"not deployed to prod.main yet":    func(in *FormInput) { in.Deployment = Deployment{} },
+		`has the attribute "habitat"`:      func(in *FormInput) { in.Namespace.Discover = "habitat" },
+		"no agents match its deploy_white": func(in *FormInput) { in.Instance.DeployBlacklist = [][]string{{"region", ".*"}} },
+		"none of the 3 in expected_agent_": func(in *FormInput) {
+			in.Instance.DeployWhitelist = &soaconfig.Whitelist{Attribute: "region", Values: []string{"north"}}
+		},
+		"deploy_blacklist and those of the": func(in *FormInput) {
+			in.Namespace, in.System.DeployBlacklist = nil, [][]string{{"region", "west|east"}}
+		},
 		"want [ATTRIBUTE, [VALUE, …]], got": func(in *FormInput) { in.System.DeployWhitelist = []any{"x"} },
 	} {
 		in := example()
 		change(&in)
 		if _, err := Form(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+// Tasks are spread over regions whether a namespace says so or not, as far as
+// agents are known to be in some; what follows from agents bounces nobody.
+func TestFormSpreads(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		change func(*FormInput)
+		want   []string // nil for no spreading
+	}{
+		{"by what its clients discover", func(in *FormInput) {
+			in.Namespace.Discover = "habitat"
+			in.System.ExpectedAgents = []map[string]string{{"habitat": "a"}, {"habitat": "b"}, {"habitat": "c"}}
+		}, []string{"habitat", "GROUP_BY", "3"}},
+		{"without a namespace", func(in *FormInput) { in.Namespace = nil }, []string{"region", "GROUP_BY", "2"}},
+		{"without registrations", func(in *FormInput) { in.Namespace, in.Instance.Registrations = nil, nil }, []string{"region", "GROUP_BY", "2"}},
+		{"over those that it may run on", func(in *FormInput) {
+			in.Namespace, in.Instance.DeployWhitelist = nil, &soaconfig.Whitelist{Attribute: "region", Values: []string{"we.*"}}
+		}, []string{"region", "GROUP_BY", "1"}},
+		{"agents that are in no region", func(in *FormInput) {
+			in.Namespace, in.System.ExpectedAgents = nil, []map[string]string{{"pool": "default"}}
+		}, nil},
+		{"no agents are known", func(in *FormInput) { in.System.ExpectedAgents = nil }, nil},
+		{"it has constraints of its own", func(in *FormInput) { in.Instance.Constraints = [][]string{{"hostname", "UNIQUE"}} }, nil},
+	} {
+		in := example()
+		tc.change(&in)
+		f, err := Form(in)
+		if err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+			continue
+		}
+		var got []string
+		for _, c := range f.Definition.Constraints {
+			if c[1] == "GROUP_BY" {
+				got = c
+			}
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, f.Definition.Constraints, tc.want)
+		}
+		in.System.ExpectedAgents = nil
+		if other, err := Form(in); err != nil || other.Definition.ID != f.Definition.ID {
+			t.Errorf("%s: another app without known agents: %s and %s, %v", tc.name, other.Definition.ID, f.Definition.ID, err)
 		}
 	}
 }
