@@ -412,3 +412,30 @@ func TestMassDisappearance(t *testing.T) {
 		return ""
 	})
 }
+
+// A task that is killed because its drain took too long did not drain, and what
+// is logged says so, and what it still had.
+func TestDrainTimeoutIsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.Deployd.DrainTimeout = time.Second
+	w.instance("instances: 1\n")
+	own := w.agent("host1", hosts...)
+	w.marathon.Auto(true)
+	w.start()
+	w.deploy(sha1)
+	app := w.untilRunning(sha1, 1)
+	own.change(func() { own.connections[w.marathon.Tasks(app)[0].Port] = 2 })
+	w.deploy(sha2)
+	w.untilRunning(sha2, 1)
+	s := w.untilState("steady")
+	var kills []string
+	for _, step := range s.Steps {
+		if step.Op == "kill" {
+			kills = append(kills, step.Why)
+		}
+	}
+	if want := "not drained within the drain timeout of 1s: 2 connections are left"; len(kills) != 1 || kills[0] != want {
+		t.Errorf("kills: %q, want %q", kills, want)
+	}
+}

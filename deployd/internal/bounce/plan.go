@@ -304,7 +304,7 @@ func (p *planner) remove(app string, t Task, why string) {
 		p.wait("%s cannot be reached", t.ID)
 	case t.Safe:
 		if t.Draining {
-			why = "drained"
+			why = cmp.Or(t.SafeWhy, "drained")
 		}
 		p.step(Step{Op: Kill, App: app, Task: t.ID, Why: why})
 	case t.Draining:

@@ -46,6 +46,9 @@ type Task struct {
 	// Safe: nothing is lost by killing it now. A draining task is safe once it
 	// has drained; one that never took traffic is safe at once.
 	Safe bool
+	// SafeWhy says why a draining task is safe to kill, "" for that it drained: it
+	// may be that it drained for as long as it may.
+	SafeWhy string
 	// AtRisk: its host is about to go for maintenance.
 	AtRisk bool
 	// Unreachable: its agent does not answer; it can neither be drained nor

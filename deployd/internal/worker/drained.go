@@ -62,29 +62,45 @@ func (v drainView) judge() (draining, safe bool, why string) {
 		return draining, true, ""
 	case !draining && v.answer.err == nil:
 		return false, false, ""
-	case draining && v.left <= 0 && !(weightless && v.grace > 0):
-		return true, true, fmt.Sprintf("drained for %s, which is as long as it may", v.limit)
-	case v.answer.err != nil:
-		return draining, false, "drain method " + v.method.name + ": " + v.answer.err.Error()
-	case v.method.own != nil && !v.answer.safe:
-		return true, false, "drain method " + v.method.name + " says that it is not safe to kill yet"
-	case weightless:
-		if why := v.traffic(); why != "" {
-			return true, false, why
-		}
-		if v.grace > 0 {
-			return true, false, fmt.Sprintf("out of the registry for less than %s: a host with synapse may not know yet", v.wait)
-		}
 	}
-	return true, true, "drained"
+	why = v.unsafe(weightless)
+	switch {
+	case why == "":
+		return true, true, drained
+	case draining && v.left <= 0 && !(weightless && v.grace > 0):
+		return true, true, fmt.Sprintf("not drained within the drain timeout of %s: %s", v.limit, why)
+	}
+	return draining, false, why
+}
+
+// drained is why a task that drained may be killed.
+const drained = "drained"
+
+// unsafe says what might be lost by killing a task that drains, "" for nothing.
+func (v drainView) unsafe(weightless bool) string {
+	switch {
+	case v.answer.err != nil:
+		return "drain method " + v.method.name + ": " + v.answer.err.Error()
+	case v.method.own != nil && !v.answer.safe:
+		return "drain method " + v.method.name + " says that it is not safe to kill yet"
+	case !weightless:
+		return ""
+	}
+	if why := v.traffic(); why != "" {
+		return why
+	}
+	if v.grace > 0 {
+		return fmt.Sprintf("out of the registry for less than %s: a host with synapse may not know yet", v.wait)
+	}
+	return ""
 }
 
 // draining judges one task.
-func (r *round) draining(t marathon.Task, killing bool) (draining, safe bool) {
+func (r *round) draining(t marathon.Task, killing bool) (draining, safe bool, why string) {
 	v := drainView{method: r.drain, answer: r.heard[t.ID], running: t.Running(), limit: r.drainTimeout()}
 	v.weight, v.registered = r.weight[t.ID]
 	if killing {
-		return v.registered && v.weight == 0, false // whether it was safe has been decided
+		return v.registered && v.weight == 0, false, "" // whether it was safe has been decided
 	}
 	if weightless := r.weightless(t.ID); v.running && r.drain.name != "noop" && (weightless || v.answer.draining) {
 		d := r.drainNote(t.ID)
@@ -105,7 +121,7 @@ func (r *round) draining(t marathon.Task, killing bool) (draining, safe bool) {
 		v.grace = v.wait - r.now.Sub(d.began)
 		v.traffic = func() string { return r.traffic(t, d) }
 	}
-	draining, safe, why := v.judge()
+	draining, safe, why = v.judge()
 	if why != "" {
 		r.why[t.ID] = why
 	}
@@ -119,7 +135,7 @@ func (r *round) draining(t marathon.Task, killing bool) (draining, safe bool) {
 	default:
 		r.soon(v.left)
 	}
-	return draining, safe
+	return draining, safe, why
 }
 
 // traffic says why a draining task may still get requests, "" when it does not.

@@ -33,7 +33,7 @@ func TestDrainView(t *testing.T) {
 		{
 			"weight 0 for as long as it may",
 			drainView{running: true, registered: true, limit: time.Minute, traffic: some},
-			true, true, "drained for 1m0s, which is as long as it may",
+			true, true, "not drained within the drain timeout of 1m0s: 3 connections are left",
 		},
 		{
 			"weight 0, has no traffic, and synapse may not know yet",
@@ -80,7 +80,7 @@ func TestDrainView(t *testing.T) {
 		{
 			"told to drain, and did not answer for as long as it may",
 			drainView{method: own, running: true, limit: time.Minute, answer: drainAnswer{draining: true, err: broken}},
-			true, true, "drained for 1m0s, which is as long as it may",
+			true, true, "not drained within the drain timeout of 1m0s: drain method http: connection refused",
 		},
 	}
 	for _, tt := range tests {

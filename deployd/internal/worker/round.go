@@ -260,7 +260,7 @@ func (r *round) observe(planned bool, size int) {
 				r.note.served[t.ID] = r.now
 			}
 			task.Health = judge(a, t)
-			task.Draining, task.Safe = r.draining(t, task.Killing)
+			task.Draining, task.Safe, task.SafeWhy = r.draining(t, task.Killing)
 			app.Tasks = append(app.Tasks, task)
 			r.want[t.ID] = r.wanted(a, t)
 		}
