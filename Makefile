@@ -72,7 +72,8 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 demo: ## a playground, a service, two deploys under load; leaves it running
 	@.ci/deps playground
 	@$(MAKE) --no-print-directory build
-	$(SUDO) env "PATH=$$PATH" bin/paasta demo --dir $(PLAYGROUND)
+	$(SUDO) env "PATH=$$PATH" bin/paasta demo --dir $(PLAYGROUND) \
+		--remove-with "make demo-down$(if $(filter-out .playground,$(PLAYGROUND)), PLAYGROUND=$(PLAYGROUND))"
 
 demo-down: ## remove everything that demo made
 	@test -x bin/paasta || $(MAKE) --no-print-directory build

@@ -12,7 +12,7 @@ import (
 
 // newDemo is what "make demo" runs.
 func newDemo(env *Env) *cobra.Command {
-	var dir string
+	var dir, remove string
 	var down bool
 	cmd := &cobra.Command{
 		Use:    "demo [--dir DIR]",
@@ -27,11 +27,15 @@ func newDemo(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d := demo.Demo{Dir: dir, Binary: binary, Out: env.Out}
+			if remove == "" {
+				remove = "paasta demo --down --dir " + dir
+			}
+			d := demo.Demo{Dir: dir, Binary: binary, Remove: remove, Out: env.Out}
 			return d.Run(cmd.Context())
 		},
 	}
 	playgroundDirFlag(cmd, &dir)
+	cmd.Flags().StringVar(&remove, "remove-with", "", "say that this `COMMAND` removes it")
 	cmd.Flags().BoolVar(&down, "down", false, "remove it")
 	return cmd
 }

@@ -55,7 +55,10 @@ func (p statusPrinter) line(format string, args ...any) {
 func (p statusPrinter) instance(s api.InstanceStatus) {
 	paint := p.env.paint
 	name := good
-	if !s.OK {
+	switch {
+	case s.DeployStatus == "NotDeployed":
+		name = faint
+	case !s.OK:
 		name = bad
 	}
 	p.line("    instance: %s", paint(name, s.Instance))
@@ -93,6 +96,8 @@ func (p statusPrinter) configured(s api.InstanceStatus) string {
 	switch {
 	case s.AppCount == 0 && s.DeployStatus == "Unknown":
 		return p.env.paint(bad, "Unknown")
+	case s.DeployStatus == "NotDeployed":
+		return p.env.paint(faint, "Disabled")
 	case s.AppCount == 0:
 		return p.env.paint(bad, "Disabled")
 	case s.AppCount == 1:
@@ -116,6 +121,8 @@ func (p statusPrinter) marathon(s api.InstanceStatus) string {
 	switch {
 	case s.DeployStatus == "Unknown":
 		word, c = "Unknown", bad
+	case s.DeployStatus == "NotDeployed":
+		return p.env.paint(faint, "Not deployed") + " - nobody has marked a commit for " + s.DeployGroup
 	case s.Running >= s.Expected && s.Healthy >= s.Expected:
 		word, c = "Healthy", good
 	case s.Running == 0:

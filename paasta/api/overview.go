@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,21 +130,27 @@ func (s *server) overview(ctx context.Context, now time.Time) (dashboard.Service
 		page.Notes = append(page.Notes, fmt.Sprintf("Which commit should run is unknown of %d services: ZooKeeper does not answer.", unread))
 	}
 	slices.SortStableFunc(page.Rows, func(a, b dashboard.Row) int { // what needs a look comes first
-		if a.OK != b.OK {
-			if a.OK {
-				return 1
-			}
-			return -1
-		}
-		return strings.Compare(a.Service, b.Service)
+		return cmp.Or(rank(a)-rank(b), strings.Compare(a.Service, b.Service))
 	})
 	return page, nil
+}
+
+// rank orders rows: what needs a look, what is well, what nobody has asked for.
+func rank(r dashboard.Row) int {
+	switch {
+	case !r.Deployed:
+		return 2
+	case r.OK:
+		return 1
+	}
+	return 0
 }
 
 func rowOf(st InstanceStatus) dashboard.Row {
 	r := dashboard.Row{
 		Service: st.Service, Instance: st.Instance, GitSHA: st.GitSHA, Status: st.DeployStatus,
 		Running: st.Running, Healthy: st.Healthy, Expected: st.Expected, OK: st.OK,
+		Deployed: st.DeployStatus != "NotDeployed",
 	}
 	if st.Bounce != nil {
 		r.Bounce, r.Why = st.Bounce.State, st.Bounce.Why

@@ -195,7 +195,11 @@ func (n *snapshot) instance(name string) InstanceStatus {
 		if c, ok := n.deployed.Controls[name]; ok && c.DesiredState != "" {
 			st.DesiredState = c.DesiredState
 		}
-		if !n.deployed.Known {
+		switch {
+		case n.deployed.Known:
+		case n.svc.GitURL == "":
+			note("it has no git_url, so nobody can deploy it: set that in service.yaml")
+		default:
 			note("deployd has not read the tags of %s yet", n.svc.Name)
 		}
 	}
@@ -223,8 +227,18 @@ func (n *snapshot) instance(name string) InstanceStatus {
 	if sound && len(config.Registrations) > 0 {
 		n.smartstack(&st, config.Registrations[0])
 	}
+	if sound && n.notDeployed(st) {
+		st.DeployStatus = "NotDeployed"
+	}
 	st.OK = sound && n.ok(st)
 	return st
+}
+
+// notDeployed tells whether nobody has asked for an instance yet: certainly no
+// commit is marked for it, and nothing of it runs. That is how it is to be.
+func (n *snapshot) notDeployed(st InstanceStatus) bool {
+	return n.marathonErr == nil && n.deployedErr == nil && (n.deployed.Known || n.svc.GitURL == "") &&
+		st.GitSHA == "" && st.AppCount == 0 && st.DeployStatus == "NotRunning"
 }
 
 // running fills in the apps and their tasks, and decides the deploy status.

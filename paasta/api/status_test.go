@@ -113,12 +113,34 @@ func TestInstance(t *testing.T) {
 		},
 		{
 			"never deployed", func(n *snapshot) { n.deployed.Groups = nil; n.apps = nil; n.bounces = nil },
-			want{false, "NotRunning", ""},
+			want{false, "NotDeployed", ""},
 			func(s InstanceStatus) bool { return s.GitSHA == "" },
 		},
 		{
-			"tags were never read", func(n *snapshot) { n.deployed = Deployments{}; n.apps = nil; n.bounces = nil },
+			"tags were never read", func(n *snapshot) {
+				n.deployed, n.apps, n.bounces = Deployments{}, nil, nil
+				svc := *n.svc
+				svc.GitURL = "git@example.com:web"
+				n.svc = &svc
+			},
 			want{false, "NotRunning", "has not read the tags"},
+			nil,
+		},
+		{
+			"no repository is named", func(n *snapshot) { n.deployed, n.apps, n.bounces = Deployments{}, nil, nil },
+			want{false, "NotDeployed", "it has no git_url"},
+			nil,
+		},
+		{
+			"never deployed, and something runs", func(n *snapshot) { n.deployed.Groups, n.bounces = nil, nil },
+			want{false, "Running", ""},
+			nil,
+		},
+		{
+			"never deployed, and Marathon does not answer", func(n *snapshot) {
+				n.deployed.Groups, n.apps, n.bounces, n.marathonErr = nil, nil, nil, errors.New("down")
+			},
+			want{false, "Unknown", "what runs is unknown"},
 			nil,
 		},
 		{"a bounce waits", func(n *snapshot) {

@@ -27,7 +27,8 @@ type InstanceStatus struct {
 	Running      int     `json:"running"`  // over all apps
 	Healthy      int     `json:"healthy"`
 	// DeployStatus is one of Running, Deploying, Waiting, Delayed, Stopped,
-	// NotRunning (the desired app does not exist), or Unknown (Marathon did not
+	// NotRunning (the desired app does not exist), NotDeployed (nobody has marked a
+	// commit for it, and nothing runs), or Unknown (Marathon did not
 	// answer: see Notes).
 	DeployStatus   string         `json:"deploy_status"`
 	BackoffSeconds int            `json:"backoff_seconds,omitempty"`

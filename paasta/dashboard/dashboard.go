@@ -28,10 +28,18 @@ type Services struct {
 }
 
 // NotOK counts the rows that are not as they should be.
-func (s Services) NotOK() int {
+func (s Services) NotOK() int { return s.count(func(r Row) bool { return r.Deployed && !r.OK }) }
+
+// NotDeployed counts the rows of which nobody has asked for anything yet.
+func (s Services) NotDeployed() int { return s.count(func(r Row) bool { return !r.Deployed }) }
+
+// Deployed counts the others.
+func (s Services) Deployed() int { return len(s.Rows) - s.NotDeployed() }
+
+func (s Services) count(is func(Row) bool) int {
 	n := 0
 	for _, r := range s.Rows {
-		if !r.OK {
+		if is(r) {
 			n++
 		}
 	}
@@ -45,7 +53,8 @@ type Row struct {
 	Status                     string // deploy status
 	Running, Healthy, Expected int
 	Bounce, Why                string
-	OK                         bool
+	Deployed                   bool // somebody has marked a commit for it, or it runs, or that is unknown
+	OK                         bool // false also while it is not deployed
 }
 
 // RenderServices writes the page as HTML.

@@ -30,6 +30,7 @@ const Service = "hello"
 type Demo struct {
 	Dir    string // of the playground
 	Binary string // paasta
+	Remove string // the command that removes it again
 	Out    io.Writer
 
 	p     *playground.Playground
@@ -299,6 +300,6 @@ func (d *Demo) suggest() {
   paasta stop -s %s -i main -c %s
   curl http://%s:%d/
   paasta playground status
-  make demo-down                        # removes all of it
-`, d.p.Dir, Service, Service, Service, d.group, Service, playground.Cluster, d.p.Address, d.port)
+  %-37s # removes all of it
+`, d.p.Dir, Service, Service, Service, d.group, Service, playground.Cluster, d.p.Address, d.port, d.Remove)
 }
