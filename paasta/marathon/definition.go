@@ -14,6 +14,7 @@ type Definition struct {
 	Env                   map[string]string `json:"env"`
 	Labels                map[string]string `json:"labels"`
 	Constraints           [][]string        `json:"constraints,omitempty"`
+	AcceptedResourceRoles []string          `json:"acceptedResourceRoles,omitempty"`
 	Container             Container         `json:"container"`
 	PortDefinitions       []PortDefinition  `json:"portDefinitions,omitempty"`
 	RequirePorts          bool              `json:"requirePorts,omitempty"`

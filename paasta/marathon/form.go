@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
@@ -71,11 +72,12 @@ func Form(in FormInput) (Formed, error) {
 		Cmd: i.Cmd, Args: i.Args,
 		CPUs: i.CPUs, Mem: i.MemMB, Disk: i.DiskMB, GPUs: i.GPUs,
 		Instances: in.Size, Env: envOf(in), Constraints: constraints,
+		AcceptedResourceRoles: i.AcceptedResourceRoles,
 		Container:             containerOf(in, registry),
 		HealthChecks:          checksOf(health),
 		BackoffSeconds:        backoffSeconds(i),
 		BackoffFactor:         i.BackoffFactor,
-		MaxLaunchDelaySeconds: int(i.MaxLaunchDelay.Seconds()),
+		MaxLaunchDelaySeconds: wholeSeconds(i.MaxLaunchDelay),
 	}
 	if in.System.DockercfgLocation != "" {
 		d.URIs = []string{in.System.DockercfgLocation}
@@ -139,6 +141,9 @@ func (f Formed) Choose(apps []App, refresh bool) (d Definition, stale bool) {
 	return d, true
 }
 
+// wholeSeconds rounds up: Marathon takes no fraction, and 0 means something else.
+func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+
 // gitPart is "git" and 8 characters of the commit, as the image's name has it.
 func gitPart(image, sha string) string {
 	if n := strings.LastIndex(path.Base(image), "-"); n >= 0 {
@@ -173,8 +178,8 @@ func HealthOf(i soaconfig.Instance, ns *soaconfig.Namespace) soaconfig.HealthChe
 func checksOf(h soaconfig.HealthCheck) []HealthCheck {
 	first := 0
 	check := HealthCheck{
-		GracePeriodSeconds: int(h.Grace.Seconds()), IntervalSeconds: int(h.Interval.Seconds()),
-		TimeoutSeconds: int(h.Timeout.Seconds()), MaxConsecutiveFailures: h.MaxFailures, PortIndex: &first,
+		GracePeriodSeconds: wholeSeconds(h.Grace), IntervalSeconds: wholeSeconds(h.Interval),
+		TimeoutSeconds: wholeSeconds(h.Timeout), MaxConsecutiveFailures: h.MaxFailures, PortIndex: &first,
 	}
 	switch h.Mode {
 	case "http", "https":

@@ -60,6 +60,8 @@ type HashInput struct {
 	Blacklist        [][]string `json:"deploy_blacklist,omitempty"`
 	Whitelist        []string   `json:"deploy_whitelist,omitempty"` // attribute, then values
 
+	Roles []string `json:"accepted_resource_roles,omitempty"`
+
 	BackoffFactor    *float64 `json:"backoff_factor,omitempty"`
 	MaxLaunchDelayMS *int64   `json:"max_launch_delay_ms,omitempty"`
 }
@@ -141,6 +143,7 @@ func hashInput(i soaconfig.Instance, d Deployment, health soaconfig.HealthCheck)
 		ExtraConstraints: i.ExtraConstraints,
 		Pool:             written(i, "pool", i.Pool),
 		Blacklist:        i.DeployBlacklist,
+		Roles:            i.AcceptedResourceRoles,
 
 		BackoffFactor:    written(i, "backoff_factor", i.BackoffFactor),
 		MaxLaunchDelayMS: written(i, "max_launch_delay_seconds", i.MaxLaunchDelay.Milliseconds()),

@@ -12,6 +12,7 @@ type App struct {
 	Size         int    // "instances"
 	Labels       map[string]string
 	Image        string
+	Team         string    // monitoring team that it was formed with
 	Created      time.Time // version
 	HealthChecks int       // how many it defines
 	Deployments  []string  // ids that touch it

@@ -15,7 +15,10 @@ type wireApp struct {
 	Labels       map[string]string `json:"labels"`
 	HealthChecks []struct{}        `json:"healthChecks"`
 	Version      string            `json:"version"`
-	Container    *struct {
+	Env          struct {
+		Team any `json:"PAASTA_MONITORING_TEAM"` // a value may be any JSON
+	} `json:"env"`
+	Container *struct {
 		Docker *struct {
 			Image string `json:"image"`
 		} `json:"docker"`
@@ -82,6 +85,7 @@ func (a wireApp) app() App {
 		// A scale makes a new version; an app of ours is never changed otherwise.
 		out.Created = parseTime(a.VersionInfo.LastConfigChangeAt)
 	}
+	out.Team, _ = a.Env.Team.(string)
 	if a.Container != nil && a.Container.Docker != nil {
 		out.Image = a.Container.Docker.Image
 	}

@@ -2,6 +2,7 @@ package soaconfig
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,23 @@ func (c *checker) wrong(v *value, text string, more ...string) {
 	c.class = max(before, Wrong)
 	c.at(v, text, more...)
 	c.class = before
+}
+
+// noted reports what is no mistake.
+func (c *checker) noted(v *value, text string) {
+	before := c.class
+	c.class = Note
+	c.at(v, text)
+	c.class = before
+}
+
+// asText notes where a value of one of several kinds is used as written, and
+// PaaSTA uses Python's text for what it reads.
+func (c *checker) asText(at, v *value, s *shape) {
+	takesText := slices.ContainsFunc(s.either, func(a *shape) bool { return a.kind == text && !a.anyKind })
+	if p := v.pyyaml(); takesText && p.kind != text && p.kind != null && p.text != v.text && v.kind != list && v.kind != object {
+		c.noted(at, "PaaSTA reads this as "+p.text+": put it in quotes")
+	}
 }
 
 // at reports text about the value at v under the current path and more.
@@ -85,10 +103,17 @@ func (c *checker) check(at, v *value, s *shape) *value {
 		return nil
 	case v.kind == null && s.nullable:
 		return v
+	case s.orEmpty && v.kind == list && len(v.items) == 0:
+		return v
 	case s.either != nil:
-		for _, alternative := range s.either {
-			if alternative.takes(v) {
-				return c.check(at, v, alternative)
+		for _, exact := range []bool{true, false} {
+			for _, alternative := range s.either {
+				if alternative.takes(v) && (!exact || alternative.kind == v.kind || alternative.kind == number && v.kind == integer) {
+					if alternative.kind != text { // which says so itself
+						c.asText(at, v, s)
+					}
+					return c.check(at, v, alternative)
+				}
 			}
 		}
 		c.at(at, "is "+v.describe()+", want "+s.describe())
@@ -97,15 +122,35 @@ func (c *checker) check(at, v *value, s *shape) *value {
 		return c.inside(v)
 	case !s.takes(v):
 		hint := ""
-		if s.kind == text && v.kind != list && v.kind != object && v.kind != null {
-			hint = ": put it in quotes"
+		if p := v.pyyaml(); v.kind == text && (s.kind == integer || s.kind == number) && (p.kind == integer || p.kind == number) {
+			hint = " (PaaSTA reads this as " + p.text + ")"
 		}
 		c.at(at, "is "+v.describe()+", want "+s.describe()+hint)
 		return nil
 	}
 	fits := true
 	switch s.kind {
+	case boolean:
+		if v.kind == text {
+			if v.pyyaml().kind == text {
+				c.wrong(at, "PaaSTA reads this as the text "+quote(v.text)+": write true or false")
+			}
+			word := *v
+			word.kind, word.number = boolean, 0
+			if isWord(v.text, yesWords) {
+				word.number = 1
+			}
+			return &word
+		}
 	case text:
+		if v.kind != text {
+			asText := *v
+			asText.kind, asText.items, asText.fields = text, nil, nil
+			v = &asText
+		}
+		if text := v.otherwise(); text != "" && len(s.enum) == 0 {
+			c.noted(at, text)
+		}
 		fits = c.checkText(at, v, s)
 	case integer, number:
 		fits = c.checkNumber(at, v, s)
@@ -166,6 +211,8 @@ func (s *shape) takes(v *value) bool {
 		return true
 	case s.kind == number:
 		return v.kind == number || v.kind == integer
+	case s.kind == text: // as it is written
+		return v.kind == text || v.kind == integer || v.kind == number || v.kind == boolean
 	case s.kind == boolean && v.kind == text && v.plain:
 		return isWord(v.text, yesWords) || isWord(v.text, noWords)
 	}
@@ -235,6 +282,16 @@ func (s *shape) textPattern() *pattern {
 }
 
 func (c *checker) checkNumber(at, v *value, s *shape) bool {
+	switch p := v.pyyaml(); {
+	case !v.plain:
+	case p.kind != integer && p.kind != number:
+		c.wrong(at, "PaaSTA reads this as the text "+quote(v.text)+": write "+decimal(v.number))
+	case p.number != v.number:
+		c.wrong(at, "is "+decimal(v.number)+", and PaaSTA reads it as "+p.text+": write it without a leading 0")
+	}
+	if whole := math.Ceil(v.number); s.whole != "" && whole != v.number {
+		c.wrong(at, "is "+v.text+": "+s.whole+", so "+decimal(whole)+" is used")
+	}
 	switch n := v.number; {
 	case s.min != nil && s.above && n <= *s.min:
 		c.at(at, "is "+v.text+", want more than "+decimal(*s.min))
@@ -311,13 +368,22 @@ func (c *checker) checkObject(at, v *value, s *shape) *value {
 	for i := range v.fields {
 		f := &v.fields[i]
 		c.path = append(c.path, f.key.text)
+		known := s.byName[f.key.text]
 		if s.names != nil {
+			known = s.elem
+			if text := f.key.otherwise(); text != "" {
+				c.noted(f.key, text)
+			}
+		}
+		if f.value.kind == null && known != nil && !known.nullable && !known.anyKind && !slices.Contains(s.required, f.key.text) {
+			c.wrong(f.key, "is empty: it counts as absent")
+		} else if s.names != nil {
 			if !s.names.re.MatchString(f.key.text) {
 				c.at(f.key, "is no name that may stand here: want "+s.names.want)
 			} else {
 				fits[i] = c.check(f.key, f.value, s.elem)
 			}
-		} else if known := s.byName[f.key.text]; known != nil {
+		} else if known != nil {
 			fits[i] = c.check(f.key, f.value, known)
 		} else {
 			fits[i] = c.unknown(f, v, s)

@@ -287,7 +287,7 @@ func (v *value) scalar(n *yaml.Node) {
 		}
 		var i int64 // with base prefixes and underscores
 		if err := n.Load(&i); err != nil {
-			v.broken("%s is no number that fits", n.Value)
+			v.kind = text // more than anybody can mean
 			return
 		}
 		v.number = float64(i)
@@ -298,7 +298,7 @@ func (v *value) scalar(n *yaml.Node) {
 			err = n.Load(&f)
 		}
 		if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-			v.broken("%s is no finite number", n.Value)
+			v.kind = text
 			return
 		}
 		v.number = f

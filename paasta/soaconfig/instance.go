@@ -147,7 +147,8 @@ func (in *Instance) placement(v *value) {
 	read(v, "extra_constraints", &in.ExtraConstraints)
 	read(v, "pool", &in.Pool)
 	read(v, "deploy_blacklist", &in.DeployBlacklist)
-	if w := v.get("deploy_whitelist"); w != nil {
+	read(v, "accepted_resource_roles", &in.AcceptedResourceRoles)
+	if w := v.get("deploy_whitelist"); w != nil && len(w.items) > 0 {
 		in.DeployWhitelist = &Whitelist{Attribute: w.items[0].text, Values: w.items[1].texts()}
 	}
 	read(v, "monitoring_blacklist", &in.MonitoringBlacklist)
@@ -207,24 +208,31 @@ func (in *Instance) registering(e *entry) {
 	own := in.Service + "." + in.Name
 	if ns := e.value.get("nerve_ns"); ns != nil {
 		own = in.Service + "." + ns.text
-		if e.value.has("registrations") {
+		if r := e.value.get("registrations"); r != nil && len(r.items) > 0 {
 			e.say(Wrong, "is the old form of registrations, which are there too and count: remove it", "nerve_ns")
 		}
 	}
 	in.Registrations = []string{own}
-	read(e.value, "registrations", &in.Registrations)
+	if r := e.value.get("registrations"); r != nil && len(r.items) > 0 {
+		in.Registrations = r.texts()
+	}
 }
 
 // together reports what it takes two keys to know.
 func (in *Instance) together(e *entry) {
 	has := e.value.has
-	if e.fine("min_instances", "max_instances") && in.MaxInstances != nil && in.MinInstances > *in.MaxInstances {
+	if e.fine("min_instances", "max_instances") && in.MaxInstances != nil && *in.MaxInstances > 0 && in.MinInstances > *in.MaxInstances {
 		if has("min_instances") {
 			e.say(Wrong, fmt.Sprintf("is %d, more than max_instances (%d), and counts", in.MinInstances, *in.MaxInstances), "min_instances")
 		} else {
 			e.say(Wrong, fmt.Sprintf("is %d, less than min_instances (default %d), which counts", *in.MaxInstances, in.MinInstances), "max_instances")
 		}
 	}
+	if in.Net == "none" {
+		e.report("is none: no task can be found or checked without a network, and Marathon has no such mode", "net")
+	}
+	in.limits(e)
+	in.idle(e)
 	if in.Cmd != nil && len(in.Args) > 0 {
 		e.report("is there together with args: use one of them", "cmd")
 	}
@@ -262,6 +270,70 @@ func (in *Instance) together(e *entry) {
 	}
 }
 
+// longestTaskID is what Mesos allows: the name of a task's directory.
+const longestTaskID = 255
+
+// longestLabel is what a part of a host name may have.
+const longestLabel = 63
+
+// limits reports names that are too long for what is made of them.
+func (in *Instance) limits(e *entry) {
+	service, instance := strings.ReplaceAll(in.Service, "_", "--"), strings.ReplaceAll(in.Name, "_", "--")
+	// As Marathon makes them from 1.9 on.
+	task := service + "." + instance + ".git12345678.config12345678.instance-01234567-89ab-cdef-0123-456789abcdef._app.100"
+	switch {
+	case len(task) > longestTaskID:
+		e.report(fmt.Sprintf("is too long together with the service's name: ids of tasks would have %d bytes, and Mesos takes %d", len(task), longestTaskID))
+	case len(service) > longestLabel:
+		e.say(Wrong, fmt.Sprintf("the service's name is %d bytes long in host names (_ is -- there), whose parts have %d at most", len(service), longestLabel))
+	case len(instance) > longestLabel:
+		e.say(Wrong, fmt.Sprintf("is %d bytes long in host names (_ is -- there), whose parts have %d at most", len(instance), longestLabel))
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.ExtraDockerArgs)) {
+		if len(name) == 1 {
+			e.say(Note, "Mesos passes it as --"+name+", which docker run does not know: write the long form", "extra_docker_args", name)
+		}
+	}
+}
+
+// alertKeys are for alerts, which nobody sends yet.
+var alertKeys = []string{
+	"page", "ticket", "notification_email", "slack_channels", "irc_channels", "project", "priority", "tags", "component",
+	"alert_after", "realert_every", "check_every", "check_oom_events",
+}
+
+const noAlerts = "does nothing yet: nobody is alerted"
+
+// idle notes keys that promise what is not there yet.
+func (in *Instance) idle(e *entry) {
+	for _, key := range []string{"autoscaling", "max_instances"} {
+		if e.value.has(key) {
+			e.say(Note, "autoscaling does nothing yet: the size changes only by hand", key)
+			break
+		}
+	}
+	if m := e.value.get("monitoring"); m != nil {
+		for _, key := range alertKeys {
+			if m.get(key).given() {
+				e.say(Note, noAlerts, "monitoring", key)
+			}
+		}
+	}
+	for _, key := range []string{"replication_threshold", "monitoring_blacklist"} {
+		if e.value.has(key) {
+			e.say(Note, noAlerts, key)
+		}
+	}
+	if in.OutboundFirewall != "" {
+		e.say(Note, "does nothing yet: no traffic is watched or blocked", "security", "outbound_firewall")
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Env)) {
+		if isSecret.MatchString(in.Env[name]) {
+			e.say(Note, "does nothing yet: the task gets this text and not the secret", "env", name)
+		}
+	}
+}
+
 var (
 	looksSecret = regexp.MustCompile(`^(SHARED_)?SECRET\(`)
 	isSecret    = regexp.MustCompile(`^(SHARED_)?SECRET\([A-Za-z0-9_-]+\)$`)
@@ -286,7 +358,7 @@ func (r *instanceReader) references(e *entry, in *Instance, grouped bool) {
 		e.say(Wrong, "the deploy group "+quote(in.DeployGroup)+" is no step of deploy.yaml, which is missing", "deploy_group")
 	}
 	for _, key := range []string{"registrations", "nerve_ns"} {
-		if !e.value.has(key) {
+		if v := e.value.get(key); v == nil || v.kind == list && len(v.items) == 0 {
 			continue
 		}
 		for _, name := range in.Registrations {

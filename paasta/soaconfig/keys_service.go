@@ -31,7 +31,7 @@ func monitoringShape() *shape { return anObject(monitoringKeys...).andOthers().s
 // softly marks keys that nothing runs otherwise for.
 func softly(keys []key) []key {
 	for _, k := range keys {
-		k.shape.softly()
+		k.shape.softly().orNull()
 	}
 	return keys
 }

@@ -2,6 +2,7 @@ package soaconfig
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ func (ns *Namespace) balancing(v *value) {
 	if timeouts := v.get("endpoint_timeouts"); timeouts != nil {
 		ns.EndpointTimeouts = map[string]time.Duration{}
 		for _, f := range timeouts.fields {
-			ns.EndpointTimeouts[f.key.text] = milliseconds(f.value.number)
+			ns.EndpointTimeouts[f.key.text] = milliseconds(math.Ceil(f.value.number))
 		}
 	}
 }
@@ -71,7 +72,9 @@ func (ns *Namespace) checking(v *value) {
 	read(v, "healthcheck_mode", &ns.HealthcheckMode)
 	read(v, "healthcheck_uri", &ns.HealthcheckURI)
 	read(v, "healthcheck_port", &ns.HealthcheckPort)
-	read(v, "healthcheck_timeout_s", &ns.HealthcheckTimeout)
+	if f := v.get("healthcheck_timeout_s"); f != nil {
+		ns.HealthcheckTimeout = milliseconds(math.Ceil(math.Round(1e6*f.number) / 1e3)) // HAProxy takes no fraction
+	}
 	read(v, "healthcheck_body_expect", &ns.HealthcheckBodyExpect)
 	read(v, "extra_healthcheck_headers", &ns.HealthcheckHeaders)
 	read(v, "updown_timeout_s", &ns.UpdownTimeout)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // readDeploy reads deploy.yaml. A step that cannot be read is left out, and then
@@ -91,16 +92,16 @@ func (m Monitoring) with(v *value, problems Problems, path ...string) Monitoring
 	read(v, "tip", &m.Tip)
 	read(v, "page", &m.Page)
 	read(v, "ticket", &m.Ticket)
-	if f := v.get("notification_email"); f != nil {
+	if f := v.get("notification_email"); f.given() {
 		m.NotificationEmail = strings.Join(f.people(), ",")
 	}
-	if f := v.get("slack_channels"); f != nil {
+	if f := v.get("slack_channels"); f.given() {
 		m.SlackChannels = f.people()
 	}
-	if f := v.get("irc_channels"); f != nil {
+	if f := v.get("irc_channels"); f.given() {
 		m.IRCChannels = f.people()
 	}
-	if f := v.get("alert_after"); f != nil {
+	if f := v.get("alert_after"); f.given() {
 		m.AlertAfter = f.someTime()
 	}
 	other := map[string]any{}
@@ -127,19 +128,33 @@ func (v *value) people() []string {
 	return v.texts()
 }
 
-// someTime reads "10m", or a number as seconds.
+// given tells whether there is a value, and one that says something.
+func (v *value) given() bool { return v != nil && v.kind != null }
+
+// someTime reads "10m" or "1h30m", or a number as seconds.
 func (v *value) someTime() time.Duration {
 	if v.kind != text {
 		return seconds(v.number)
 	}
-	unit, digits := time.Second, v.text
-	for suffix, u := range map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour} {
-		if d, ok := strings.CutSuffix(v.text, suffix); ok {
-			unit, digits = u, d
+	total, rest := 0.0, v.text // whose pattern has passed
+	for rest != "" {
+		end := strings.IndexFunc(rest, unicode.IsLetter)
+		unit := "s"
+		if end < 0 {
+			end = len(rest)
+		} else {
+			unit = rest[end : end+1]
 		}
+		n, _ := strconv.ParseFloat(rest[:end], 64)
+		total += n * timeUnits[unit]
+		rest = rest[min(end+1, len(rest)):]
 	}
-	n, _ := strconv.ParseFloat(digits, 64) // its pattern has passed
-	return time.Duration(n * float64(unit))
+	return seconds(min(total, longest))
+}
+
+// timeUnits are those of Sensu's intervals, in seconds, and d.
+var timeUnits = map[string]float64{
+	"s": 1, "m": 60, "h": 3600, "d": 86400, "D": 86400, "W": 7 * 86400, "M": 30 * 86400, "Y": 365 * 86400,
 }
 
 // readDependencies reads dependencies.yaml; nil if it is absent or broken as a

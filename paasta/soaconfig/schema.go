@@ -151,6 +151,12 @@ func (s *shape) schema(doc, def string) ordered {
 		o.add("anyOf", all)
 		return o
 	}
+	if s.orEmpty {
+		some := *s
+		some.orEmpty = false
+		o.add("anyOf", []any{map[string]any{"type": "array", "maxItems": 0}, some.schema("", "")})
+		return o
+	}
 	name := map[kind]string{text: "string", integer: "integer", number: "number", boolean: "boolean", list: "array", object: "object"}[s.kind]
 	if s.nullable {
 		o.add("type", []string{name, "null"})

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Files of a service by name; those of instances have a prefix and a cluster.
@@ -94,6 +96,14 @@ func (s *Service) parse(names []string, o Options) {
 	monitoring, p := readObject(open(monitoringFile), monitoringObject)
 	add(p...)
 	s.Monitoring = s.Monitoring.with(monitoring, p)
+	for _, root := range []*value{general, monitoring} {
+		for _, key := range alertKeys {
+			if root.get(key).given() {
+				at := root.find(key).key
+				s.Notes = append(s.Notes, Problem{Note, at.file, int(at.line), int(at.column), key, noAlerts})
+			}
+		}
+	}
 
 	s.Namespaces, p = s.readNamespaces(open(smartstackFile))
 	add(p...)
@@ -159,6 +169,11 @@ func (r *instanceReader) general(s *Service, root *value, problems Problems) {
 	}
 	s.Monitoring = s.Monitoring.with(legacy, problems)
 	read(root, "git_url", &s.GitURL)
+	if text := optionInURL(s.GitURL); text != "" {
+		f := root.find("git_url")
+		p := Problem{File: f.key.file, Line: int(f.key.line), Column: int(f.key.column), Key: "git_url", Text: text}
+		s.GitURL, s.Problems, r.broken = "", append(s.Problems, p), append(r.broken, p)
+	}
 	read(root, "description", &s.Description)
 	read(root, "external_link", &s.ExternalLink)
 	read(root, "docker_registry", &s.DockerRegistry)
@@ -273,6 +288,33 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 	})
 	s.Adhoc[cluster] = all
 	s.Problems = append(s.Problems, p...)
+}
+
+// optionInURL says which part of a git URL git or ssh would take for an option,
+// or for a program to run; "" for none.
+func optionInURL(address string) string {
+	var user, host, path string
+	if strings.Contains(address, "://") {
+		u, err := url.Parse(address)
+		if err != nil {
+			return "is no URL: " + err.Error()
+		}
+		user, host, path = u.User.Username(), u.Hostname(), u.Path
+	} else if before, after, ok := strings.Cut(address, ":"); ok && !strings.Contains(before, "/") {
+		path, host = after, before
+		if u, h, ok := strings.Cut(before, "@"); ok {
+			user, host = u, h
+		}
+		if strings.HasPrefix(after, ":") {
+			return "names a helper program of git"
+		}
+	}
+	for _, part := range [][2]string{{"user", user}, {"host", host}, {"path", path}} {
+		if strings.HasPrefix(part[1], "-") || strings.ContainsFunc(part[1], unicode.IsControl) {
+			return "its " + part[0] + " is " + quote(part[1]) + ", which git or ssh would take for an option"
+		}
+	}
+	return ""
 }
 
 // only returns the fields of v that shape s has.

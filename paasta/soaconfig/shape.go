@@ -27,7 +27,9 @@ type shape struct {
 	pattern   *pattern // text
 	multiline bool     // text: line breaks and tabs are fine
 
-	either []*shape // alternatives of different kinds
+	either  []*shape // alternatives of different kinds
+	orEmpty bool     // list: an empty one means none
+	whole   string   // number: who takes only whole ones; a fraction is rounded up
 
 	soft     bool // nothing runs otherwise because of it: what is wrong in it is Wrong, and counts as absent
 	reserved bool // not to be used yet: breaks whatever has it
@@ -86,6 +88,8 @@ func (s *shape) needs(keys ...string) *shape  { s.required = keys; return s }
 func (s *shape) andOthers() *shape            { s.open = true; return s }
 func (s *shape) once() *shape                 { s.unique = true; return s }
 func (s *shape) vitally() *shape              { s.vital = true; return s }
+func (s *shape) wholeFor(who string) *shape   { s.whole = who; return s }
+func (s *shape) orNone() *shape               { s.orEmpty = true; return s }
 func (s *shape) softly() *shape               { s.soft = true; return s }
 func (s *shape) items(least, most int) *shape { s.least, s.most = least, most; return s }
 
@@ -96,7 +100,14 @@ func aPort() *shape { return anInteger().from(1).upTo(65535) }
 const longest = 1e8
 
 func someSeconds() *shape { return aNumber().from(0).upTo(longest) }
-func someMS() *shape      { return aNumber().from(1).upTo(longest) }
+func someMS() *shape {
+	return aNumber().from(1).upTo(longest).wholeFor("HAProxy takes whole milliseconds")
+}
+
+// marathonSeconds is a duration that Marathon is sent.
+func marathonSeconds() *shape {
+	return aNumber().upTo(longest).wholeFor("Marathon takes whole seconds")
+}
 
 var (
 	// noControls is for any text that is not checked more closely.
@@ -112,7 +123,7 @@ var (
 	groupFormat   = newPattern(`^[A-Za-z0-9{]([A-Za-z0-9._{}-]*[A-Za-z0-9_}])?$`, "letters, digits, '.', - and _, with {cluster}, {instance} or {service}")
 	envName       = newPattern(`^[a-zA-Z_][a-zA-Z0-9_]*$`, "a name of letters, digits and _")
 	word          = newPattern(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`, "a word of letters, digits, '.', - and _")
-	attribute     = newPattern(`^[A-Za-z0-9_.@:|*+?()\[\]\\^$-]*$`, "an attribute's value or a regular expression for it")
+	attribute     = newPattern(`^[^\x00-\x1f\x7f]*$`, "an attribute's value or a regular expression for it")
 	locationType  = newPattern(`^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$`, "a location type, such as region")
 	location      = newPattern(`^[a-z0-9][a-z0-9_-]*:[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`, "TYPE:LOCATION, such as region:uswest1")
 	place         = newPattern(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`, "a location, such as uswest1")
@@ -124,8 +135,8 @@ var (
 	headerName   = newPattern(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`, "the name of an HTTP header")
 	headerValue  = newPattern(`^[A-Za-z0-9 !&()*+,./:;<=>?@\[\]^_|~-]*$`, "no quotes, control characters, #, $, %, backslashes or braces, which mean something to HAProxy")
 	haproxyTime  = newPattern(`^[0-9]{1,9}(us|ms|s|m|h|d)?$`, "a time such as 250ms")
-	someTime     = newPattern(`^-?[0-9]{1,9}(\.[0-9]+)?(s|m|h|d)?$`, "a time such as 10m")
-	someURL      = newPattern(`^(https?|ssh|git|file)://[^\x00-\x20\x7f"'<>\\]+$`, "a URL")
+	someTime     = newPattern(`^(-?[0-9]{1,9}(\.[0-9]+)?[smhdDWMY]?|([0-9]{1,9}[smhdDWMY])+)$`, "a time such as 10m or 1h30m")
+	someURL      = newPattern(`^$|^(https?|ssh|git|file)://[^\x00-\x20\x7f"'<>\\]+$`, "a URL")
 	gitURL       = newPattern(`^[^\x00-\x20\x7f-][^\x00-\x20\x7f]*$`, "a git URL or path without spaces")
 	registryHost = newPattern(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9._/-]+)?$`, "HOST[:PORT]")
 	image        = newPattern(`^[A-Za-z0-9]([A-Za-z0-9._/:@-]*[A-Za-z0-9])?$`, "an image, such as redis:7")

@@ -208,7 +208,9 @@ type Instance struct {
 	ExtraConstraints [][]string
 	Pool             string
 	DeployBlacklist  [][]string
-	DeployWhitelist  *Whitelist
+	// AcceptedResourceRoles are nil when not given: Marathon's default.
+	AcceptedResourceRoles []string
+	DeployWhitelist       *Whitelist
 
 	Cmd     *string // exclusive with Args
 	Args    []string

@@ -175,7 +175,7 @@ func milliseconds(n float64) time.Duration {
 // readMS is read for durations in milliseconds.
 func readMS(v *value, key string, to *time.Duration) {
 	if f := v.get(key); f != nil && f.kind != null {
-		*to = milliseconds(f.number)
+		*to = milliseconds(math.Ceil(f.number)) // HAProxy takes no fraction
 	}
 }
 

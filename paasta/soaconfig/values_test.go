@@ -101,7 +101,7 @@ main:
   healthcheck_mode: cmd
   healthcheck_cmd: /bin/check
   healthcheck_grace_period_seconds: 0
-  healthcheck_interval_seconds: .5
+  healthcheck_interval_seconds: 5
   ulimit: {nofile: {soft: 10, hard: 20}, core: {soft: -1}}
   cap_add: [IPC_LOCK]
   monitoring: {page: false, custom: 3}
@@ -136,7 +136,7 @@ main:
 		// What the instance writes, merges included, goes over service.yaml, key by key.
 		Env:     map[string]string{"A": "service", "B": "template", "C": "template", "SECRET_KEY": "SECRET(key)", "MULTI": "a\nb"},
 		Volumes: []Volume{{"/a", "/b", "RW"}}, Net: "host", ContainerPort: 8888, HostPort: 31000,
-		HealthCheck: HealthCheck{Mode: "cmd", Cmd: "/bin/check", Interval: 500 * time.Millisecond, Timeout: 10 * time.Second, MaxFailures: 30},
+		HealthCheck: HealthCheck{Mode: "cmd", Cmd: "/bin/check", Interval: 5 * time.Second, Timeout: 10 * time.Second, MaxFailures: 30},
 		Ulimits:     map[string]Ulimit{"nofile": {10, new(int64(20))}, "core": {-1, nil}}, CapAdd: []string{"IPC_LOCK"},
 		MonitoringTeam: "from-monitoring", Monitoring: Monitoring{Team: "from-monitoring", AlertAfter: 2 * time.Minute, Other: map[string]any{"custom": 3}},
 		MonitoringBlacklist: [][]string{{"region", "x"}}, ReplicationThreshold: 0, DependenciesReference: "out",

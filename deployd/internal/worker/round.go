@@ -192,7 +192,7 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 	}
 	in := marathon.FormInput{
 		Instance: *i, Deployment: r.job.Deployed, Registry: r.job.Service.DockerRegistry,
-		Team: i.MonitoringTeam, Size: size, System: r.o.Config,
+		Team: teamOf(*i, r.apps), Size: size, System: r.o.Config,
 	}
 	if len(i.Registrations) > 0 {
 		ns, found, unknown := r.job.Namespace(i.Registrations[0])
@@ -219,6 +219,15 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 	}
 	r.state = bounce.State{Method: method, Margin: i.BounceMarginFactor, App: r.def.ID, Size: size}
 	return size, true, nil
+}
+
+// teamOf returns the monitoring team of an instance: while that cannot be read,
+// the one of its newest app, so that a mistake in monitoring.yaml changes no app.
+func teamOf(i soaconfig.Instance, apps []marathon.App) string {
+	if !i.Monitoring.TeamUnknown || len(apps) == 0 {
+		return i.MonitoringTeam
+	}
+	return slices.MaxFunc(apps, func(a, b marathon.App) int { return a.Created.Compare(b.Created) }).Team
 }
 
 // size returns how many tasks the instance should have.
