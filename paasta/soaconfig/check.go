@@ -430,11 +430,14 @@ func (c *checker) unknown(f *field, v *value, s *shape) *value {
 	case near != "":
 		c.wrong(f.key, fmt.Sprintf("unknown key (did you mean %q?)", near))
 	case s.open:
-		return c.inside(f.value)
 	default:
 		c.wrong(f.key, "unknown key")
 	}
-	return nil
+	v = c.check(f.key, f.value, anyShape) // which breaks it if it cannot be read at all
+	if near != "" || !s.open {
+		return nil
+	}
+	return v
 }
 
 // vitalNames are the keys that v lacks and that must not be missed.

@@ -105,6 +105,8 @@ func TestBroken(t *testing.T) {
 		"an option that is no word":  "-- web/marathon-norcal.yaml --\nmain: {extra_docker_args: {--privileged: x}}\n",
 		"a capability":               "-- web/marathon-norcal.yaml --\nmain: {cap_add: [--privileged]}\n",
 		"a network":                  "-- web/marathon-norcal.yaml --\nmain: {net: --privileged}\n",
+		"an empty namespace":         "-- web/smartstack.yaml --\nmain:\n",
+		"an unknown key of itself":   "-- web/smartstack.yaml --\nmain: &a {x: *a}\n",
 		"reserved tls":               "-- web/smartstack.yaml --\nmain: {proxy_port: 20001, tls: {}}\n",
 		"reserved callers":           "-- web/smartstack.yaml --\nmain: {proxy_port: 20001, allowed_callers: }\n",
 		"a slip in a reserved key":   "-- web/smartstack.yaml --\nmain: {proxy_port: 20001, allowed_caller: [a]}\n",

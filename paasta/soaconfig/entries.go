@@ -116,7 +116,7 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		} else if strings.Contains(name, "--") {
 			c.at(f.key, `has "--", which Marathon's ids use for "_"`)
 		}
-		if f.value.kind == null {
+		if f.value.kind == null && s.nullable {
 			c.class = Note
 			c.at(f.key, "is empty: every default holds")
 			c.class = Broken

@@ -116,8 +116,8 @@ var marathonKeys = []key{
 // instanceShape is one entry of marathon-<cluster>.yaml, adhocShape one of
 // adhoc-<cluster>.yaml.
 var (
-	instanceShape = anObject(slices.Concat(runKeys, marathonKeys)...)
+	instanceShape = anObject(slices.Concat(runKeys, marathonKeys)...).orNull()
 	adhocShape    = anObject(slices.Concat(runKeys, []key{
 		{"role", aText().like(word), "", "Mesos role."},
-	})...)
+	})...).orNull()
 )
