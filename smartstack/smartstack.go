@@ -124,7 +124,7 @@ func Run(ctx context.Context, o Options) error {
 	a := agent.New(agent.Options{
 		Connected: connected,
 		Process:   process,
-		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, LogSocket: requests.path},
+		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, Names: parts.Names(o.Config.Hostname), LogSocket: requests.path},
 		Settings: discover.Settings{
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
 			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast, LogHTTP: logHTTP, LogTCP: logTCP,

@@ -118,6 +118,9 @@ func printStatus(out io.Writer, s agentStatus, now time.Time) error {
 	if h.PID != 0 && !h.DynamicServers {
 		fmt.Fprintln(out, "HAProxy: takes no servers at run time: every change is a reload; version 2.6 or later does")
 	}
+	if h.PID != 0 && h.MaxConn != 0 && h.MaxConn < h.MaxConnWanted {
+		fmt.Fprintf(out, "HAProxy: takes %d connections, not the %d of smartstack.maxconn: it may not open enough files; raise LimitNOFILE of the agent's unit\n", h.MaxConn, h.MaxConnWanted)
+	}
 	if n := len(h.Processes) - 1; n > 0 {
 		fmt.Fprintf(out, "HAProxy: old connections are finished by %s\n", count(n, "old process"))
 	}

@@ -60,7 +60,7 @@ are left, so on a cluster it listens where masters reach it (` + "`smartstack.li
 | ` + "`GET /v1/metrics`" + ` | What it counted of requests, which ` + "`paasta metrics`" + ` puts together |
 | ` + "`GET /metrics`, `GET /metrics.json`" + ` | Metrics, for Prometheus and as Dropwizard JSON |
 
-HAProxy's own page, with CSV at ` + "`/;csv`" + `, is on ` + "`smartstack.stats_listen`" + ` (0.0.0.0:3212), with the originals' names: a proxy is
+HAProxy's own page, with CSV at ` + "`/;csv`" + `, is on ` + "`smartstack.stats_listen`" + ` (127.0.0.1:3212), with the originals' names: a proxy is
 called like its registration, a server ` + "`<name>_<ip>:<port>`" + `.
 `
 

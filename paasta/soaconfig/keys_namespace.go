@@ -21,7 +21,8 @@ var namespaceShape = anObject(
 	key{"timeout_connect_ms", someMS(), "200", "Longest time to connect to a backend."},
 	key{"timeout_client_ms", someMS(), "timeout_server_ms, or 1000", "Longest silence of a client."},
 	key{"timeout_server_ms", someMS(), "timeout_client_ms, or 1000", "Longest silence of a backend."},
-	key{"endpoint_timeouts", mapOf(uriPath, someMS()), "{}", "Server timeouts in ms of paths that begin so."},
+	key{"timeout_tunnel_ms", someMS(), "those of client and server", "Longest silence on both sides of an upgraded connection (a websocket), or of `tcp` once both have spoken."},
+	key{"endpoint_timeouts", mapOf(uriPath, someMS()), "{}", "Server timeouts in ms of paths that begin so, also of connections that are upgraded there."},
 
 	key{"healthcheck_mode", words("http", "https", "tcp", "mysql", "smtp"), "`mode`", "How a backend is checked."},
 	key{"healthcheck_uri", aText().like(uriPath), "/status", "Path of an HTTP check."},
@@ -53,6 +54,7 @@ var namespaceShape = anObject(
 	key{"cache", anObject(
 		key{"max_age_s", anInteger().from(1).upTo(604_800), "60", "How long an answer is kept at most."},
 		key{"max_object_kb", anInteger().from(1).upTo(1024), "64", "How large an answer may be."},
+		key{"with_cookies", aBool(), "false", "Also answers to requests with `Cookie`: they are the same for everybody."},
 	), "", "Keep answers that their headers allow to keep, on every host (http)."},
 	key{"tls", reserved(), "", "Reserved: a namespace with it is not served by this version."},
 	key{"allowed_callers", reserved(), "", "Reserved: a namespace with it is not served by this version."},

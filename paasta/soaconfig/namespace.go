@@ -60,6 +60,7 @@ func (ns *Namespace) balancing(v *value) {
 	readMS(v, "timeout_server_ms", &ns.TimeoutServer)
 	ns.TimeoutClient = ns.TimeoutServer
 	readMS(v, "timeout_client_ms", &ns.TimeoutClient)
+	readMS(v, "timeout_tunnel_ms", &ns.TimeoutTunnel)
 	if timeouts := v.get("endpoint_timeouts"); timeouts != nil {
 		ns.EndpointTimeouts = map[string]time.Duration{}
 		for _, f := range timeouts.fields {
@@ -137,6 +138,7 @@ func (ns *Namespace) extras(v *value) {
 		ns.Cache = &Cache{MaxAge: time.Minute, MaxObjectKB: 64}
 		read(cache, "max_age_s", &ns.Cache.MaxAge)
 		read(cache, "max_object_kb", &ns.Cache.MaxObjectKB)
+		read(cache, "with_cookies", &ns.Cache.WithCookies)
 	}
 	read(v, "metrics_uri", &ns.MetricsURI)
 	read(v, "endpoint_templates", &ns.EndpointTemplates)

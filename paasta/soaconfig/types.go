@@ -295,6 +295,7 @@ type Namespace struct {
 	Retries                                      int
 	AllRedisp                                    bool
 	TimeoutConnect, TimeoutClient, TimeoutServer time.Duration
+	TimeoutTunnel                                time.Duration            // of upgraded connections; 0: those of client and server
 	EndpointTimeouts                             map[string]time.Duration // path prefix → server timeout
 
 	HealthcheckMode       string // http, https, tcp, mysql or smtp; default as mode was written
@@ -343,6 +344,8 @@ type Chaos struct {
 type Cache struct {
 	MaxAge      time.Duration
 	MaxObjectKB int
+	// WithCookies also keeps answers to requests with Cookie.
+	WithCookies bool
 }
 
 // Deploy is deploy.yaml.

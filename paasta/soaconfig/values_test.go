@@ -179,6 +179,7 @@ full:
   timeout_client_ms: 200
   timeout_server_ms: 300
   endpoint_timeouts: {/slow: 60000}
+  timeout_tunnel_ms: 3600000
   healthcheck_mode: tcp
   healthcheck_uri: /health?deep=1
   healthcheck_port: 81
@@ -193,7 +194,7 @@ full:
   is_proxy: true
   fixed_delay: {"region:a": {duration_ms: 50, percent: 10}, "region:b": {duration_ms: 1}}
   chaos: {region: {a: {fail: drop}, b: {delay: 2s}, c: {delay: 250}}}
-  cache: {max_age_s: 5}
+  cache: {max_age_s: 5, with_cookies: true}
   metrics_uri: /metrics
   endpoint_templates: ["/users/{id}", "/"]
   plugins: {logging: {enabled: true, sample_rate: .5}}
@@ -216,7 +217,7 @@ full:
 		"full": func(ns *Namespace) {
 			*ns = Namespace{
 				Service: "web", ProxyPort: new(20003), Registered: true, Mode: "http", Balance: "roundrobin", Keepalive: true,
-				Retries: 3, AllRedisp: true, TimeoutConnect: 100 * time.Millisecond, TimeoutClient: 200 * time.Millisecond, TimeoutServer: 300 * time.Millisecond,
+				Retries: 3, AllRedisp: true, TimeoutConnect: 100 * time.Millisecond, TimeoutClient: 200 * time.Millisecond, TimeoutServer: 300 * time.Millisecond, TimeoutTunnel: time.Hour,
 				EndpointTimeouts: map[string]time.Duration{"/slow": time.Minute}, HealthcheckMode: "tcp", HealthcheckURI: "/health?deep=1",
 				HealthcheckPort: new(81), HealthcheckTimeout: time.Second, HealthcheckBodyExpect: "all fine",
 				HealthcheckHeaders: map[string]string{"X-Check": "1"}, UpdownTimeout: 10 * time.Second,
@@ -225,7 +226,7 @@ full:
 				ExtraHeaders:   map[string]string{"X-A": "b c"}, ProxiedThrough: "web.tls", IsProxy: true,
 				FixedDelay: map[string]Delay{"region:a": {50 * time.Millisecond, 10}, "region:b": {time.Millisecond, 100}},
 				Chaos:      map[string]map[string]Chaos{"region": {"a": {Fail: "drop"}, "b": {Delay: 2 * time.Second}, "c": {Delay: 250 * time.Millisecond}}},
-				Cache:      &Cache{MaxAge: 5 * time.Second, MaxObjectKB: 64}, MetricsURI: "/metrics", EndpointTemplates: []string{"/users/{id}", "/"},
+				Cache:      &Cache{MaxAge: 5 * time.Second, MaxObjectKB: 64, WithCookies: true}, MetricsURI: "/metrics", EndpointTemplates: []string{"/users/{id}", "/"},
 				Plugins: map[string]map[string]any{"logging": {"enabled": true, "sample_rate": .5}},
 			}
 		},

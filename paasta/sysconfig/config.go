@@ -90,7 +90,7 @@ type Smartstack struct {
 	StateDir      string        `mapstructure:"state_dir"` // default /var/lib/paasta/smartstack: cache, haproxy.cfg, sockets
 	Listen        string        // /status, /healthz, /metrics, /v1; default 127.0.0.1:3213
 	Announce      string        // URL under which masters reach Listen; default http://<Listen>
-	StatsListen   string        `mapstructure:"stats_listen"`         // HAProxy's CSV page; default 0.0.0.0:3212
+	StatsListen   string        `mapstructure:"stats_listen"`         // HAProxy's CSV page; default 127.0.0.1:3212
 	BindAddresses []string      `mapstructure:"bind_addresses"`       // of frontends; default 169.254.255.254, 127.0.0.1
 	SetupAddress  bool          `mapstructure:"setup_address"`        // put the link-local ones on lo; default true
 	HAProxy       string        `mapstructure:"haproxy"`              // path or name of the binary; default haproxy

@@ -134,7 +134,7 @@ var defaults = map[string]any{
 	"api.listen":                 "127.0.0.1:5054",
 	"smartstack.state_dir":       "/var/lib/paasta/smartstack",
 	"smartstack.listen":          "127.0.0.1:3213",
-	"smartstack.stats_listen":    "0.0.0.0:3212",
+	"smartstack.stats_listen":    "127.0.0.1:3212",
 	"smartstack.bind_addresses":  []string{"169.254.255.254", "127.0.0.1"},
 	"smartstack.setup_address":   true,
 	"smartstack.haproxy":         "haproxy",

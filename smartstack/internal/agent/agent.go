@@ -103,6 +103,9 @@ func New(o Options) *Agent {
 	o.Global.Socket = o.Process.Socket()
 	o.Global.StateFile = o.Process.StateFile()
 	o.Global.Root = os.Geteuid() == 0
+	if o.Global.Files == 0 {
+		o.Global.Files = haproxy.FileLimit()
+	}
 	o.Global.DelayScript = filepath.Join(o.Process.Dir, "delay.lua")
 	if o.Settings.CallerMap == "" {
 		o.Settings.CallerMap = filepath.Join(o.Process.Dir, "ip_to_service.map")

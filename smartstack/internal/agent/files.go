@@ -201,9 +201,9 @@ func (a *Agent) configWriter() func() {
 	for _, s := range a.hap.running {
 		sections = append(sections, s)
 	}
-	custom := a.hap.custom
+	global, custom := a.o.Global, a.hap.custom
 	return func() {
-		err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, custom, sections) })
+		err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, global, custom, sections) })
 		if err != nil {
 			a.log.Error("write haproxy.cfg failed", "err", err)
 		}

@@ -11,6 +11,7 @@ import (
 
 // hap is what the agent knows of the HAProxy that runs.
 type hap struct {
+	maxConn int             // that it was started with by this agent; 0: not yet
 	version string          // in full, e.g. 2.6.12-1; "": not known yet
 	pid     int             // 0: none runs
 	gone    <-chan struct{} // closed once pid has ended

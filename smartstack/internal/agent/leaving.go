@@ -55,5 +55,5 @@ func (a *Agent) reap(ctx context.Context, now time.Time) {
 
 // longestLeave is how long the sessions of a removed server may go on.
 func longestLeave(s haproxy.Service) time.Duration {
-	return min(max(2*s.TimeoutServer, 30*time.Second), 10*time.Minute)
+	return min(max(2*s.TimeoutServer, s.TimeoutTunnel, 30*time.Second), 10*time.Minute)
 }

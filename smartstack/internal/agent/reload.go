@@ -173,6 +173,7 @@ func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 	if err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom.text, sections) }); err != nil {
 		return fmt.Errorf("write the config: %w", err)
 	}
+	a.fit(sections)
 	old := a.hap.pid
 	if err := a.o.Process.KeepHealth(ctx, old); err != nil {
 		a.log.Warn("reloading without the servers' health", "err", err)

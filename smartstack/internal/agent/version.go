@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -30,4 +31,16 @@ func (a *Agent) identify(ctx context.Context) error {
 		a.log.Info("this HAProxy is newer than those that were tested", "version", full, "tested", fmt.Sprint(haproxy.Tested))
 	}
 	return nil
+}
+
+// fit notes how many connections HAProxy gets, and says once when that is less
+// than what it should.
+func (a *Agent) fit(sections []*haproxy.Section) {
+	want := a.o.Global.MaxConn
+	n, needed := haproxy.FitMaxConn(a.o.Global, a.custom.text, sections)
+	if n < want && cmp.Or(a.hap.maxConn, want) == want {
+		a.log.Error("HAProxy gets fewer connections than smartstack.maxconn says: it may not open enough files; raise LimitNOFILE of the agent's unit, or lower smartstack.maxconn",
+			"maxconn", n, "wanted", want, "files", a.o.Global.Files, "files_needed", needed)
+	}
+	a.hap.maxConn = n
 }

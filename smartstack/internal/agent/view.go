@@ -59,6 +59,8 @@ type Status struct {
 // ProxyStatus is how HAProxy is.
 type ProxyStatus struct {
 	PID            int       `json:"pid"`
+	MaxConn        int       `json:"maxconn,omitempty"` // that it was started with by this agent
+	MaxConnWanted  int       `json:"maxconn_wanted"`    // smartstack.maxconn
 	Version        string    `json:"version,omitempty"` // that is started; the one that runs may be from before an upgrade
 	Processes      []int     `json:"processes"`         // old ones that finish their connections among them
 	DynamicServers bool      `json:"dynamic_servers"`
@@ -133,7 +135,7 @@ func (v *view) forget() {
 func (a *Agent) publish() {
 	v := &a.view
 	proxy := ProxyStatus{
-		PID: a.hap.pid, Version: a.hap.version, DynamicServers: a.o.Global.Version.Dynamic(), Reloads: a.hap.reloads, ReloadWanted: a.hap.wishes.texts(), ReloadError: a.hap.lastErr,
+		PID: a.hap.pid, Version: a.hap.version, MaxConn: a.hap.maxConn, MaxConnWanted: a.o.Global.MaxConn, DynamicServers: a.o.Global.Version.Dynamic(), Reloads: a.hap.reloads, ReloadWanted: a.hap.wishes.texts(), ReloadError: a.hap.lastErr,
 		LastReload: a.hap.lastAt, LastReloadWhy: a.hap.lastWhy, Leaving: slices.Sorted(maps.Keys(a.hap.leaving)),
 	}
 	if a.hap.lastTook > 0 {

@@ -79,6 +79,7 @@ func NewNamespace(ns soaconfig.Namespace, set Settings) (Namespace, error) {
 	}
 	s.TimeoutClient = cmp.Or(ns.TimeoutClient, ns.TimeoutServer, time.Second)
 	s.TimeoutServer = cmp.Or(ns.TimeoutServer, ns.TimeoutClient, time.Second)
+	s.TimeoutTunnel = ns.TimeoutTunnel
 	if ns.Mode == haproxy.ModeTCP || ns.Mode == haproxy.ModeHTTPS { // https goes through as it is
 		s.Mode = haproxy.ModeTCP
 		s.LogFormat = set.LogTCP
@@ -87,7 +88,7 @@ func NewNamespace(ns soaconfig.Namespace, set Settings) (Namespace, error) {
 		s.CallerMap = set.CallerMap
 	}
 	if ns.Cache != nil {
-		s.Cache = &haproxy.Cache{MaxAge: ns.Cache.MaxAge, MaxObjectKB: ns.Cache.MaxObjectKB}
+		s.Cache = &haproxy.Cache{MaxAge: ns.Cache.MaxAge, MaxObjectKB: ns.Cache.MaxObjectKB, WithCookies: ns.Cache.WithCookies}
 	}
 	for _, a := range set.Bind {
 		s.Bind = append(s.Bind, netip.AddrPortFrom(a, uint16(port)))

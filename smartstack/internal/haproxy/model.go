@@ -17,9 +17,11 @@ type Config struct {
 // Global is what belongs to the process and not to one service.
 type Global struct {
 	Socket      string         // path of the runtime API's Unix socket
-	MaxConn     int            // connections of the whole process
+	MaxConn     int            // connections of the whole process, where Files suffice, see FitMaxConn
+	Files       int            // that the process may open; 0 for no limit
 	HardStop    time.Duration  // how long a process may live on after a reload
 	StatsListen netip.AddrPort // of the CSV page
+	Names       []string       // of this host, by which that page may be asked for, besides addresses and localhost
 	StateFile   string         // server states that are read at start; "" for none
 	LogSocket   string         // Unix datagram socket that takes the log; "" for no log
 	Version     Version        // of the HAProxy that reads it
@@ -46,7 +48,8 @@ type Service struct {
 	TimeoutConnect time.Duration
 	TimeoutClient  time.Duration
 	TimeoutServer  time.Duration
-	Endpoints      []Endpoint // server timeouts by path, most specific first
+	TimeoutTunnel  time.Duration // of connections that were upgraded, and of TCP once both sides have spoken; 0: those of client and server
+	Endpoints      []Endpoint    // timeouts by path, most specific first
 	Check          Check
 
 	Headers        []Header // set on every request
@@ -71,8 +74,8 @@ const FrontendSuffix = ":frontend"
 // FrontendName is what the frontend of a service is called.
 func FrontendName(service string) string { return service + FrontendSuffix }
 
-// An Endpoint is a path prefix ("/" means exactly that) with its own server
-// timeout.
+// An Endpoint is a path prefix ("/" means exactly that) with its own timeout: of
+// the server, and of a connection that is upgraded there.
 type Endpoint struct {
 	Path    string
 	Timeout time.Duration
@@ -105,6 +108,8 @@ type Fault struct {
 type Cache struct {
 	MaxAge      time.Duration
 	MaxObjectKB int
+	// WithCookies also keeps answers to requests with Cookie.
+	WithCookies bool
 }
 
 // A Backend is a set of servers.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,7 +35,9 @@ func Write(b *bufio.Writer, g Global, custom string, sections []*Section) {
 	slices.SortFunc(sections, func(a, b *Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })
 	b.WriteString("# Written by paasta smartstack. What is changed here is lost; an operator's own sections go into custom_config.\n")
 	delays := slices.ContainsFunc(sections, func(s *Section) bool { return s.Service.Mode == ModeHTTP && s.Service.Fault.Delay > 0 })
-	global(b, g, StructureHash(g, custom, sections), delays)
+	hash := StructureHash(g, custom, sections)
+	g.MaxConn, _ = FitMaxConn(g, custom, sections) // no structure: it follows the servers
+	global(b, g, hash, delays)
 	for _, s := range sections {
 		s.writeTo(b, g.Version)
 	}
@@ -107,11 +110,27 @@ func global(b *bufio.Writer, g Global, hash string, delays bool) {
 		b.WriteString("\nlisten stats\n")
 		line("bind %s", g.StatsListen)
 		line("no log")
+		// A web page whose name was made to resolve to this host would otherwise read
+		// it with the browser of somebody who may.
+		line("acl ours req.hdr(Host) -m reg -i %s", quote(hostsPattern(g.Names)))
+		line("acl ours req.hdr_cnt(Host) eq 0")
+		line("http-request deny deny_status 403 unless ours")
 		line("stats enable")
 		line("stats uri /")
 		line("stats refresh 1m")
 		line("stats show-node")
 	}
+}
+
+// hostsPattern matches the Host of requests that are meant for this host.
+func hostsPattern(names []string) string {
+	ours := []string{"localhost", `[0-9.]+`, `\[[0-9a-f:.]+\]`}
+	for _, name := range names {
+		if isName(name) {
+			ours = append(ours, regexp.QuoteMeta(name))
+		}
+	}
+	return `^(` + strings.Join(ours, "|") + `)\.?(:[0-9]+)?$`
 }
 
 // DelayScript delays requests; Global.DelayScript is a file that holds it.
@@ -272,6 +291,9 @@ func (w *writer) backend(s Service, b Backend) {
 	w.line("timeout connect", ms(s.TimeoutConnect))
 	w.line("timeout server", ms(s.TimeoutServer))
 	w.line("timeout queue", ms(s.TimeoutServer))
+	if s.TimeoutTunnel > 0 {
+		w.line("timeout tunnel", ms(s.TimeoutTunnel))
+	}
 	w.line("timeout check", ms(s.Check.Timeout))
 	if s.Mode == ModeHTTP {
 		w.requests(s)
@@ -313,11 +335,28 @@ func (w *writer) requests(s Service) {
 			match = "path"
 		}
 		w.line("http-request set-timeout server", ms(e.Timeout), "if {", match, quote(e.Path), "}")
+		// Else an upgraded connection has the client's timeout. Never less than the
+		// service's own: a path may be quick to answer and slow to talk.
+		w.line("http-request set-timeout tunnel", ms(max(e.Timeout, s.TimeoutTunnel)), "if {", match, quote(e.Path), "}")
 	}
 	if s.Cache != nil {
-		w.line("http-request cache-use", word(s.Name))
-		w.line("http-response cache-store", word(s.Name))
+		w.cache(s)
 	}
+}
+
+// cache writes what is answered from the cache and what is put there. HAProxy
+// itself looks at Cache-Control, and keeps nothing without a freshness header;
+// that an answer is meant for one user it does not know.
+func (w *writer) cache(s Service) {
+	const personal = "{ var(txn.personal) -m found }"
+	asked := "{ req.hdr(Authorization) -m found }"
+	if !s.Cache.WithCookies {
+		asked += " || { req.hdr(Cookie) -m found }"
+	}
+	w.line("http-request set-var(txn.personal) bool(true) if", asked) // in the response these headers are gone
+	w.line("http-request cache-use", word(s.Name), "unless", personal)
+	w.line("http-response set-var(txn.personal) bool(true) if { res.hdr(Set-Cookie) -m found } || { res.hdr(Set-Cookie2) -m found } || { res.hdr(Cache-Control) -m sub -i private }")
+	w.line("http-response cache-store", word(s.Name), "unless", personal)
 }
 
 func (w *writer) check(c Check) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -25,7 +26,7 @@ import (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 var testGlobal = Global{
-	Socket: "/var/lib/paasta/smartstack/haproxy.sock", MaxConn: 8000, HardStop: 10 * time.Minute, StatsListen: netip.MustParseAddrPort("0.0.0.0:3212"),
+	Socket: "/var/lib/paasta/smartstack/haproxy.sock", MaxConn: 8000, HardStop: 10 * time.Minute, StatsListen: netip.MustParseAddrPort("127.0.0.1:3212"), Names: []string{"host1", "host1.example.com"},
 	StateFile: "/dev/null", Version: Version{2, 6}, DelayScript: "testdata/delay.lua",
 }
 
@@ -64,16 +65,18 @@ func configs() map[string]Config {
 	everything.ProxiedThrough = "proxy.main"
 	everything.Fault = Fault{Delay: 20 * time.Millisecond, Percent: 12.5}
 	everything.Cache = &Cache{MaxAge: time.Minute, MaxObjectKB: 64}
+	everything.TimeoutTunnel = 6 * time.Second
 	everything.Backends = append(everything.Backends, Backend{Name: "svc.main.superregion", Servers: []Server{server(1, 10), server(3, 10)}})
 	everything.Backends[0].Servers[0].Options = Options{Backup: true, MaxConn: 7}
 
 	proxy := plain("proxy.main", 20003, server(9, 10))
 	proxy.IsProxy = true
+	proxy.Cache = &Cache{MaxAge: time.Hour, MaxObjectKB: 1, WithCookies: true}
 
 	tcp := plain("db.main", 20002, server(4, 10))
 	tcp.Mode, tcp.Balance = ModeTCP, "source"
 	tcp.Check = Check{Mode: ModeTCP, Timeout: time.Second, Every: time.Minute, Fast: time.Second}
-	tcp.TimeoutClient, tcp.TimeoutServer = 24*time.Hour, 24*time.Hour
+	tcp.TimeoutClient, tcp.TimeoutServer, tcp.TimeoutTunnel = 24*time.Hour, 24*time.Hour, 48*time.Hour
 
 	mixed := plain("mixed.main", 20004, server(5, 10))
 	mixed.Mode = ModeTCP
@@ -145,9 +148,15 @@ func TestGoldenFilesAreSilent(t *testing.T) {
 	if err := os.WriteFile(p.StateFile(), CarryOver(nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stats := l.Addr().(*net.TCPAddr).AddrPort()
+	l.Close()
 	for name, c := range configs() {
 		c.Global.Version, c.Global.Root = version(t, p), os.Geteuid() == 0
-		c.Global.Socket, c.Global.StateFile, c.Global.StatsListen = p.Socket(), p.StateFile(), netip.AddrPort{}
+		c.Global.Socket, c.Global.StateFile, c.Global.StatsListen = p.Socket(), p.StateFile(), stats
 		if err := p.Write(Render(c)); err != nil {
 			t.Fatal(err)
 		}

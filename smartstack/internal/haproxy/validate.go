@@ -39,6 +39,9 @@ func (s Service) Validate() error {
 			bad("%s %s: want more than 0 and at most %s", name, d, maxTimeout)
 		}
 	}
+	if s.TimeoutTunnel < 0 || s.TimeoutTunnel > maxTimeout {
+		bad("timeout_tunnel_ms %s: want at most %s", s.TimeoutTunnel, maxTimeout)
+	}
 	for _, e := range s.Endpoints {
 		if err := checkPath(e.Path); err != nil {
 			bad("endpoint_timeouts: path %q %w", e.Path, err)
