@@ -16,14 +16,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gopaasta/paasta/smartstack/internal/address"
+	runtime "github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/plug"
 )
 
@@ -114,7 +113,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if r.Kernel, err = kernelRelease(); err != nil {
 		return r, err
 	}
-	if r.HAProxy, err = haproxyVersion(ctx); err != nil {
+	if _, r.HAProxy, err = (runtime.Process{Binary: "haproxy"}).Version(ctx); err != nil {
 		return r, err
 	}
 	if err := errors.Join(plug.LoopbackUp(), address.Setup([]netip.Addr{plug.DefaultAddress}), manyPorts()); err != nil {
@@ -284,17 +283,6 @@ func kernelRelease() (string, error) {
 		return "", fmt.Errorf("ask for the kernel's version: %w", err)
 	}
 	return unix.ByteSliceToString(u.Release[:]), nil
-}
-
-func haproxyVersion(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "haproxy", "-v").Output()
-	if err != nil {
-		return "", fmt.Errorf("run haproxy -v (the package haproxy has it): %w", err)
-	}
-	line, _, _ := strings.Cut(string(out), "\n")
-	line = strings.TrimPrefix(line, "HAProxy version ")
-	version, _, _ := strings.Cut(line, " ")
-	return version, nil
 }
 
 // manyPorts lets the clients have most ports: each connection uses up one for a

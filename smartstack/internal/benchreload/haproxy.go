@@ -5,8 +5,6 @@ package benchreload
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	runtime "github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/plug"
 )
 
@@ -132,20 +131,11 @@ func (h *haproxy) close() {
 
 // command sends one runtime command and returns the answer.
 func (h *haproxy) command(ctx context.Context, text string) (string, error) {
-	d := net.Dialer{Timeout: 5 * time.Second}
-	c, err := d.DialContext(ctx, "unix", filepath.Join(h.dir, "admin.sock"))
+	answers, err := runtime.Runtime{Socket: filepath.Join(h.dir, "admin.sock")}.Do(ctx, 0, text)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = c.Close() }()
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(c, text+"\n"); err != nil {
-		return "", err
-	}
-	answer, err := io.ReadAll(c)
-	return strings.TrimSpace(string(answer)), err
+	return strings.TrimSpace(answers[0]), nil
 }
 
 // A changer makes one change after the other, by a strategy.
