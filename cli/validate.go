@@ -13,17 +13,18 @@ import (
 
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
 
 type validateFlags struct {
 	service, soaDir, schema string
-	all, json               bool
+	all, json, system       bool
 }
 
 func newValidate(env *Env) *cobra.Command {
 	var f validateFlags
 	cmd := &cobra.Command{
-		Use:   "validate [-s SERVICE | --all] [-y DIR]",
+		Use:   "validate [-s SERVICE | --all | --system] [-y DIR]",
 		Short: "Check soa-configs",
 		Long: `Check soa-configs, and report every mistake with its file, line and column. What is
 broken cannot run, and stays as it is until that is mended. What is wrong stops no
@@ -32,9 +33,13 @@ nothing here, does not.
 
 Without flags it checks the service whose directory is the current one, or, in a directory
 of services, all of them. The clusters that may have files are those of the system config,
-where there is one.`,
+where there is one.
+
+With --system it checks this machine's system config instead, and notes the keys in it
+that nothing reads, such as those of PaaSTA itself.`,
 		Example: `  paasta validate -s web -y ~/soa-configs
   paasta validate --all -y soa-configs --json
+  paasta validate --system
   paasta validate --schema marathon > marathon.schema.json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,6 +50,9 @@ where there is one.`,
 				}
 				env.printf("%s", text)
 				return nil
+			}
+			if f.system {
+				return validateSystem(env, f.json)
 			}
 			return validate(cmd.Context(), env, f)
 		},
@@ -57,7 +65,8 @@ where there is one.`,
 	complete(cmd, "schema", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return matching(typed, soaconfig.Schemas())
 	})
-	cmd.MarkFlagsMutuallyExclusive("service", "all")
+	cmd.Flags().BoolVar(&f.system, "system", false, "check the system config of this machine")
+	cmd.MarkFlagsMutuallyExclusive("service", "all", "system")
 	return cmd
 }
 
@@ -135,6 +144,38 @@ func validate(ctx context.Context, env *Env, f validateFlags) error {
 		return command.ExitError{Code: exitFailed}
 	}
 	env.notef("%s in %s: no problems", plural(answer.Services, "service"), filepath.Join(dir, service))
+	return nil
+}
+
+// A systemValidation is the answer of validate --system --json.
+type systemValidation struct {
+	Valid bool     `json:"valid"`
+	Error string   `json:"error,omitempty"` // every mistake, one a line
+	Notes []string `json:"notes"`           // keys that nothing reads
+}
+
+func validateSystem(env *Env, asJSON bool) error {
+	_, err := env.Config()
+	answer := systemValidation{Valid: err == nil, Notes: append([]string{}, sysconfig.Notes()...)}
+	if asJSON {
+		if err != nil {
+			answer.Error = err.Error()
+		}
+		if err := env.printJSON(answer); err != nil {
+			return err
+		}
+		if !answer.Valid {
+			return command.ExitError{Code: exitFailed}
+		}
+		return nil
+	}
+	for _, note := range answer.Notes {
+		env.notef("note: %s", note)
+	}
+	if err != nil {
+		return err
+	}
+	env.notef("%s: no problems", sysconfig.Dir())
 	return nil
 }
 

@@ -98,6 +98,12 @@ DIRmarathon-norcla.yaml: wrong: is for "norcla", which is none of the known clus
 			t.Errorf("exit %d, %s", exit, out)
 		}
 	})
+	t.Run("the system config", func(t *testing.T) {
+		exit, out, err := runValidate(t, root, "", "--system --json")
+		if exit != exitOK || !strings.Contains(out, `"valid": true`) || !strings.Contains(out, `"notes": [`) {
+			t.Errorf("exit %d, %s%s", exit, out, err)
+		}
+	})
 	t.Run("a schema", func(t *testing.T) {
 		exit, out, _ := runValidate(t, root, "", "--schema smartstack")
 		if exit != exitOK || !json.Valid([]byte(out)) || !strings.Contains(out, "proxy_port") {

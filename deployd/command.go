@@ -52,7 +52,11 @@ next leader goes on where it stopped.`,
 			if listen != "" {
 				c.Deployd.Listen = listen
 			}
-			return run(ctx, c, command.Logger(io.Err, level).With("cluster", c.Cluster))
+			log := command.Logger(io.Err, level).With("cluster", c.Cluster)
+			for _, note := range sysconfig.Notes() {
+				log.Info("a key of the system config does nothing", "note", note)
+			}
+			return run(ctx, c, log)
 		},
 	}
 }

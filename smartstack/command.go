@@ -58,6 +58,9 @@ an agent that starts adopts it.`,
 				level = slog.LevelDebug
 			}
 			log := command.Logger(io.Err, level).With("component", "smartstack")
+			for _, note := range sysconfig.Notes() {
+				log.Info("a key of the system config does nothing", "note", note)
+			}
 			return start(ctx, c, w, log)
 		},
 		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w), statusCommand(w), servicesCommand(w), drainCommand(w), undrainCommand(w)}, w.Sub...),

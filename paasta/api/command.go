@@ -44,7 +44,11 @@ api.tls_key, api.tokens, api.client_ca in the system config).`,
 			if listen != "" {
 				c.API.Listen = listen
 			}
-			return run(ctx, c, command.Logger(io.Err, level).With("cluster", c.Cluster))
+			log := command.Logger(io.Err, level).With("cluster", c.Cluster)
+			for _, note := range sysconfig.Notes() {
+				log.Info("a key of the system config does nothing", "note", note)
+			}
+			return run(ctx, c, log)
 		},
 	}
 }

@@ -25,6 +25,7 @@ const maxFile = 4 << 20
 type settings struct {
 	values  map[string]any
 	origins map[string]origin // by path, joined with the delimiter
+	notes   []string          // keys that nothing reads, with their places
 }
 
 type origin struct {
@@ -42,7 +43,7 @@ func (o origin) String() string {
 // readDir reads and merges every settings file below dir. The error joins all
 // mistakes of all files.
 func readDir(dir string) (settings, error) {
-	s := settings{map[string]any{}, map[string]origin{}}
+	s := settings{values: map[string]any{}, origins: map[string]origin{}}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -60,6 +61,7 @@ func readDir(dir string) (settings, error) {
 		f := reader{file: file, text: text}
 		f.section(values, reflect.TypeFor[Config](), nil)
 		mistakes = append(mistakes, f.mistakes...)
+		s.notes = append(s.notes, f.notes...)
 		if len(f.mistakes) == 0 {
 			mistakes = append(mistakes, s.merge(f, values, s.values, nil)...)
 		}
@@ -163,6 +165,7 @@ type reader struct {
 	file     string
 	text     []byte
 	mistakes []error
+	notes    []string
 }
 
 func (r *reader) mistake(path []string, format string, args ...any) {
@@ -197,16 +200,43 @@ func (r *reader) section(values map[string]any, t reflect.Type, path []string) {
 		}
 		field, ok := fields[key]
 		switch {
-		case !ok && retired[key] != "" && len(path) == 0:
-			r.mistake(here, "PaaSTA's key is not used here (%s): remove it", retired[key])
 		case !ok:
-			r.mistake(here, "unknown key%s", suggest(key, slices.Sorted(maps.Keys(fields))))
+			r.unknown(here, slices.Sorted(maps.Keys(fields)))
+			delete(values, key)
 		case value == nil:
 			delete(values, key) // "key:" with nothing behind it is a key that is not set
 		default:
 			r.value(value, field, here)
 		}
 	}
+}
+
+// unknown notes a key that nothing reads: PaaSTA's, or anybody's. Only one that
+// looks like a slip of the pen is a mistake.
+func (r *reader) unknown(path, known []string) {
+	key := path[len(path)-1]
+	if len(path) == 1 {
+		why, theirs := retired[key]
+		switch {
+		case theirs && why != "":
+			r.note(path, "PaaSTA's key does nothing here: "+why)
+			return
+		case theirs:
+			r.note(path, "PaaSTA's key does nothing here")
+			return
+		}
+		known = slices.Concat(known, slices.Collect(maps.Keys(retired)), slices.Collect(maps.Keys(aliases)))
+		slices.Sort(known)
+	}
+	if near := suggest(key, known); near != "" {
+		r.mistake(path, "unknown key%s", near)
+		return
+	}
+	r.note(path, "unknown key: it does nothing")
+}
+
+func (r *reader) note(path []string, text string) {
+	r.notes = append(r.notes, fmt.Sprintf("%s: %s: %s", origin{r.file, r.line(path)}, strings.Join(path, "."), text))
 }
 
 // alias puts the value of an alias under our own name, and checks it there.

@@ -28,7 +28,7 @@ func Dir() string {
 }
 
 // Load reads the system config of this machine. Without DefaultDir it is empty;
-// a directory that $PAASTA_SYSTEM_CONFIG_DIR names must be there. An unknown key,
+// a directory that $PAASTA_SYSTEM_CONFIG_DIR names must be there. A misspelled key,
 // or two files that set one key differently, is an error that names the places.
 // The error holds every mistake.
 func Load() (Config, error) {
@@ -37,6 +37,13 @@ func Load() (Config, error) {
 		return Config{}, fmt.Errorf("PAASTA_SYSTEM_CONFIG_DIR: %s: no such directory", dir)
 	}
 	return LoadDir(dir)
+}
+
+// Notes lists the keys of the system config that are no mistakes and that nothing
+// reads, with their places: PaaSTA's own /etc/paasta has many.
+func Notes() []string {
+	s, _ := readDir(Dir()) // what is wrong, Load says
+	return s.notes
 }
 
 // LoadDir is Load for the given directory; one that is not there is empty. PAASTA_… variables of the process

@@ -167,8 +167,8 @@ func TestMistakesNameThePlace(t *testing.T) {
 			[]string{`DIR/b.yaml:1: api_endpoints.A: is http://2 here and http://1 at DIR/a.yaml:2; remove one`},
 		},
 		"all of several mistakes": {
-			map[string]string{"a.yaml": "deployd: {workers: many}\nnerve: 1\n", "b.yaml": "cluster: [a]\n"},
-			[]string{`a.yaml:1: deployd.workers: is the text "many", want an integer`, `a.yaml:2: nerve: unknown key`, `b.yaml:1: cluster: is a list, want a text`},
+			map[string]string{"a.yaml": "deployd: {workers: many}\nzookeper: x\n", "b.yaml": "cluster: [a]\n"},
+			[]string{`a.yaml:1: deployd.workers: is the text "many", want an integer`, `a.yaml:2: zookeper: unknown key`, `b.yaml:1: cluster: is a list, want a text`},
 		},
 		"a duplicate key in YAML": {
 			map[string]string{"a.yaml": "cluster: a\ncluster: b\n"},
@@ -187,7 +187,7 @@ func TestMistakesNameThePlace(t *testing.T) {
 		"a number as a key":      {map[string]string{"a.yaml": "location: {1: a}\n"}, []string{"DIR/a.yaml:1: location: is an object, want an object with text keys"}},
 		"a bad duration":         {map[string]string{"a.yaml": "deployd: {resync: soon}\n"}, []string{`DIR/a.yaml:1: deployd.resync: "soon" is no duration`}},
 		"an unknown choice":      {map[string]string{"a.yaml": "smartstack:\n  reload:\n    protect: qdsic\n"}, []string{`DIR/a.yaml:3: smartstack.reload.protect: unknown value "qdsic" (known: auto, qdisc, nfqueue, none) (did you mean "qdisc"?)`}},
-		"a key that is retired":  {map[string]string{"a.yaml": "synapse_port: 3212\n"}, []string{"synapse_port: PaaSTA's key is not used here (see smartstack.stats_listen): remove it"}},
+		"a slip in PaaSTA's key": {map[string]string{"a.yaml": "synapse_prot: 3212\n"}, []string{`DIR/a.yaml:1: synapse_prot: unknown key (did you mean "synapse_port"?)`}},
 		"a cluster not known":    {map[string]string{"a.yaml": "cluster: a\nclusters: [b]\n"}, []string{`DIR/a.yaml:1: cluster: "a" is not among clusters (b)`}},
 		"an alias and its name":  {map[string]string{"a.yaml": "deployd_number_workers: 3\ndeployd: {workers: 4}\n"}, []string{"deployd_number_workers: is PaaSTA's name of deployd.workers, which is there too"}},
 		"a huge file":            {map[string]string{"a.yaml": strings.Repeat("# filling\n", maxFile/10+1)}, []string{"DIR/a.yaml: is larger than 4 MB"}},
@@ -301,5 +301,43 @@ func TestEscapeKeeps(t *testing.T) {
 		if got := unescapeKey(strings.ToLower(escapeKey(key))); got != key {
 			t.Errorf("%q came back as %q", key, got)
 		}
+	}
+}
+
+// A cluster's /etc/paasta as PaaSTA 0.86 has it: what we do not use is noted.
+func TestPaaSTAsOwnConfig(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PAASTA_SYSTEM_CONFIG_DIR", dir)
+	for name, text := range map[string]string{
+		"cluster.json":    `{"cluster": "norcal", "clusters": ["norcal"], "zookeeper": "zk://zk:2181/mesos", "docker_registry": "registry:443"}`,
+		"marathon.json":   `{"marathon_servers": [{"url": ["http://marathon:8080"], "user": "u", "password": "p"}], "previous_marathon_servers": [], "mesos_config": {"path": "/nail/etc/mesos-cli.json"}}`,
+		"chronos.json":    `{"chronos_config": {"user": "x", "password": "y", "url": ["http://chronos"]}}`,
+		"logs.json":       `{"log_writer": {"driver": "file", "options": {}}, "log_reader": {"driver": "scribereader", "options": {}}}`,
+		"sensu.json":      `{"sensu_host": null, "sensu_port": 3030, "monitoring_config": {}}`,
+		"deployd.json":    `{"deployd_number_workers": 4, "deployd_big_bounce_deadline": 3600.5, "deployd_startup_oracle_enabled": true}`,
+		"autoscaler.json": `{"cluster_autoscaling_resources": {"id": {"type": "aws"}}, "cluster_boost_enabled": true, "resource_pool_settings": {}}`,
+		"other.json":      `{"register_k8s_pods": false, "our_own_tool": {"a": [1]}, "taskproc": {}, "vault_cluster_map": {}, "slack": {"token": "x"}}`,
+		"native.yaml":     "paasta_native:\n  principal: x\nsynapse_port: 3212\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Load()
+	if err != nil || c.Cluster != "norcal" || c.Deployd.Workers != 4 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	notes := strings.Join(Notes(), "\n")
+	for _, want := range []string{
+		"chronos.json:1: chronos_config: PaaSTA's key does nothing here\n",
+		"native.yaml:3: synapse_port: PaaSTA's key does nothing here: see smartstack.stats_listen\n",
+		"other.json:1: our_own_tool: unknown key: it does nothing\n",
+	} {
+		if !strings.Contains(notes+"\n", want) {
+			t.Errorf("no %q in\n%s", want, notes)
+		}
+	}
+	if n := len(Notes()); n != 18 {
+		t.Errorf("%d notes:\n%s", n, notes)
 	}
 }
