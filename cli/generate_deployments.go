@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -25,7 +27,8 @@ func newGenerateDeployments(env *Env) *cobra.Command {
 		Long: `Write the deployments.json of a service, or of all services, into soa-configs:
 what its tags say that each instance should run. A file whose content does not
 change is not touched, nor is that of a service whose tags cannot be read; then
-it exits 1. deployd reads the tags itself and needs this only with
+it exits 1, as it does for an instance that is broken in soa-configs, which keeps
+what it had. deployd reads the tags itself and needs this only with
 "deployments: file" in the system config.`,
 		Example: `  paasta generate-deployments
   paasta generate-deployments -s web --dry-run`,
@@ -106,14 +109,36 @@ func (env *Env) generate(ctx context.Context, dir, name, gitURL string, dryRun b
 	if before, err := deployments.Decode(old); err == nil {
 		f.Keep(s, before)
 	}
+	// An instance that is broken keeps what it had, or is not in the file.
+	err = brokenIn(s).Err()
+	if len(f.V2.Controls) == 0 && old == nil {
+		if err == nil {
+			env.notef("%s: nothing is marked for deployment yet, so there is no deployments.json", name)
+		}
+		return false, err
+	}
 	text := deployments.Encode(f)
 	if bytes.Equal(text, old) {
-		return false, nil
+		return false, err
 	}
 	if dryRun {
-		return true, nil
+		return true, err
 	}
-	return true, writeFile(path, text)
+	return true, errors.Join(err, writeFile(path, text))
+}
+
+// brokenIn returns what keeps instances out of deployments.json.
+func brokenIn(s *soaconfig.Service) soaconfig.Problems {
+	problems := slices.Clone(s.Unreadable)
+	for _, kind := range []map[string]soaconfig.Entries[soaconfig.Instance]{s.Instances, s.Adhoc} {
+		for _, cluster := range slices.Sorted(maps.Keys(kind)) {
+			problems = append(problems, kind[cluster].Unreadable...)
+			for _, name := range slices.Sorted(maps.Keys(kind[cluster].Broken)) {
+				problems = append(problems, kind[cluster].Broken[name]...)
+			}
+		}
+	}
+	return problems
 }
 
 // writeFile replaces a file at once: a reader sees the old text or the new.

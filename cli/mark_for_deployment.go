@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +49,7 @@ be in the repository already. Exits 0 once it is marked or, with
 	cmd.Flags().IntVarP(&f.timeout, "timeout", "t", 3600, "wait at most this many `SECONDS`")
 	cmd.Flags().BoolVar(&f.autoRollback, "auto-rollback", false, "when waiting fails, mark the commit that was there before")
 	cmd.Flags().BoolVar(&f.verify, "verify-image-exists", false, "ask the registry for the image first")
-	cmd.Flags().BoolVar(&f.force, "force", false, "also for a group that soa-configs do not know")
+	cmd.Flags().BoolVar(&f.force, "force", false, "say nothing about a group that soa-configs do not know")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done")
 	jsonFlag(cmd, &f.json)
 	return cmd
@@ -100,15 +101,18 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 			return err
 		}
 	}
-	if err := checkGroup(s, f.group); err != nil && (!f.force || f.group == "") {
+	if err := checkGroup(s, f.group); err != nil {
 		if f.group == "" {
 			return err
 		}
-		hint := "--force, if soa-configs will have it soon"
-		if h, ok := errors.AsType[command.HintedError](err); ok {
-			hint = h.Hint + "; or " + hint
+		if !f.force {
+			env.notef("warning: %v: it is marked all the same, and runs once soa-configs name it", err)
+			if h, ok := errors.AsType[command.HintedError](err); ok {
+				env.notef("Try: %s", h.Hint)
+			}
 		}
-		return command.WithHint(err, hint)
+	} else if !slices.Contains(s.Deploy.Groups(), f.group) && !f.force {
+		env.notef("warning: deploy group %s is no step of deploy.yaml of %s", f.group, s.Name)
 	}
 	if f.wait { // ask before anything changes whether the clusters can be asked
 		if err := env.reachable(s, f.group); err != nil {
