@@ -6,7 +6,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -139,6 +138,9 @@ func version(t testing.TB, p Process) Version {
 // HAProxy itself accepts every golden config, as it is for this version, and has
 // nothing to remark about it: neither when it checks it nor when it starts.
 func TestGoldenFilesAreSilent(t *testing.T) {
+	if !paastatest.InNamespace(t) { // their ports are fixed
+		return
+	}
 	p := Process{Binary: paastatest.Need(t, "haproxy"), Dir: t.TempDir()}
 	defer func() {
 		if err := p.Stop(context.Background()); err != nil {
@@ -148,15 +150,9 @@ func TestGoldenFilesAreSilent(t *testing.T) {
 	if err := os.WriteFile(p.StateFile(), CarryOver(nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stats := l.Addr().(*net.TCPAddr).AddrPort()
-	l.Close()
 	for name, c := range configs() {
 		c.Global.Version, c.Global.Root = version(t, p), os.Geteuid() == 0
-		c.Global.Socket, c.Global.StateFile, c.Global.StatsListen = p.Socket(), p.StateFile(), stats
+		c.Global.Socket, c.Global.StateFile = p.Socket(), p.StateFile()
 		if err := p.Write(Render(c)); err != nil {
 			t.Fatal(err)
 		}
