@@ -249,6 +249,7 @@ func TestTutorial(t *testing.T) {
 	if len(blocks) < 8 {
 		t.Fatalf("only %d blocks of commands in the tutorial", len(blocks))
 	}
+	start(t) // another one, which has 127.0.0.1
 	home := t.TempDir()
 	s := &session{t: t, dir: filepath.Join(home, ".playground"), paasta: buildPaasta(t)}
 	t.Cleanup(func() {
