@@ -33,10 +33,22 @@ This page is written from the tables that ` + "`paasta validate`" + ` checks fil
 - **In editors**: ` + "`paasta validate --schema NAME`" + ` prints a JSON Schema (draft 7). With yaml-language-server, put
   ` + "`# yaml-language-server: $schema=PATH`" + ` into the first line, or map file names to schemas in the editor's settings.
 
+Durations that Marathon and HAProxy take whole (seconds and milliseconds) may be written with a fraction, which is wrong: they are rounded up.
+
 What needs two keys or files is checked as well: ` + "`cmd` with `args`, `min_instances` above `max_instances`" + `, a deploy group that is no step of
 deploy.yaml, a registration that no smartstack.yaml has, one ` + "`proxy_port`" + ` for two namespaces, ` + "`discover` without its `advertise`" + `,
 a file for an unknown cluster.
 `)
+	b.WriteString(`
+## YAML 1.1 and 1.2
+
+PaaSTA reads soa-configs with PyYAML, which knows YAML 1.1. One rule holds here: a key that wants a text takes the scalar **as it is written**; a key that
+wants a number or a boolean takes what both understand. Where PyYAML's reading is another one, ` + "`paasta validate`" + ` says so: as a note for a text,
+as *wrong* for a number that PaaSTA takes for a text or another number. An *error* breaks the entry. Quotes make everything a text, for both.
+Of a key that is there twice the last counts, as in PyYAML.
+
+`)
+	b.WriteString(yamlTable())
 	for _, f := range schemaFiles {
 		file, title, _ := strings.Cut(f.title, ": ")
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n", file, strings.ToUpper(title[:1])+title[1:])
