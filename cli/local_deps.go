@@ -18,7 +18,7 @@ func (env *Env) startDependencies(ctx context.Context, s *soaconfig.Service, f l
 	if err != nil {
 		return nil, err
 	}
-	wanted := testDepsFlags{service: s.Name, soaDir: f.soaDir, keep: 12 * time.Hour}
+	wanted := testDepsFlags{service: s.Name, soaDir: f.soaDir, keep: 12 * time.Hour, inside: true}
 	x, err := wanted.up(ctx, env, e, true)
 	if err != nil {
 		e.Close()

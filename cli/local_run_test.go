@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/docker/dockertest"
-	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
@@ -167,28 +165,6 @@ func (s *shop) follow(page string) {
 		}
 		cancel()
 	}
-}
-
-// tcpTo makes an engine's socket a port, and returns its DOCKER_HOST.
-func tcpTo(t *testing.T, engine string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		forward.Serve(ctx, l, func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(engine, "unix://"))
-		}, "")
-	})
-	t.Cleanup(func() {
-		l.Close()
-		cancel()
-		serving.Wait()
-	})
-	return "tcp://" + l.Addr().String()
 }
 
 // A said is what a command said and how it ended.
@@ -347,7 +323,7 @@ func TestImagesAndLocalRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", slow+":"+os.Getenv("PATH"))
-	for _, remote := range []string{"ssh://elsewhere.invalid", tcpTo(t, s.docker.Host)} {
+	for _, remote := range []string{"ssh://elsewhere.invalid", s.docker.TCP("127.0.0.1")} {
 		t.Setenv("DOCKER_HOST", remote)
 		want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-t"), 0, "via http://127.0.0.1:", "Healthcheck succeeded!: 200 OK")
 		want(s.paasta(ctx, "local-run", "-s", "web", "-i", "deaf", "--pull", "-t"), 1, "Healthcheck failed!", "(1 of 1)")

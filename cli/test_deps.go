@@ -41,6 +41,7 @@ type testDepsFlags struct {
 	service, soaDir, name, envFile string
 	keep                           time.Duration
 	verbose                        bool
+	inside                         bool           // only containers of it use the environment
 	through                        forward.Dialer // nil: as usual
 }
 
@@ -82,7 +83,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	}
 	p := newProgress(env)
 	x, err := e.Up(ctx, environment.Options{
-		SoaDir: soaDir, Service: service, Dir: here, System: config, Name: f.name, Tied: tied, Keep: f.keep, Through: f.through, Self: env.Version != "",
+		SoaDir: soaDir, Service: service, Dir: here, System: config, Name: f.name, Tied: tied, Keep: f.keep, Through: f.through, Inside: f.inside, Self: env.Version != "",
 		Report: func(c environment.Change) { p.set(c.Dependency, env.paintChange(c)) }, Output: output,
 	})
 	p.done()

@@ -67,7 +67,7 @@ func testDepsRun(ctx context.Context, env *Env, f testDepsFlags, inContainer boo
 		return err
 	}
 	defer leave()
-	f.through = through
+	f.through, f.inside = through, inContainer
 	x, err := f.up(ctx, env, e, true)
 	if err != nil {
 		return err

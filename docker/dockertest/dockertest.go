@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
+	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
@@ -144,6 +147,29 @@ func (e *Engine) Restart() {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// TCP serves the engine at an address of the test's network as well, until the
+// test ends, and returns where, for DOCKER_HOST.
+func (e *Engine) TCP(address string) string {
+	e.t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		forward.Serve(ctx, l, func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(e.Host, "unix://"))
+		}, "")
+	})
+	e.t.Cleanup(func() {
+		l.Close()
+		cancel()
+		serving.Wait()
+	})
+	return "tcp://" + l.Addr().String()
 }
 
 // FullDisk leaves no room for another container on the engine's disk, until

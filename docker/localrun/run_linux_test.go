@@ -69,6 +69,7 @@ type session struct {
 	t      *testing.T
 	engine *Engine
 	ids    int
+	out    *lockedText // of the latest run's service
 }
 
 type outcome struct {
@@ -86,7 +87,7 @@ func (s *session) run(ctx context.Context, r Request, o Options) outcome {
 		s.t.Fatal(err)
 	}
 	var out, errs, say lockedText
-	o.Out, o.Err = &out, &errs
+	o.Out, o.Err, s.out = &out, &errs, &out
 	o.Say = func(format string, args ...any) { fmt.Fprintf(&say, format+"\n", args...) }
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -154,6 +155,7 @@ func TestRun(t *testing.T) {
 				defer cancel()
 				env = eventually(t, "http://127.0.0.1:39495/")
 				eventually(t, "http://"+address+"/status") // its own address
+				waitUntil(t, func() bool { return strings.Contains(s.out.String(), "listening on") })
 			}()
 		}})
 		if !errors.Is(o.err, context.Canceled) || !strings.Contains(o.out, "listening on") {

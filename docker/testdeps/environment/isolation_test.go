@@ -17,25 +17,28 @@ import (
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
-// On a host that runs a real HAProxy at 169.254.255.254, which containers of
-// other networks do reach, a test never does: not a declared dependency, not one
-// that is not declared, and not when the gateway is gone.
+// On a host that runs a real HAProxy at 169.254.255.254, and real tasks at the
+// addresses of its agents, which containers of other networks do reach, a test
+// never does: not a declared dependency, not one that is not declared, and not
+// when the gateway is gone.
 func testNeverReachesTheHost(t *testing.T, w *world) {
 	haproxy := paastatest.Need(t, "haproxy")
 	w.service("users", 20011, "")
 	w.service("quotes", 20013, "")
 	w.service("web", 20010, "users: {service: users}\n")
-	if out, err := exec.Command("ip", "addr", "add", "169.254.255.254/32", "dev", "lo").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "addr", "del", "169.254.255.254/32", "dev", "lo").CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
+	for _, address := range []string{"169.254.255.254/32", "10.77.1.1/32"} {
+		if out, err := exec.Command("ip", "addr", "add", address, "dev", "lo").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
-	})
+		t.Cleanup(func() {
+			if out, err := exec.Command("ip", "addr", "del", address, "dev", "lo").CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
 	dir := t.TempDir()
 	config := "defaults\n  mode http\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\n" +
-		"frontend all\n  bind 169.254.255.254:20011\n  bind 169.254.255.254:20013\n  bind 169.254.255.254:20099\n  http-request return status 200 content-type text/plain string \"the real one\"\n"
+		"frontend all\n  bind 169.254.255.254:20011\n  bind 169.254.255.254:20013\n  bind 169.254.255.254:20099\n  bind 10.77.1.1:31000\n  http-request return status 200 content-type text/plain string \"the real one\"\n"
 	if err := os.WriteFile(filepath.Join(dir, "cfg"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -55,20 +58,28 @@ func testNeverReachesTheHost(t *testing.T, w *world) {
 		return err == nil
 	})
 	// That is what makes the rest worth something.
-	plain, err := exec.Command("docker", "run", "--rm", "example/tools:1", "wget", "-qO-", "http://169.254.255.254:20013/").CombinedOutput()
-	if !strings.Contains(string(plain), "the real one") {
-		t.Fatalf("a plain container does not reach the host's HAProxy: %v: %s", err, plain)
+	for _, url := range []string{"http://169.254.255.254:20013/", "http://10.77.1.1:31000/"} {
+		plain, err := exec.Command("docker", "run", "--rm", "example/tools:1", "wget", "-qO-", url).CombinedOutput()
+		if !strings.Contains(string(plain), "the real one") {
+			t.Fatalf("a plain container does not reach %s: %v: %s", url, err, plain)
+		}
 	}
 
 	x := w.up(t, w.options("web"))
-	ask := "for p in 20011 20013 20099; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 169.254.255.254 $p || echo port $p is refused; done; "
+	ask := "for p in 20011 20013 20099; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 169.254.255.254 $p || echo port $p is refused; done; printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 10.77.1.1 31000 || echo the task is refused; "
 	_, out := w.inside(t, x, ask)
 	if strings.Contains(out, "the real one") {
 		t.Errorf("a test reached the host's HAProxy:\n%s", out)
 	}
-	for _, want := range []string{"PAASTA_SERVICE=users", "the port of quotes.main", "port 20099 is refused"} {
+	for _, want := range []string{"PAASTA_SERVICE=users", "the port of quotes.main", "port 20099 is refused", "the task is refused"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	// Nor does a dependency.
+	for _, d := range x.Dependencies {
+		if out, err := exec.Command("docker", "run", "--rm", "--network=container:"+d.Container, "example/tools:1", "sh", "-c", ask).CombinedOutput(); strings.Contains(string(out), "the real one") {
+			t.Errorf("%s reached the host: %v\n%s", d.Name, err, out)
 		}
 	}
 	if out, err := exec.Command("docker", "kill", "paasta-test-deps-"+x.Name+"-_gateway").CombinedOutput(); err != nil {

@@ -111,7 +111,7 @@ func (e *Engine) makeNetwork(ctx context.Context, name string, labels map[string
 			IPAM: &network.IPAM{Config: []network.IPAMConfig{{
 				Subnet: subnet.String(), IPRange: l.dynamic().String(), Gateway: l.engine().String(),
 				// libnetwork's name for what "dockerd --default-gateway" sets for the
-				// default network: the way out that containers are given.
+				// default network: where containers send what leaves it.
 				AuxAddress: map[string]string{"DefaultGatewayIPv4": l.router().String()},
 			}}},
 		})

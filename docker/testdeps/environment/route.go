@@ -82,8 +82,11 @@ func clientOf(name, declares string, needs []graph.Edge, tree *soaconfig.Tree, p
 // gatewayConfig is what the environment's gateway does.
 func gatewayConfig(g *graph.Graph, tree *soaconfig.Tree, l layout, p place, checks map[string]gateway.Check) gateway.Config {
 	c := gateway.Config{
-		Address: l.gateway().String(), Router: l.router().String(), Next: l.engine().String(), Bits: networkBits,
+		Address: l.gateway().String(), Router: l.router().String(), Bits: networkBits,
 		Otherwise: l.nobody().String(), Clients: map[string]gateway.Client{}, Ports: portsOf(tree), Checks: checks,
+	}
+	if p.bind == "" { // others than the engine's machine call
+		c.Next = l.engine().String()
 	}
 	c.Clients[c.Otherwise] = clientOf(g.Service.Name, g.Service.TestDeps.File, g.Needs, tree, p)
 	for _, n := range g.Nodes {

@@ -48,6 +48,7 @@ type Options struct {
 	// one cannot reach; default: ssh for those that are reached by it. With Tied
 	// the ports are handed through it to this machine's loopback.
 	Through forward.Dialer
+	Inside  bool // used by containers of the environment alone: no port has to be reached from here
 	// Self says that this program is paasta, which can be the gateway itself.
 	Self bool
 }
@@ -217,8 +218,10 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 	if err := u.times.with(u.seen).save(timesFile()); err != nil {
 		u.x.Notes = append(u.x.Notes, "how long each took is not remembered, which makes the next up slower at most: "+err.Error())
 	}
-	if err := u.reach(ctx); err != nil {
-		return nil, err
+	if !u.o.Inside {
+		if err := u.reach(ctx); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(u.x.Dependencies, func(a, b Dependency) int { return cmp.Compare(a.Name, b.Name) })
 	return u.x, nil

@@ -46,17 +46,21 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The engine reads once from which ports it may choose.
+	// The engine reads once from which ports it may choose: at its start, or, from
+	// Docker 28 on, when it first has to.
 	if err := os.WriteFile(ports, fmt.Appendf(nil, "%d %d", firstPort, firstPort+numPorts-1), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	w := &world{t: t, engine: dockertest.StartOn(t, diskSize)}
+	t.Setenv("DOCKER_HOST", w.engine.Host)
+	w.buildTools()
+	if out, err := exec.Command("docker", "run", "--rm", "--publish", "127.0.0.1::80", "example/tools:1", "true").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	if err := os.WriteFile(ports, all, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w.buildTools()
 	w.engine.Build(registry+"/"+probe, dockertest.Probe)
-	t.Setenv("DOCKER_HOST", w.engine.Host)
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	w.e, err = environment.Dial(t.Context(), "")
 	if err != nil {
@@ -117,6 +121,7 @@ func TestEnvironments(t *testing.T) {
 		{"one name", testOneName},
 		{"some at once", testAtOnce},
 		{"never reaches the host", testNeverReachesTheHost},
+		{"called from beyond", testCalledFromBeyond},
 		{"killed", testKilled}, // the engine, too: last
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, w.in(t)) })

@@ -2,7 +2,7 @@
 // that is ours. It is where the others send what leaves their network, so it
 // answers as 169.254.255.254, each environment its own: it passes what goes to
 // the port of a declared dependency on to that, and refuses the rest by name.
-// It also looks from inside whether dependencies are ready.
+// Nothing else leaves the network but answers to who calls from outside. It also looks from inside whether dependencies are ready.
 //
 // It is built from the standard library and x/sys alone, so that its program is
 // small; the paasta binary can be that program, too.
@@ -43,7 +43,7 @@ const (
 type Config struct {
 	Address   string            `json:"address"`   // of this container
 	Router    string            `json:"router"`    // what the others have as default gateway; this container takes it on
-	Next      string            `json:"next"`      // the real way out
+	Next      string            `json:"next"`      // the way out, for answers to calls from beyond the engine's machine; "" for none
 	Bits      int               `json:"bits"`      // of the network
 	Clients   map[string]Client `json:"clients"`   // by address
 	Otherwise string            `json:"otherwise"` // the address of the client that strangers count as
@@ -220,8 +220,13 @@ func (g *gateway) listen() (map[int]net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := replaceDefaultRoute(g.c.Router, g.c.Next); err != nil {
+	if err := dropDefaultRoute(g.c.Router); err != nil {
 		return nil, err
+	}
+	if g.c.Next != "" {
+		if err := letAnswersOut(g.c.Next); err != nil {
+			return nil, err
+		}
 	}
 	return listeners, addAddress(device, g.c.Router, g.c.Bits)
 }

@@ -78,26 +78,87 @@ type rtentry struct {
 	_                     [6]byte
 }
 
-// replaceDefaultRoute makes another address the way out.
-func replaceDefaultRoute(old, now string) error {
+// dropDefaultRoute takes the way out of this container's network away.
+func dropDefaultRoute(via string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	for _, change := range []struct {
-		request uintptr
-		via     string
-	}{{unix.SIOCDELRT, old}, {unix.SIOCADDRT, now}} {
-		entry := rtentry{flags: unix.RTF_UP | unix.RTF_GATEWAY}
-		entry.dst.Family, entry.gateway.Family, entry.genmask.Family = unix.AF_INET, unix.AF_INET, unix.AF_INET
-		entry.gateway.Addr = netip.MustParseAddr(change.via).As4()
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), change.request, uintptr(unsafe.Pointer(&entry)))
-		gone := change.request == unix.SIOCDELRT && errno == unix.ESRCH
-		there := change.request == unix.SIOCADDRT && errno == unix.EEXIST
-		if errno != 0 && !gone && !there {
-			return fmt.Errorf("route by %s: %w", change.via, errno)
-		}
+	entry := rtentry{flags: unix.RTF_UP | unix.RTF_GATEWAY}
+	entry.dst.Family, entry.gateway.Family, entry.genmask.Family = unix.AF_INET, unix.AF_INET, unix.AF_INET
+	entry.gateway.Addr = netip.MustParseAddr(via).As4()
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCDELRT, uintptr(unsafe.Pointer(&entry)))
+	if errno != 0 && errno != unix.ESRCH { // gone already
+		return fmt.Errorf("drop the route by %s: %w", via, errno)
+	}
+	return nil
+}
+
+// answerTable is the routing table of answers, firstEphemeral the first port
+// that Linux gives to a client.
+const (
+	answerTable    = 100
+	firstEphemeral = 32768
+)
+
+// letAnswersOut lets answers to who calls a published port from beyond the
+// engine's machine leave the network, by a router: what containers send over TCP
+// from a service's port.
+func letAnswersOut(via string) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	const lookUp = 1 // FR_ACT_TO_TBL
+	ports := binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, 1), firstEphemeral-1)
+	// struct fib_rule_hdr has the layout of struct rtmsg, with the action last.
+	err = request(fd, unix.RTM_NEWROUTE, unix.RtMsg{Family: unix.AF_INET, Table: answerTable, Protocol: unix.RTPROT_STATIC, Type: unix.RTN_UNICAST},
+		attribute{unix.RTA_GATEWAY, netip.MustParseAddr(via).AsSlice()})
+	if err == nil {
+		err = request(fd, unix.RTM_NEWRULE, unix.RtMsg{Family: unix.AF_INET, Table: answerTable, Type: lookUp},
+			attribute{unix.FRA_IP_PROTO, []byte{unix.IPPROTO_TCP}}, attribute{unix.FRA_SPORT_RANGE, ports})
+	}
+	if err != nil {
+		return fmt.Errorf("let answers out by %s: %w", via, err)
+	}
+	return nil
+}
+
+// An attribute is one of a netlink message.
+type attribute struct {
+	kind  uint16
+	value []byte
+}
+
+// request sends the kernel a netlink message, and waits for its answer.
+func request(fd int, kind uint16, m unix.RtMsg, attributes ...attribute) error {
+	order := binary.NativeEndian
+	body := []byte{m.Family, m.Dst_len, m.Src_len, m.Tos, m.Table, m.Protocol, m.Scope, m.Type}
+	body = order.AppendUint32(body, m.Flags)
+	for _, a := range attributes {
+		body = order.AppendUint16(body, uint16(unix.SizeofRtAttr+len(a.value)))
+		body = append(order.AppendUint16(body, a.kind), a.value...)
+		body = append(body, make([]byte, -len(body)&3)...)
+	}
+	message := order.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+	message = order.AppendUint16(message, kind)
+	message = order.AppendUint16(message, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE)
+	message = append(message, make([]byte, 8)...) // sequence and port: there is one question, and we ask it
+	if err := unix.Sendto(fd, append(message, body...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	answer := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, answer, 0)
+	if err != nil {
+		return err
+	}
+	if n < unix.SizeofNlMsghdr+4 {
+		return unix.EBADMSG
+	}
+	if errno := int32(order.Uint32(answer[unix.SizeofNlMsghdr:])); errno != 0 {
+		return unix.Errno(-errno)
 	}
 	return nil
 }

@@ -115,8 +115,8 @@ func (b *builder) expand(s *soaconfig.Service, parent *Node) error {
 		return d.Unreadable
 	}
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(d.Broken)) {
-		errs = append(errs, d.Broken[name])
+	if len(d.Broken) > 0 { // an unknown key, which breaks nothing by itself, may be why
+		errs = append(errs, slices.DeleteFunc(slices.Clone(s.Problems), func(p soaconfig.Problem) bool { return p.File != d.File }))
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Sound)) {
 		n, err := b.node(s, parent, d.Sound[name])
