@@ -15,8 +15,9 @@ func newListDeployments(env *Env) *cobra.Command {
 		Use:   "list-deployments [-s SERVICE] [-l GROUPS]",
 		Short: "List what was deployed when",
 		Long: `List the commits that were marked for deployment, newest first, also in deploy
-groups that soa-configs do not use any more. In a pipe: time, deploy group,
-commit, and "current" or "-".`,
+groups that soa-configs do not use any more, and whether they ran: how long, or
+why they were never fully deployed. In a pipe: time, deploy group, commit,
+"current" or "-", and what came of it or "-".`,
 		Example: `  paasta list-deployments -s web
   paasta list-deployments -s web -l prod.main -n 0 --json`,
 		Args: noArgs,
@@ -46,7 +47,7 @@ commit, and "current" or "-".`,
 			if len(groups) == 0 {
 				groups = known
 			}
-			return env.printDeploys(deploys(log, groups, lines), asJSON)
+			return env.printDeploys(withOutcomes(deploys(log, groups, lines), env.outcomes(cmd.Context(), s, groups)), asJSON)
 		},
 	}
 	serviceFlag(cmd, env, &service)

@@ -47,7 +47,7 @@ be in the repository already. Exits 0 once it is marked or, with
 	soaDirFlag(cmd, &f.soaDir)
 	cmd.Flags().BoolVar(&f.wait, "wait-for-deployment", false, "return once the commit runs everywhere in the group")
 	cmd.Flags().IntVarP(&f.timeout, "timeout", "t", 3600, "wait at most this many `SECONDS`")
-	cmd.Flags().BoolVar(&f.autoRollback, "auto-rollback", false, "when waiting fails, mark the commit that was there before")
+	cmd.Flags().BoolVar(&f.autoRollback, "auto-rollback", false, "when waiting fails, mark the commit that was fully deployed before")
 	cmd.Flags().BoolVar(&f.verify, "verify-image-exists", false, "ask the registry for the image first")
 	cmd.Flags().BoolVar(&f.force, "force", false, "say nothing about a group that soa-configs do not know")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done")
@@ -182,22 +182,22 @@ func (env *Env) markOne(ctx context.Context, s *soaconfig.Service, r *git.Remote
 // afterFailure marks the commit before, if that was asked for, and says how to
 // go on.
 func (env *Env) afterFailure(ctx context.Context, s *soaconfig.Service, r *git.Remote, f markFlags, before paasta.Tag, sha string, err error) error {
-	canGoBack := before.SHA != "" && before.SHA != sha
+	// Ctrl-C ends the wait, and not the hint.
+	back := env.goBackTo(context.WithoutCancel(ctx), s, f.group, sha, before.SHA)
+	canGoBack := back != ""
 	if ctx.Err() != nil || !f.autoRollback || !canGoBack {
 		env.notef("Waiting for deployment aborted. PaaSTA will continue trying to deploy this code.")
 		env.notef("To see how it is: paasta status -s %s -l %s -v", s.Name, f.group)
 		switch {
 		case canGoBack:
-			env.notef("If you need to roll back manually, run: paasta rollback --service %s --deploy-groups %s --commit %s", s.Name, f.group, before.SHA)
-		case f.autoRollback && before.SHA == sha:
-			env.notef("--auto-rollback goes back to what was marked before, and that was %s already. To choose: paasta rollback -s %s -l %s", short(sha), s.Name, f.group)
+			env.notef("If you need to roll back manually, run: paasta rollback --service %s --deploy-groups %s --commit %s", s.Name, f.group, back)
 		case f.autoRollback:
-			env.notef("There is nothing to roll back to: %s is all that was deployed to %s.", short(sha), f.group)
+			env.notef("There is nothing to roll back to: no commit but %s was ever fully deployed to %s. To choose: paasta rollback -s %s -l %s", short(sha), f.group, s.Name, f.group)
 		}
 		return err
 	}
 	env.notef("%v", err)
-	env.notef("Rolling back to %s, which was deployed before.", before.SHA)
+	env.notef("Rolling back to %s, which was fully deployed before.", back)
 	log, logErr := tagLog(ctx, r)
 	if logErr != nil {
 		return errors.Join(err, fmt.Errorf("roll back: %w", logErr))
@@ -205,10 +205,10 @@ func (env *Env) afterFailure(ctx context.Context, s *soaconfig.Service, r *git.R
 	if latest, _ := log.Latest(f.group); latest.SHA != sha {
 		return fmt.Errorf("%w; not rolled back, because somebody has marked %s meanwhile", err, short(latest.SHA))
 	}
-	if _, markErr := env.markOne(ctx, s, r, log, f.group, before.SHA); markErr != nil {
+	if _, markErr := env.markOne(ctx, s, r, log, f.group, back); markErr != nil {
 		return errors.Join(err, fmt.Errorf("roll back: %w", markErr))
 	}
-	return fmt.Errorf("%s was not deployed and %s is marked again: %w", short(sha), short(before.SHA), err)
+	return fmt.Errorf("%s was not deployed and %s is marked again: %w", short(sha), short(back), err)
 }
 
 // verifyImage is an error when the registry has no image of the commit.

@@ -76,14 +76,25 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 	if err != nil {
 		return err
 	}
-	list := deploys(log, groups, 10)
+	all := env.outcomes(ctx, s, groups)
+	list := withOutcomes(deploys(log, groups, 10), all)
 	if f.commit == "" {
 		if err := env.printDeploys(list, f.json); err != nil || f.json {
 			return err
 		}
-		for _, d := range list {
-			if !d.Current {
-				env.notef("To go back, e.g.: paasta rollback -s %s -l %s -k %s", s.Name, d.DeployGroup, d.GitSHA)
+		for _, group := range groups {
+			latest, _ := log.Latest(group)
+			back, known := all.before(group, latest.SHA)
+			if !known {
+				for _, t := range log.Deploys(group) {
+					if t.SHA != latest.SHA {
+						back = t.SHA
+						break
+					}
+				}
+			}
+			if back != "" {
+				env.notef("To go back, e.g.: paasta rollback -s %s -l %s -k %s", s.Name, group, back)
 				break
 			}
 		}
@@ -92,6 +103,15 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 	sha, err := deployedCommit(ctx, r, log, groups, f.commit)
 	if err != nil {
 		return err
+	}
+	for _, group := range groups {
+		if o := all.of(group, sha); o.Ran == "no" {
+			back, _ := all.before(group, sha)
+			env.notef("paasta: warning: %s never ran in %s: %s", short(sha), group, o.Why)
+			if back != "" {
+				env.notef("The commit that ran last there is %s.", back)
+			}
+		}
 	}
 	return env.goBack(ctx, s, r, log, groups, sha, f)
 }
@@ -171,6 +191,10 @@ type deployed struct {
 	DeployGroup string    `json:"deploy_group"`
 	GitSHA      string    `json:"git_sha"`
 	Current     bool      `json:"current"`
+	Ran         string    `json:"ran"`         // whether it was fully deployed: yes, no, unknown
+	RanSeconds  int       `json:"ran_seconds"` // how long it was what ran, in all its deploys
+	Why         string    `json:"why"`         // why it never ran
+	text        string    // the last three in words
 }
 
 // deploys lists the deploys of groups, newest first, at most n; 0 means all.
@@ -178,7 +202,7 @@ func deploys(log *paasta.TagLog, groups []string, n int) []deployed {
 	list := []deployed{}
 	for _, group := range groups {
 		for i, t := range log.Deploys(group) {
-			list = append(list, deployed{t.Time, group, t.SHA, i == 0})
+			list = append(list, deployed{Time: t.Time, DeployGroup: group, GitSHA: t.SHA, Current: i == 0})
 		}
 	}
 	slices.SortFunc(list, func(a, b deployed) int {
@@ -198,7 +222,7 @@ func (env *Env) printDeploys(list []deployed, asJSON bool) error {
 		env.notef("Nothing has been deployed yet.")
 		return nil
 	}
-	t := newTable(env, "TIME (UTC)", "", "DEPLOY GROUP", "COMMIT", "")
+	t := newTable(env, "TIME (UTC)", "", "DEPLOY GROUP", "COMMIT", "", "")
 	if !env.TTY {
 		t = newTable(env)
 	}
@@ -208,9 +232,9 @@ func (env *Env) printDeploys(list []deployed, asJSON bool) error {
 			current = "current"
 		}
 		if env.TTY {
-			t.row(d.Time.UTC().Format("2006-01-02 15:04:05"), env.paint(faint, env.when(d.Time)), d.DeployGroup, d.GitSHA, env.paint(good, current))
+			t.row(d.Time.UTC().Format("2006-01-02 15:04:05"), env.paint(faint, env.when(d.Time)), d.DeployGroup, d.GitSHA, env.paint(good, current), d.text)
 		} else {
-			t.row(env.when(d.Time), d.DeployGroup, d.GitSHA, orDash(current))
+			t.row(env.when(d.Time), d.DeployGroup, d.GitSHA, orDash(current), orDash(d.text))
 		}
 	}
 	t.print()

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/gopaasta/paasta/deployd/internal/history"
 	"github.com/gopaasta/paasta/deployd/internal/queue"
 	"github.com/gopaasta/paasta/deployd/internal/removal"
 	"github.com/gopaasta/paasta/deployd/internal/watch"
@@ -141,6 +144,10 @@ func (t *term) readAll(ctx context.Context) (again time.Duration, err error) {
 		id, err := paasta.ParseAppID(a.ID)
 		if err == nil && a.Labels[marathon.LabelCluster] == t.Config.Cluster {
 			there[id.InstanceID] = t.absence(tree, id.InstanceID)
+			err := t.history.Restore(ctx, id.Service, a.Labels[marathon.LabelDeployGroup], a.Labels[marathon.LabelDeployedBefore], a.Labels[marathon.LabelGitSHA], a.Created)
+			if err != nil {
+				return 0, err
+			}
 		}
 	}
 	for _, id := range t.known.Instances() {
@@ -251,7 +258,40 @@ func (t *term) round(ctx context.Context, id paasta.InstanceID) (time.Duration, 
 	}
 	job.Instance = &instance
 	job.Deployed, job.Stopped, job.DeployedErr = t.deployed(instance)
-	return t.worker.Round(ctx, job)
+	again, err := t.worker.Round(ctx, job)
+	if job.DeployedErr == nil && ctx.Err() == nil {
+		err = errors.Join(err, t.history.Saw(ctx, id.Service, instance.DeployGroup, t.sight(job.Service, instance.DeployGroup, job.Deployed.GitSHA)))
+	}
+	return again, err
+}
+
+// sight is how far a group is with a commit: it is fully deployed once every
+// instance runs it that is not stopped, and at least one does.
+func (t *term) sight(s *soaconfig.Service, group, sha string) history.Sight {
+	running, why := 0, ""
+	instances := s.Instances[t.Config.Cluster].Sound
+	for _, name := range slices.Sorted(maps.Keys(instances)) {
+		if instances[name].DeployGroup != group {
+			continue
+		}
+		st, _ := t.worker.Status(paasta.InstanceID{Service: s.Name, Instance: name})
+		app, err := paasta.ParseAppID(st.App)
+		current := err == nil && app.Git == "git"+sha[:8]
+		switch {
+		case st.State == "stopped":
+		case st.State == "steady" && current:
+			running++
+		case why != "":
+		case current && st.Why != "":
+			why = name + ": " + st.Why
+		default:
+			why = name + " has not been brought to it yet"
+		}
+	}
+	if why == "" && running == 0 {
+		why = "all its instances are stopped"
+	}
+	return history.Sight{GitSHA: sha, Done: why == "", Why: why}
 }
 
 // namespaces returns how the namespace of a registration is found.

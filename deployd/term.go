@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/deployd/internal/deploylog"
+	"github.com/gopaasta/paasta/deployd/internal/history"
 	"github.com/gopaasta/paasta/deployd/internal/queue"
 	"github.com/gopaasta/paasta/deployd/internal/register"
 	"github.com/gopaasta/paasta/deployd/internal/removal"
@@ -40,6 +41,7 @@ type term struct {
 	pool     *pool
 	tags     *watch.Tags
 	log      *deploylog.Log
+	history  *history.History
 	known    *worker.Known
 	entries  *register.Guard
 
@@ -63,6 +65,7 @@ func newTerm(d *daemon, fence zk.Fence) *term {
 		daemon: d, fence: fence,
 		registry: registry.NewZooKeeper(d.ZK).Fenced(fence),
 		log:      deploylog.New(d.ZK, fence, c.Cluster, d.Log),
+		history:  &history.History{Conn: d.ZK, Fence: fence, Cluster: c.Cluster},
 		known:    &worker.Known{Cluster: c.Cluster},
 		entries:  &register.Guard{Hold: d.HoldEntries},
 		resync:   make(chan struct{}, 1), sizes: make(chan struct{}, 1), news: make(chan struct{}, 1),
@@ -74,6 +77,7 @@ func newTerm(d *daemon, fence zk.Fence) *term {
 	t.worker = worker.New(worker.Options{
 		Config: c, Marathon: d.Marathon, Registry: t.registry, Agents: t.agents, Guard: t.entries, Known: t.known, Log: d.Log,
 		Say: t.log.Say, AtStep: t.step, Outside: t.pool.outside, MayRefresh: t.mayRefresh, AtRisk: t.atRisk, Size: t.size,
+		DeployedBefore: t.history.Before,
 	})
 	t.tags = watch.NewTags(watch.TagsOptions{
 		Conn: d.ZK, Fence: fence, Cluster: c.Cluster, Read: t.readTags,

@@ -33,6 +33,12 @@ func DeployLogPath(cluster, service string) string {
 	return "/paasta/" + cluster + "/deploylog/" + service
 }
 
+// DeployedPath holds how the deploys of a service went: a JSON object, by deploy
+// group a list of DeployRecord, oldest first, at most 50.
+func DeployedPath(cluster, service string) string {
+	return "/paasta/" + cluster + "/deployed/" + service
+}
+
 // DesiredSizePath holds the size that an operator or the autoscaler asked for,
 // as decimal text.
 func DesiredSizePath(cluster string, id InstanceID) string {

@@ -87,6 +87,19 @@ type BounceStatus struct {
 	Next  time.Time `json:"next,omitzero"` // when deployd looks again at the latest
 }
 
+// A DeployRecord is one commit that a deploy group was asked to run in a cluster,
+// and how that went.
+type DeployRecord struct {
+	GitSHA string `json:"git_sha"`
+	// Since is when deployd saw it first; zero when that is not known any more.
+	Since time.Time `json:"since,omitzero"`
+	// Deployed is when all instances of the group ran it for the first time; zero
+	// while they never did.
+	Deployed time.Time `json:"deployed,omitzero"`
+	Ended    time.Time `json:"ended,omitzero"` // when another commit took its place
+	Why      string    `json:"why,omitempty"`  // why it is not, or was never, deployed
+}
+
 // A BounceStep is one change that a bounce made.
 type BounceStep struct {
 	Time   time.Time `json:"time"`

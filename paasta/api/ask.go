@@ -35,8 +35,15 @@ const maxAgents = 20
 
 // deployed reads what deployd concluded from a service's tags.
 func (s *server) deployed(ctx context.Context, service string) (Deployments, error) {
-	d := Deployments{Service: service, Groups: map[string]Deployed{}, Controls: map[string]Control{}}
-	data, _, err := s.ZK.Get(ctx, paasta.DeploymentsPath(s.Cluster, service))
+	d := Deployments{Service: service, Groups: map[string]Deployed{}, Controls: map[string]Control{}, History: map[string][]paasta.DeployRecord{}}
+	data, _, err := s.ZK.Get(ctx, paasta.DeployedPath(s.Cluster, service))
+	if err == nil {
+		err = decode(data, &d.History, "how the deploys of "+service+" went")
+	}
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return d, fmt.Errorf("read how the deploys of %s went: %w", service, err)
+	}
+	data, _, err = s.ZK.Get(ctx, paasta.DeploymentsPath(s.Cluster, service))
 	if errors.Is(err, zk.ErrNoNode) {
 		return d, nil
 	}

@@ -121,6 +121,9 @@ type Deployments struct {
 	Groups map[string]Deployed `json:"groups"` // by deploy group
 	// Controls tell, by instance of this cluster, what it should do.
 	Controls map[string]Control `json:"controls"`
+	// History tells, by deploy group, how its deploys went in this cluster, oldest
+	// first.
+	History map[string][]paasta.DeployRecord `json:"history"`
 }
 
 // Deployed is what a deploy group runs.

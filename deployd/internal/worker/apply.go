@@ -77,7 +77,16 @@ func (r *round) grow(ctx context.Context, by map[bounce.Op][]bounce.Step) error 
 }
 
 func (r *round) create(ctx context.Context, s bounce.Step) error {
-	err := r.o.Marathon.Create(ctx, r.def)
+	before, err := r.o.DeployedBefore(ctx, r.job.ID.Service, r.job.Instance.DeployGroup, r.job.Deployed.GitSHA)
+	if err != nil {
+		return err
+	}
+	def := r.def
+	if before != "" {
+		def.Labels = maps.Clone(def.Labels)
+		def.Labels[marathon.LabelDeployedBefore] = before
+	}
+	err = r.o.Marathon.Create(ctx, def)
 	if err != nil && !errors.Is(err, marathon.ErrExists) {
 		return r.locked(err)
 	}

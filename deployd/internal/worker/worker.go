@@ -84,6 +84,9 @@ type Options struct {
 	MayRefresh func(id paasta.InstanceID) time.Duration
 	// AtRisk tells whether a host is about to go for maintenance.
 	AtRisk func(host string) bool
+	// DeployedBefore returns the commit that was fully deployed in a deploy group
+	// before sha, "" for none.
+	DeployedBefore func(ctx context.Context, service, group, sha string) (string, error)
 	// Size returns the size that was asked for an autoscaled instance.
 	Size func(ctx context.Context, id paasta.InstanceID) (size int, found bool, err error)
 }
