@@ -206,10 +206,10 @@ func TestZooKeeperLosesItsData(t *testing.T) {
 	w.zk.Stop()
 	until("/healthz says so", func() bool {
 		code, body := healthz()
-		return code == http.StatusServiceUnavailable && strings.Contains(body, "no ZooKeeper session")
+		return code == http.StatusOK && strings.Contains(body, `"status":"no ZooKeeper session"`)
 	})
 	w.zk.Wipe()
-	until("a session", func() bool { code, _ := healthz(); return code == http.StatusOK })
+	until("a session", func() bool { _, body := healthz(); return strings.Contains(body, `"status":"ok"`) })
 	if err := w.client().Kick(t.Context(), "web"); err != nil {
 		t.Error(err)
 	}

@@ -203,6 +203,9 @@ func (n *snapshot) instance(name string) InstanceStatus {
 			note("deployd has not read the tags of %s yet", n.svc.Name)
 		}
 	}
+	if err != nil {
+		n.asItRuns(&st)
+	}
 	if n.sizesErr != nil && config.MaxInstances != nil {
 		note("the size is a guess: %v", n.sizesErr)
 	}
@@ -232,6 +235,27 @@ func (n *snapshot) instance(name string) InstanceStatus {
 	}
 	st.OK = sound && n.ok(st)
 	return st
+}
+
+// asItRuns says of an instance that soa-configs do not tell what its newest app
+// is: deployd leaves that as it is.
+func (n *snapshot) asItRuns(st *InstanceStatus) {
+	apps, ids := n.appsOf(st.Instance)
+	if len(apps) == 0 {
+		return
+	}
+	newest := 0
+	for i, app := range apps {
+		if app.Created.After(apps[newest].Created) {
+			newest = i
+		}
+	}
+	app := apps[newest]
+	st.DeployGroup, st.GitSHA, st.GitUnknown = app.Labels[marathon.LabelDeployGroup], commitOf(app, ids[newest]), false
+	st.Expected = app.Size
+	if c, ok := n.deployed.Controls[st.Instance]; ok && c.DesiredState != "" {
+		st.DesiredState = c.DesiredState
+	}
 }
 
 // notDeployed tells whether nobody has asked for an instance yet: certainly no

@@ -197,7 +197,9 @@ func TestInstance(t *testing.T) {
 			e := n.svc.Instances[cluster]
 			delete(e.Sound, "main")
 			e.Broken["main"] = soaconfig.Problems{{File: "f", Line: 1, Column: 2, Text: "bad"}}
-		}, want{false, "Running", "f:1:2: bad"}, func(s InstanceStatus) bool { return s.Running == 3 }},
+		}, want{false, "Running", "f:1:2: bad"}, func(s InstanceStatus) bool {
+			return s.Running == 3 && s.Expected == 3 && s.GitSHA == sha && s.AppID == appID
+		}},
 		{"an app of another instance with a longer name is not ours", func(n *snapshot) {
 			n.apps = append(n.apps, appOf("web.main_two.git591ae8a7.configbfdfd109", 1, 1), appOf("web.mai.git591ae8a7.configbfdfd109", 1, 1))
 		}, want{true, "Running", ""}, func(s InstanceStatus) bool { return s.AppCount == 1 }},
