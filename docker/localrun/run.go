@@ -256,8 +256,11 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 	case s.Check == nil && !o.NoHealthcheck && o.HealthcheckOnly:
 		o.Say("%s has no health check: it has to run for %s", s.Name, steady)
 		health = make(chan error, 1)
-		passed := time.AfterFunc(steady, func() { health <- nil })
-		defer passed.Stop()
+		go func() {
+			if e.stays(inner, s.Name) {
+				health <- nil
+			}
+		}()
 	case s.Check == nil && !o.NoHealthcheck:
 		o.Say("%s has no health check", s.Name)
 	case s.Check != nil && !o.NoHealthcheck:
@@ -288,7 +291,7 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 					if err != nil {
 						o.Say("its log broke off: %v", err)
 					}
-				case <-time.After(5 * time.Second): // it has ended, and so will its log
+				case <-time.After(20 * time.Second): // it has ended, and so will its log
 				}
 			} else {
 				e.tell(ctx, s.Name, o)
@@ -301,6 +304,27 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 			return 0, dial.Explain(fmt.Errorf("wait for %s: %w", s.Name, err))
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// stays waits until a container has run long enough to be taken for well. An
+// engine with much to do may not have seen yet that it ended, so it is asked for
+// its processes. It reports false when ctx ended first.
+func (e *Engine) stays(ctx context.Context, name string) bool {
+	for wait := steady; ; wait = 100 * time.Millisecond {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+		top, err := e.docker.ContainerTop(ctx, name, nil)
+		if err == nil && len(top.Processes) > 0 {
+			return true
+		}
+		// Without ps on its machine it can only say what it has seen.
+		if c, inspectErr := e.docker.ContainerInspect(ctx, name); err != nil && inspectErr == nil && c.State != nil && c.State.Running {
+			return true
 		}
 	}
 }
