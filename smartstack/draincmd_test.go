@@ -17,7 +17,9 @@ import (
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/paastatest"
+	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
+	"github.com/gopaasta/paasta/paasta/zk"
 	"github.com/gopaasta/paasta/paasta/zk/zktest"
 	"github.com/gopaasta/paasta/smartstack/internal/accesslog"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
@@ -48,6 +50,7 @@ func TestDrainWaits(t *testing.T) {
 	write(t, filepath.Join(services, "ledger.primary.yaml"), fmt.Sprintf("host: localhost\nport: %d\ncheck_interval: 0.05\n", l.Addr().(*net.TCPAddr).Port))
 	c := hostConfig(t, zktest.Start(t).Addr(), soa)
 	c.Smartstack.Nerve, c.Smartstack.ServicesDir = true, services
+	c.DrainGrace = 300 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- start(ctx, c, Wiring{}, slog.New(slog.DiscardHandler)) }()
@@ -101,7 +104,16 @@ func TestDrainWaits(t *testing.T) {
 		client.Close()
 	}()
 	out, err = run(drainCommand, "ledger.primary", "--wait", "--timeout", "20s")
-	says(out, err, "done after", "<nil>")
+	says(out, err, "for hosts with synapse to see it: 300ms left", "done after", "<nil>")
+	conn, err := zk.Dial(zk.Options{Servers: c.ZooKeeper, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	set, err := registry.NewZooKeeper(conn).List(t.Context(), "ledger.primary")
+	if err != nil || len(set.Nodes) != 1 || !set.Nodes[0].Hidden() {
+		t.Errorf("where synapse reads there is %+v, %v", set.Nodes, err)
+	}
 	eventually(t, "http://127.0.0.1:3213/v1/connections?host=127.0.0.1&port="+fmt.Sprint(l.Addr().(*net.TCPAddr).Port), `"connections":0`)
 	eventually(t, "http://127.0.0.1:3213/v1/backends/ledger.primary", `"up":false`)
 
