@@ -10,11 +10,11 @@ var bounceMethods = []string{"brutal", "crossover", "downthenup", "upthendown"}
 func constraintsShape() *shape {
 	operator := words("UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "UNLIKE", "MAX_PER", "IS")
 	value := eitherOf(aText().like(attribute), anInteger().from(0))
-	return listOf(tupleOf(aText().like(word), operator, value).items(2, 3))
+	return listOf(tupleOf(aText().like(attributeName), operator, value).items(2, 3))
 }
 
 func attributePairs() *shape {
-	return listOf(tupleOf(aText().like(word), aText().like(attribute)))
+	return listOf(tupleOf(aText().like(attributeName), aText().like(attribute)))
 }
 
 var envShape = mapOf(envName, aText().lines())
@@ -92,17 +92,17 @@ var marathonKeys = []key{
 	{"constraints", constraintsShape(), "", "Marathon constraints in place of all that would be computed, even of the pool."},
 	{"extra_constraints", constraintsShape(), "[]", "Marathon constraints before the computed ones."},
 	{"deploy_blacklist", attributePairs(), "[]", "`[attribute, value]`: agents that may not run it."},
-	{"deploy_whitelist", tupleOf(aText().like(word), listOf(aText().like(attribute)).items(1, 0)).orNone(), "", "`[attribute, [value, …]]`: only these agents may run it."},
+	{"deploy_whitelist", tupleOf(aText().like(attributeName), listOf(aText().like(attribute)).items(1, 0)).orNone(), "", "`[attribute, [value, …]]`: only these agents may run it."},
 	{"monitoring_blacklist", attributePairs().softly(), "[]", "`[attribute, value]`: places that are not monitored."},
 	{"monitoring", monitoringShape(), "monitoring.yaml", "As in monitoring.yaml, key by key over it."},
 	{"container_port", aPort(), "8888", "Port on which the service listens in its container (`net: bridge`)."},
 	{"host_port", anInteger().from(0).upTo(65535), "0", "Port on the host; 0 lets Mesos choose one."},
 	{"healthcheck_mode", words("http", "https", "tcp", "cmd"), "the primary namespace's", "What Marathon checks; without namespace and mode, nothing."},
 	{"healthcheck_cmd", aText().lines(), "", "Command of mode `cmd`."},
-	{"healthcheck_uri", aText().like(uriPath), "the namespace's, or /status", "Path of an HTTP check."},
+	{"healthcheck_uri", aText().like(checkPath), "the namespace's, or /status", "Path of an HTTP check."},
 	{"healthcheck_grace_period_seconds", marathonSeconds().from(0), "60", "How long checks may fail after the start of a task."},
-	{"healthcheck_interval_seconds", marathonSeconds().over(0), "10", "Time between two checks."},
-	{"healthcheck_timeout_seconds", marathonSeconds().over(0), "10", "How long a check may take."},
+	{"healthcheck_interval_seconds", marathonSeconds().from(0), "10", "Time between two checks."},
+	{"healthcheck_timeout_seconds", marathonSeconds().from(0), "10", "How long a check may take."},
 	{"healthcheck_max_consecutive_failures", anInteger().from(0).upTo(1e6), "30", "After how many failures in a row a task is killed."},
 	{"replication_threshold", anInteger().from(0).upTo(100).softly(), "50", "Percent of its tasks below which someone is alerted."},
 	{"dependencies_reference", aText().like(word).softly(), "main", "Key of dependencies.yaml."},

@@ -7,7 +7,7 @@ func people() *shape { return eitherOf(aText(), listOf(aText()), aBool()) }
 // monitoringKeys are the keys of monitoring.yaml, of an instance's monitoring,
 // and, for old services, of service.yaml.
 var monitoringKeys = softly([]key{
-	{"team", aText().like(newPattern(`^[A-Za-z0-9_. -]*$`, "the name of a team")), "", "Who is told. Without a team nobody is."},
+	{"team", aText(), "", "Who is told. Without a team nobody is."},
 	{"page", aBool(), "false", "Whether to wake someone."},
 	{"ticket", aBool(), "false", "Whether to open a ticket."},
 	{"runbook", aText(), "", "What to do, or where that stands."},

@@ -124,6 +124,8 @@ var (
 	envName       = newPattern(`^[a-zA-Z_][a-zA-Z0-9_]*$`, "a name of letters, digits and _")
 	word          = newPattern(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`, "a word of letters, digits, '.', - and _")
 	attribute     = newPattern(`^[^\x00-\x1f\x7f]*$`, "an attribute's value or a regular expression for it")
+	attributeName = newPattern(`^@?[A-Za-z0-9_]([A-Za-z0-9_. -]*[A-Za-z0-9_])?$`, "the name of an attribute of agents")
+	checkPath     = newPattern(`^$|^/[^\x00-\x1f\x7f]*$`, "a path that begins with /")
 	locationType  = newPattern(`^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$`, "a location type, such as region")
 	location      = newPattern(`^[a-z0-9][a-z0-9_-]*:[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`, "TYPE:LOCATION, such as region:uswest1")
 	place         = newPattern(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`, "a location, such as uswest1")
