@@ -485,3 +485,27 @@ func (w *world) healthy() string {
 	}
 	return ""
 }
+
+// An instance whose deploy group is no step of deploy.yaml, or that has no
+// deploy.yaml, is deployed when its group is marked: validate says what is wrong.
+func TestGroupsThatAreNoStep(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*world){
+		"no deploy.yaml": func(w *world) { w.soa("web", "deploy.yaml", "") },
+		"no step of it":  func(w *world) { w.soa("web", "deploy.yaml", "pipeline:\n- step: prod.other\n") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.instance("instances: 3\ndeploy_group: " + cluster + ".main\n")
+			change(w)
+			w.marathon.Auto(true)
+			w.start()
+			w.deploy(sha1)
+			w.untilRunning(sha1, 3)
+			w.deploy(sha2)
+			w.untilRunning(sha2, 3)
+			w.untilState("steady")
+		})
+	}
+}
