@@ -54,6 +54,8 @@ func flagError(cmd *cobra.Command, rest []string, err error) error {
 // wanted says what a flag of pflag's type takes; "" where the flag says it itself.
 func wanted(kind string) string {
 	switch kind {
+	case "seconds":
+		return "a number of seconds, or a time such as 30s, 10m or 1h"
 	case "int", "uint16", "int64":
 		return "a whole number"
 	case "float64":

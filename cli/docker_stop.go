@@ -37,7 +37,8 @@ more than one task runs, --mesos-id or --host has to choose.`,
 		},
 	}
 	c.flags(cmd, env)
-	cmd.Flags().IntVarP(&grace, "time", "t", 10, "`SECONDS` between the stop signal and SIGKILL")
+	grace = 10
+	secondsFlag(cmd, &grace, "time", "t", "`SECONDS` between the stop signal and SIGKILL, or a time such as 1m")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be stopped")
 	return cmd
 }

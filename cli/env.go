@@ -67,6 +67,7 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 	// An error before a command starts is about how it was called.
 	started := false
 	everyCommand(root, func(cmd *cobra.Command) {
+		compatible(cmd)
 		cmd.DisableFlagsInUseLine = true // ours say which flags matter
 		if run := cmd.RunE; run != nil {
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -79,7 +80,21 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 		}
 	})
 
+	// cobra shows the help of whatever it found, and a help function returns nothing.
+	var misnamed error
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if found, rest, err := root.Find(args); err == nil && found == cmd && len(args) > 0 {
+			if word := unknownWord(cmd, rest); word != "" {
+				misnamed = unknownCommand(cmd, word)
+				return
+			}
+		}
+		env.printf("%s", helpText(cmd))
+	})
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = misnamed
+	}
 	if env.lost != nil && (err == nil || errors.Is(err, command.ErrNotHealthy)) {
 		err = fmt.Errorf("write the answer: %w", env.lost)
 	}

@@ -30,7 +30,8 @@ see that it built an image of that name.`,
 	serviceFlag(cmd, env, &service)
 	soaDirFlag(cmd, &soaDir)
 	cmd.Flags().StringVarP(&commit, "commit", "c", "", "the `COMMIT` that is checked out; default: HEAD")
-	cmd.Flags().IntVar(&timeout, "timeout", 3600, "give up after this many `SECONDS`")
+	timeout = 3600
+	secondsFlag(cmd, &timeout, "timeout", "", "give up after this many `SECONDS`, or a time such as 10m")
 	return cmd
 }
 

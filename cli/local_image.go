@@ -64,7 +64,7 @@ func (env *Env) deployedCommit(ctx context.Context, f localRunFlags, s *soaconfi
 	r, err := env.remote(s, f.gitURL)
 	if err != nil || f.sha != "" {
 		if err == nil {
-			sha, err := r.Expand(ctx, f.sha)
+			sha, err := env.revision(ctx, r, f.sha)
 			return sha, adviseGit(err)
 		}
 		if f.sha != "" {

@@ -70,6 +70,7 @@ the health check passes and 1 when it does not.`,
 	flags.StringVarP(&f.cmd, "cmd", "C", "", "run this shell `COMMAND` instead of the instance's")
 	flags.BoolVarP(&f.interactive, "interactive", "I", false, "with a terminal; runs a shell unless --cmd says otherwise")
 	flags.BoolVarP(&f.noHealthcheck, "no-healthcheck", "k", false, "do not check its health")
+	verboseFlag(cmd)
 	flags.BoolVarP(&f.healthcheckOnly, "healthcheck-only", "t", false, "stop once the health check has passed (exit 0) or failed (exit 1)")
 	flags.IntVarP(&f.port, "port", "o", 0, "`PORT` on this machine; default: one that stays the same for you and this service")
 	flags.StringVar(&f.sha, "sha", "", "pull and run the image of this `COMMIT`")

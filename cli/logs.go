@@ -40,7 +40,7 @@ each, or those of a stretch of time, or with --follow also every new one.`,
   paasta logs -s web -C deploy --from 2h --raw`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return logs(cmd.Context(), env, f, cmd.Flags().Changed("lines"))
+			return logs(cmd.Context(), env, f, cmd.Flags().Changed("lines") || cmd.Flags().Changed("line-count"))
 		},
 	}
 	serviceFlag(cmd, env, &f.service)
@@ -55,6 +55,9 @@ each, or those of a stretch of time, or with --follow also every new one.`,
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with new lines until interrupted")
 	flags.BoolVarP(&f.follow, "tail", "F", false, "the same as --follow")
 	flags.IntVarP(&f.lines, "lines", "n", 100, "the latest `N` lines of each source")
+	flags.IntVarP(&f.lines, "line-count", "l", 100, "the same as --lines")
+	_ = flags.MarkHidden("line-count") // the flag is there: it was added above
+	verboseFlag(cmd)
 	flags.StringVarP(&f.from, "from", "a", "", "from this `TIME` on: ISO 8601, or how long ago (5m, 2h, 3d)")
 	flags.StringVarP(&f.to, "to", "t", "", "up to this `TIME`")
 	flags.BoolVarP(&f.raw, "raw", "r", false, "print each line as the JSON object that it is")

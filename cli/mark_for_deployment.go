@@ -46,7 +46,9 @@ be in the repository already. Exits 0 once it is marked or, with
 	gitURLFlag(cmd, &f.gitURL)
 	soaDirFlag(cmd, &f.soaDir)
 	cmd.Flags().BoolVar(&f.wait, "wait-for-deployment", false, "return once the commit runs everywhere in the group")
-	cmd.Flags().IntVarP(&f.timeout, "timeout", "t", 3600, "wait at most this many `SECONDS`")
+	f.timeout = 3600
+	secondsFlag(cmd, &f.timeout, "timeout", "t", "wait at most this many `SECONDS`, or a time such as 10m")
+	verboseFlag(cmd)
 	cmd.Flags().BoolVar(&f.autoRollback, "auto-rollback", false, "when waiting fails, mark the commit that was fully deployed before")
 	cmd.Flags().BoolVar(&f.verify, "verify-image-exists", false, "ask the registry for the image first")
 	cmd.Flags().BoolVar(&f.force, "force", false, "say nothing about a group that soa-configs do not know")
@@ -57,7 +59,7 @@ be in the repository already. Exits 0 once it is marked or, with
 
 // commitFlag adds -c/--commit, and PaaSTA's other short form -k.
 func commitFlag(cmd *cobra.Command, f *string) {
-	cmd.Flags().StringVarP(f, "commit", "c", "", "the `COMMIT`, full or its first digits")
+	cmd.Flags().StringVarP(f, "commit", "c", "", "the `COMMIT`: its id, the first digits, or a revision of this clone such as HEAD")
 	cmd.Flags().StringVarP(f, "sha", "k", "", "the same as --commit")
 }
 
@@ -82,8 +84,8 @@ type marked struct {
 }
 
 func mark(ctx context.Context, env *Env, f markFlags) error {
-	if f.commit == "" {
-		return usagef("--commit is required")
+	if err := required("deploy-group", f.group, "commit", f.commit); err != nil {
+		return err
 	}
 	if f.autoRollback && !f.wait {
 		return usagef("--auto-rollback needs --wait-for-deployment")
@@ -123,7 +125,7 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 	if err != nil {
 		return err
 	}
-	sha, err := r.Expand(ctx, f.commit)
+	sha, err := env.revision(ctx, r, f.commit)
 	if err != nil {
 		return adviseGit(err)
 	}

@@ -100,6 +100,11 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 		}
 		return nil
 	}
+	if !looksLikeID(f.commit) {
+		if f.commit, err = env.revision(ctx, r, f.commit); err != nil {
+			return err
+		}
+	}
 	sha, err := deployedCommit(ctx, r, log, groups, f.commit)
 	if err != nil {
 		return err

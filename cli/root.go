@@ -56,7 +56,6 @@ how many, and paasta does the rest.`,
 	}
 	root.Flags().BoolP("version", "V", false, "print the version")
 	root.SetVersionTemplate("paasta {{.Version}}\n")
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { env.printf("%s", helpText(cmd)) })
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, newCommand := range g.commands {
@@ -65,6 +64,7 @@ how many, and paasta does the rest.`,
 			root.AddCommand(cmd)
 		}
 	}
+	root.SetHelpCommand(newHelp())
 	root.SetHelpCommandGroupID(operating)
 	return root
 }
@@ -85,6 +85,44 @@ func parents(cmd *cobra.Command) {
 		}
 		return unknownCommand(cmd, args[0])
 	}
+}
+
+// newHelp makes "paasta help", which cobra's own would have show the help of
+// paasta for what it does not know.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return unknownCommand(about, rest[0])
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// unknownWord is the first word among args when cmd has subcommands and it is
+// none of them; "" otherwise.
+func unknownWord(cmd *cobra.Command, args []string) string {
+	if !cmd.HasSubCommands() {
+		return ""
+	}
+	for _, word := range args {
+		if strings.HasPrefix(word, "-") {
+			continue
+		}
+		if sub, _, err := cmd.Find([]string{word}); err != nil || sub == cmd {
+			return word
+		}
+		return ""
+	}
+	return ""
 }
 
 // helpText is what --help prints.

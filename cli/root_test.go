@@ -34,6 +34,19 @@ func TestExitCodes(t *testing.T) {
 		{"an unknown command with flags", []string{"tyr", "-s", "web"}, nil, 2, "paasta: unknown command \"tyr\" (did you mean \"try\"?)\nRun 'paasta --help' for usage.\n"},
 		{"an unknown command", []string{"tyr"}, nil, 2, "paasta: unknown command \"tyr\" (did you mean \"try\"?)\nRun 'paasta --help' for usage.\n"},
 		{"an unknown subcommand", []string{"playground", "upp"}, nil, 2, "paasta: unknown command \"playground upp\" (did you mean \"up\"?)\nRun 'paasta playground --help' for usage.\n"},
+		{"help of an unknown command", []string{"tyr", "--help"}, nil, 2, "paasta: unknown command \"tyr\" (did you mean \"try\"?)\nRun 'paasta --help' for usage.\n"},
+		{"help before an unknown command", []string{"-h", "tyr"}, nil, 2, "paasta: unknown command \"tyr\" (did you mean \"try\"?)\nRun 'paasta --help' for usage.\n"},
+		{"help about an unknown command", []string{"help", "tyr"}, nil, 2, "paasta: unknown command \"tyr\" (did you mean \"try\"?)\nRun 'paasta help --help' for usage.\n"},
+		{"help of an unknown subcommand", []string{"playground", "upp", "--help"}, nil, 2, "paasta: unknown command \"playground upp\" (did you mean \"up\"?)\nRun 'paasta playground --help' for usage.\n"},
+		{"help about an unknown subcommand", []string{"help", "playground", "upp"}, nil, 2, "paasta: unknown command \"playground upp\" (did you mean \"up\"?)\nRun 'paasta help --help' for usage.\n"},
+		{"help", []string{"--help"}, nil, 0, ""},
+		{"help of a command", []string{"playground", "--help"}, nil, 0, ""},
+		{"help of a subcommand", []string{"playground", "up", "-h"}, nil, 0, ""},
+		{"help about a subcommand", []string{"help", "playground", "up"}, nil, 0, ""},
+		{"a name with underscores", []string{"docker_exec", "--help"}, nil, 0, ""},
+		{"all that is missing, at once", []string{"mark_for_deployment"}, nil, 2, "paasta: --deploy-group and --commit are required\nRun 'paasta mark-for-deployment --help' for usage.\n"},
+		{"and when something is there", []string{"wait-for-deployment", "--deploy-group", "x"}, nil, 2, "paasta: --commit is required\nRun 'paasta wait-for-deployment --help' for usage.\n"},
+		{"a time that is none", []string{"wait-for-deployment", "-t", "ten"}, nil, 2, "paasta: --timeout: is \"ten\", want a number of seconds, or a time such as 30s, 10m or 1h\nRun 'paasta wait-for-deployment --help' for usage.\n"},
 	} {
 		env, _, stderr := testEnv()
 		code := Main(t.Context(), env, tc.args, run(tc.err))

@@ -28,8 +28,8 @@ commit as its arguments. The exit code is the command's; 0 when none is set.`,
   cd web && paasta security-check -s web -c HEAD`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if commit == "" {
-				return usagef("--commit is required")
+			if err := required("commit", commit); err != nil {
+				return err
 			}
 			dir, err := env.soaDir(soaDir)
 			if err != nil {

@@ -40,8 +40,8 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			if commit == "" || group == "" {
-				return usagef("--deploy-group and --commit are required")
+			if err := required("deploy-group", group, "commit", commit); err != nil {
+				return err
 			}
 			if err := checkTimeout(timeout); err != nil {
 				return err
@@ -79,7 +79,9 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 	commitFlag(cmd, &commit)
 	gitURLFlag(cmd, &gitURL)
 	soaDirFlag(cmd, &soaDir)
-	cmd.Flags().IntVarP(&timeout, "timeout", "t", 3600, "wait at most this many `SECONDS`")
+	timeout = 3600
+	secondsFlag(cmd, &timeout, "timeout", "t", "wait at most this many `SECONDS`, or a time such as 10m")
+	verboseFlag(cmd)
 	return cmd
 }
 
@@ -90,7 +92,7 @@ func (env *Env) markedCommit(ctx context.Context, s *soaconfig.Service, group, c
 	if err != nil {
 		return "", err
 	}
-	sha, err := r.Expand(ctx, commit)
+	sha, err := env.revision(ctx, r, commit)
 	if err != nil {
 		return "", adviseGit(err)
 	}
