@@ -108,7 +108,7 @@ func global(b *bufio.Writer, g Global, hash string, delays bool) {
 	}
 	if g.StatsListen.IsValid() {
 		b.WriteString("\nlisten stats\n")
-		line("bind %s", g.StatsListen)
+		line("bind %s", listen(g.StatsListen))
 		line("no log")
 		// A web page whose name was made to resolve to this host would otherwise read
 		// it with the browser of somebody who may.
@@ -188,7 +188,7 @@ func (w *writer) frontend(s Service) {
 	binds := slices.Clone(s.Bind)
 	slices.SortFunc(binds, func(a, b netip.AddrPort) int { return a.Compare(b) })
 	for _, b := range binds {
-		w.line("bind", b.String())
+		w.line("bind", listen(b))
 	}
 	w.mode(s)
 	if s.Mode == ModeHTTP {
@@ -451,4 +451,15 @@ func serverOptions(s Service, o Options) []byte {
 		add("backup", "")
 	}
 	return b
+}
+
+// listen is the argument of bind. The kernel makes a socket of one IPv6 address an
+// IPv6-only one, and without the word HAProxy looks for one that is not when it
+// takes over the listeners of the process before: it would open new ones, and the
+// connections that wait in the old ones would be reset.
+func listen(at netip.AddrPort) string {
+	if at.Addr().Is6() && !at.Addr().Is4In6() && !at.Addr().IsUnspecified() {
+		return at.String() + " v6only"
+	}
+	return at.String()
 }

@@ -359,3 +359,15 @@ func thousand() Config {
 	}
 	return c
 }
+
+// A socket of one IPv6 address is taken over at a reload with this word only.
+func TestListen(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]string{
+		"127.0.0.1:80": "127.0.0.1:80", "0.0.0.0:80": "0.0.0.0:80", "[::]:80": "[::]:80", "[::1]:80": "[::1]:80 v6only", "[fd00::1]:80": "[fd00::1]:80 v6only",
+	} {
+		if got := listen(netip.MustParseAddrPort(at)); got != want {
+			t.Errorf("%s: %q, want %q", at, got, want)
+		}
+	}
+}
