@@ -63,26 +63,26 @@ func countSockets(in io.Reader, task netip.AddrPort) (local, remote int, err err
 		if len(f) < 4 || f[3] != established {
 			continue
 		}
-		if a, ok := socketAddr(f[1]); ok && a == task {
+		if a, ok := socketAddr(f[1], binary.NativeEndian); ok && a == task {
 			local++
 		}
-		if a, ok := socketAddr(f[2]); ok && a == task {
+		if a, ok := socketAddr(f[2], binary.NativeEndian); ok && a == task {
 			remote++
 		}
 	}
 	return local, remote, lines.Err()
 }
 
-// socketAddr reads "0100007F:1F90": the address in 32-bit words of the machine's
-// byte order, which is little-endian wherever we run.
-func socketAddr(s string) (netip.AddrPort, bool) {
+// socketAddr reads "0100007F:1F90": the address in 32-bit words, each of which is
+// shown as a number of the machine's byte order.
+func socketAddr(s string, order binary.ByteOrder) (netip.AddrPort, bool) {
 	host, port, ok := strings.Cut(s, ":")
 	raw, err := hex.DecodeString(host)
 	if !ok || err != nil || len(raw) != 4 && len(raw) != 16 {
 		return netip.AddrPort{}, false
 	}
 	for i := 0; i < len(raw); i += 4 {
-		binary.BigEndian.PutUint32(raw[i:], binary.LittleEndian.Uint32(raw[i:]))
+		order.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
 	}
 	n, err := strconv.ParseUint(port, 16, 16)
 	ip, valid := netip.AddrFromSlice(raw)

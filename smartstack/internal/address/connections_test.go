@@ -1,6 +1,7 @@
 package address
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"strings"
@@ -51,10 +52,31 @@ nonsense
 	}
 }
 
+// The kernel shows an address as the numbers that it is in memory.
+func TestSocketAddr(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		text  string
+		order binary.ByteOrder
+		want  string
+	}{
+		{"0100007F:1F90", binary.LittleEndian, "127.0.0.1:8080"},
+		{"7F000001:1F90", binary.BigEndian, "127.0.0.1:8080"},
+		{"00000000000000000000000001000000:1F90", binary.LittleEndian, "[::1]:8080"},
+		{"00000000000000000000000000000001:1F90", binary.BigEndian, "[::1]:8080"},
+		{"0000000000000000FFFF00000100007F:1F90", binary.LittleEndian, "127.0.0.1:8080"},
+		{"00000000000000000000FFFF7F000001:1F90", binary.BigEndian, "127.0.0.1:8080"},
+	} {
+		if got, ok := socketAddr(tt.text, tt.order); !ok || got.String() != tt.want {
+			t.Errorf("%s in %s: %s, want %s", tt.text, tt.order, got, tt.want)
+		}
+	}
+}
+
 func FuzzSocketAddr(f *testing.F) {
 	f.Add("0100007F:1F90")
 	f.Fuzz(func(t *testing.T, s string) {
-		if a, ok := socketAddr(s); ok && !a.IsValid() {
+		if a, ok := socketAddr(s, binary.NativeEndian); ok && !a.IsValid() {
 			t.Errorf("%q is %v", s, a)
 		}
 	})

@@ -93,15 +93,18 @@ func (k linux) addPlug(d device) error {
 }
 
 func (k linux) setLimit(d device, bytes int) error {
-	return k.send(d, 0, plugOption(plugSetLimit, bytes))
+	return k.send(d, 0, plugOption(binary.NativeEndian, plugSetLimit, bytes))
 }
 
-func (k linux) plug(d device, a plugAction) error { return k.send(d, 0, plugOption(a, 0)) }
+func (k linux) plug(d device, a plugAction) error {
+	return k.send(d, 0, plugOption(binary.NativeEndian, a, 0))
+}
 
-// plugOption is the kernel's struct tc_plug_qopt, in host byte order.
-func plugOption(a plugAction, limit int) []byte {
-	b := binary.NativeEndian.AppendUint32(nil, uint32(a))
-	return binary.NativeEndian.AppendUint32(b, uint32(limit))
+// plugOption is the kernel's struct tc_plug_qopt, an int and a __u32 in host byte
+// order. The limit is that of at most 1<<20 packets, which Options checks.
+func plugOption(order binary.AppendByteOrder, a plugAction, limit int) []byte {
+	b := order.AppendUint32(nil, uint32(a))
+	return order.AppendUint32(b, uint32(limit))
 }
 
 // send makes or changes the plug at the root of d.

@@ -85,12 +85,18 @@ func queueTo(number uint16) expr.Any {
 // queueToCompat does the same through iptables' NFQUEUE target, for kernels
 // whose nftables have no queue statement.
 func queueToCompat(number uint16) expr.Any {
-	const bypass = 1            // NFQ_FLAG_BYPASS
-	info := make(xt.Unknown, 8) // struct xt_NFQ_info_v3, aligned
-	binary.NativeEndian.PutUint16(info[0:], number)
-	binary.NativeEndian.PutUint16(info[2:], 1)
-	binary.NativeEndian.PutUint16(info[4:], bypass)
+	info := queueInfo(binary.NativeEndian, number)
 	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
+}
+
+// queueInfo is the kernel's struct xt_NFQ_info_v3, three __u16 in host byte order,
+// at the size to which xtables aligns it (XT_ALIGN: that of a __u64).
+func queueInfo(order binary.AppendByteOrder, number uint16) xt.Unknown {
+	const bypass = 1 // NFQ_FLAG_BYPASS
+	info := order.AppendUint16(nil, number)
+	info = order.AppendUint16(info, 1)
+	info = order.AppendUint16(info, bypass)
+	return append(info, 0, 0)
 }
 
 // A selector is our nftables table: a set of addresses whose new connections
