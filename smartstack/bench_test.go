@@ -64,6 +64,8 @@ func freePort(b *testing.B) int {
 //
 // s-cold is until HAProxy has everything, s-cold-cpu the CPU time of the agent
 // and of HAProxy's start until then: what s-cold is near to on an idle machine.
+// ms-first-change is how long a server takes that comes right then, while the ten
+// thousand are probed, and s-probes-cpu what the agent uses until it is quiet.
 // ms-change-p99 is from before the write of the znode to the server in HAProxy
 // being as it says, its probe included when it comes; every change is watched.
 // s-churn-cpu is all of the agent's in 30 s, allocs/change and kB/change what it
@@ -78,9 +80,11 @@ func BenchmarkHost(b *testing.B) {
 	cold := time.Since(begin)
 	own, children, _ := used(b, pid)
 	coldCPU := own + children
+	arrived := h.arrive()
+	crowded, _, _ := used(b, pid)
 	// The first probes are not what runs all day.
 	quiet(b, pid)
-	_, _, settled := used(b, pid)
+	probed, _, settled := used(b, pid)
 	for b.Loop() {
 		objects, bytes := h.allocated()
 		before, _, _ := used(b, pid)
@@ -120,6 +124,8 @@ func BenchmarkHost(b *testing.B) {
 	}
 	_, _, rss := used(b, pid)
 	b.ReportMetric(rss, "MB-after-churn")
+	b.ReportMetric(float64(arrived.Microseconds())/1000, "ms-first-change")
+	b.ReportMetric((probed - crowded).Seconds(), "s-probes-cpu")
 	b.ReportMetric(settled, "MB")
 	b.ReportMetric(cold.Seconds(), "s-cold")
 	b.ReportMetric(coldCPU.Seconds(), "s-cold-cpu")
@@ -293,7 +299,7 @@ func (h *hostCrowd) change(n int) hostChange {
 	var add []registry.Entry
 	var remove []registry.Node
 	if kind != "come" {
-		remove = append(remove, old)
+		remove = append(remove, h.there(name, old))
 	}
 	if kind == "weigh" {
 		at, _ := strconv.Atoi(i) // our own
@@ -303,7 +309,6 @@ func (h *hostCrowd) change(n int) hostChange {
 	if kind != "gone" {
 		add = append(add, next.Entry)
 	}
-	server := fmt.Sprintf("%s_%s:%d", next.Name, next.Host, next.Port)
 	return hostChange{
 		kind: kind,
 		write: func() {
@@ -311,20 +316,55 @@ func (h *hostCrowd) change(n int) hostChange {
 				h.b.Error(err)
 			}
 		},
-		seen: func() {
-			begin := time.Now()
-			// Each look costs HAProxy and this machine's two cores: one that has waited
-			// long looks less often, and measures as finely for what it is.
-			for ; time.Since(begin) < 10*time.Second; time.Sleep(max(time.Millisecond, time.Since(begin)/20)) {
-				states, err := h.runtime().ServerStates(context.Background(), 0, name)
-				at := slices.IndexFunc(states, func(x haproxy.ServerState) bool { return x.Name == server && !x.Maint })
-				if err == nil && (kind == "gone" && at < 0 || kind != "gone" && at >= 0 && states[at].Weight == next.Weight) {
-					return
-				}
-			}
-			h.b.Errorf("%s %s: not seen", kind, server)
-		},
+		seen: func() { h.await(kind, name, next) },
 	}
+}
+
+// there returns a node as the registry has it: its sequence is ZooKeeper's.
+func (h *hostCrowd) there(name string, n registry.Node) registry.Node {
+	h.b.Helper()
+	set, err := h.registry.List(context.Background(), name)
+	if err != nil {
+		h.b.Fatal(err)
+	}
+	at := slices.IndexFunc(set.Nodes, func(x registry.Node) bool { return x.Host == n.Host && x.Port == n.Port })
+	if at < 0 {
+		h.b.Fatalf("%s has no %s", name, n.Host)
+	}
+	return set.Nodes[at]
+}
+
+// await waits until HAProxy has a change of a node of a registration.
+func (h *hostCrowd) await(kind, name string, n registry.Node) {
+	begin, server := time.Now(), fmt.Sprintf("%s_%s:%d", n.Name, n.Host, n.Port)
+	// Each look costs HAProxy and this machine's two cores: one that has waited
+	// long looks less often, and measures as finely for what it is.
+	for ; time.Since(begin) < 10*time.Second; time.Sleep(max(time.Millisecond, time.Since(begin)/20)) {
+		states, err := h.runtime().ServerStates(context.Background(), 0, name)
+		at := slices.IndexFunc(states, func(x haproxy.ServerState) bool { return x.Name == server && !x.Maint })
+		if err == nil && (kind == "gone" && at < 0 || kind != "gone" && at >= 0 && states[at].Weight == n.Weight) {
+			return
+		}
+	}
+	h.b.Errorf("%s %s: not seen", kind, server)
+}
+
+// arrive registers one server more, whose probe others wait for, and returns how
+// long it takes until HAProxy has it. It goes again.
+func (h *hostCrowd) arrive() time.Duration {
+	h.b.Helper()
+	node := h.node(h.services/2, h.backends, 10)
+	apply := func(add []registry.Entry, remove []registry.Node) {
+		if err := h.registry.Apply(context.Background(), h.name(h.services/2), add, remove); err != nil {
+			h.b.Fatal(err)
+		}
+	}
+	begin := time.Now()
+	apply([]registry.Entry{node.Entry}, nil)
+	h.await("come", h.name(h.services/2), node)
+	took := time.Since(begin)
+	apply(nil, []registry.Node{h.there(h.name(h.services/2), node)})
+	return took
 }
 
 // quiet waits until a process uses little CPU time, at most a minute.

@@ -144,6 +144,7 @@ type inbox struct {
 	down   map[string]map[string]bool // servers that HAProxy's checks call down, by registration
 	caller map[netip.Addr]string      // nil: nothing new
 	names  bool                       // a host has another address
+	later  bool                       // a kick is due
 }
 
 type read struct {
@@ -174,6 +175,22 @@ func (in *inbox) put(change func()) {
 	default:
 	}
 }
+
+// putLater changes the inbox and kicks Run before long.
+func (in *inbox) putLater(change func()) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	change()
+	if in.later {
+		return
+	}
+	in.later = true
+	time.AfterFunc(laterKick, func() { in.put(func() { in.later = false }) })
+}
+
+// laterKick is how long what nobody waits for is collected. A thousand services
+// that start are decided again a few times then, and not for each server.
+const laterKick = 250 * time.Millisecond
 
 // Namespaces tells the agent what soa-configs say now.
 func (a *Agent) Namespaces(t *soaconfig.Tree) {

@@ -12,6 +12,7 @@ import (
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/probe"
 )
 
 // A registration is one namespace on this host.
@@ -307,9 +308,13 @@ func (a *Agent) probe(r *registration) {
 			a.probes.UntilDown(ctx, addr, check, func() { a.tell(probed{registration: r.name, addr: addr, down: true}) })
 			continue
 		}
-		a.probes.UntilPass(ctx, addr, check,
-			func(err error) { a.tell(probed{registration: r.name, addr: addr, err: err}) },
-			func() { a.tell(probed{registration: r.name, addr: addr, passed: true}) })
+		order, tell := probe.First, a.tell
+		if m.Unproven {
+			order, tell = probe.Crowd, a.tellLater
+		}
+		a.probes.UntilPass(ctx, order, addr, check,
+			func(err error) { tell(probed{registration: r.name, addr: addr, err: err}) },
+			func() { tell(probed{registration: r.name, addr: addr, passed: true}) })
 	}
 }
 
@@ -322,6 +327,11 @@ func needsProbe(m *discover.Member) (needs, held bool) {
 
 func (a *Agent) tell(p probed) {
 	a.inbox.put(func() { a.inbox.probed = append(a.inbox.probed, p) })
+}
+
+// tellLater tells what nobody waits for, with what else there is by then.
+func (a *Agent) tellLater(p probed) {
+	a.inbox.putLater(func() { a.inbox.probed = append(a.inbox.probed, p) })
 }
 
 // firstNames is how long the first read of a registration waits for the

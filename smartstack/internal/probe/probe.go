@@ -64,46 +64,83 @@ const (
 type Pool struct {
 	Size int // at a time; required
 
-	mu      sync.Mutex
-	queue   []func()
-	running int
-	workers sync.WaitGroup
+	mu       sync.Mutex
+	queues   [2][]func() // by Order
+	running  int
+	crowding int // of them, those of Crowd
+	workers  sync.WaitGroup
 }
+
+// An Order is whose turn comes first.
+type Order int
+
+const (
+	// First is for a server that takes no traffic before its probe has passed:
+	// somebody waits for it.
+	First Order = iota
+	// Crowd is for those that are in HAProxy already. There may be thousands of
+	// them, each may take as long as its timeout, and none of them is waited for:
+	// only a part of the pool is theirs.
+	Crowd
+)
+
+// crowdShare is the part of a pool that Crowd may have.
+const crowdShare = 4
 
 // Wait returns once no probe runs any more. Call it when the contexts of all
 // probes have ended.
 func (p *Pool) Wait() { p.workers.Wait() }
 
-func (p *Pool) add(f func()) {
+func (p *Pool) add(o Order, f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.queues[o] = append(p.queues[o], f)
 	if p.running == p.Size {
-		p.queue = append(p.queue, f)
 		return
 	}
-	p.running++
-	p.workers.Go(func() { p.work(f) })
+	if o, f, ok := p.next(); ok {
+		p.running++
+		p.workers.Go(func() { p.work(o, f) })
+	}
 }
 
-func (p *Pool) work(f func()) {
-	for {
+// next takes whose turn it is out of the queues. p.mu is held.
+func (p *Pool) next() (o Order, f func(), ok bool) {
+	for o, queue := range p.queues {
+		if len(queue) == 0 || Order(o) == Crowd && p.crowding == max(p.Size/crowdShare, 1) {
+			continue
+		}
+		f, queue[0] = queue[0], nil
+		p.queues[o] = queue[1:]
+		if len(queue) == 1 {
+			p.queues[o] = nil // else it keeps the room for all that there ever were
+		}
+		if Order(o) == Crowd {
+			p.crowding++
+		}
+		return Order(o), f, true
+	}
+	return 0, nil, false
+}
+
+func (p *Pool) work(o Order, f func()) {
+	for ok := true; ok; {
 		f()
 		p.mu.Lock()
-		if len(p.queue) == 0 {
-			p.queue = nil
-			p.running--
-			p.mu.Unlock()
-			return
+		if o == Crowd {
+			p.crowding--
 		}
-		f, p.queue = p.queue[0], p.queue[1:]
+		if o, f, ok = p.next(); !ok {
+			p.running--
+		}
 		p.mu.Unlock()
 	}
 }
 
 // UntilPass probes until the server passes, and then calls passed, or until ctx
 // ends. told hears of each failure.
-func (p *Pool) UntilPass(ctx context.Context, addr netip.AddrPort, c haproxy.Check, told func(error), passed func()) {
-	p.try(ctx, addr, c, firstPause, func(err error, pause time.Duration) (next time.Duration, again bool) {
+func (p *Pool) UntilPass(ctx context.Context, o Order, addr netip.AddrPort, c haproxy.Check, told func(error), passed func()) {
+	p.try(ctx, o, addr, c, firstPause, func(err error, pause time.Duration) (next time.Duration, again bool) {
 		if err == nil {
 			passed()
 			return 0, false
@@ -114,11 +151,11 @@ func (p *Pool) UntilPass(ctx context.Context, addr netip.AddrPort, c haproxy.Che
 }
 
 // UntilDown probes until the server fails twice in a row, and then calls down,
-// or until ctx ends.
+// or until ctx ends. It is in HAProxy, and so of the Crowd.
 func (p *Pool) UntilDown(ctx context.Context, addr netip.AddrPort, c haproxy.Check, down func()) {
 	const soon = 200 * time.Millisecond
 	failed := 0
-	p.try(ctx, addr, c, soon, func(err error, pause time.Duration) (next time.Duration, again bool) {
+	p.try(ctx, Crowd, addr, c, soon, func(err error, pause time.Duration) (next time.Duration, again bool) {
 		if err == nil {
 			failed = 0
 			return min(2*pause, longestPause), true
@@ -133,8 +170,8 @@ func (p *Pool) UntilDown(ctx context.Context, addr netip.AddrPort, c haproxy.Che
 
 // try probes once, asks after what to do, and does so again after pause until
 // it has enough.
-func (p *Pool) try(ctx context.Context, addr netip.AddrPort, c haproxy.Check, pause time.Duration, after func(error, time.Duration) (time.Duration, bool)) {
-	p.add(func() {
+func (p *Pool) try(ctx context.Context, o Order, addr netip.AddrPort, c haproxy.Check, pause time.Duration, after func(error, time.Duration) (time.Duration, bool)) {
+	p.add(o, func() {
 		if ctx.Err() != nil {
 			return
 		}
@@ -148,7 +185,7 @@ func (p *Pool) try(ctx context.Context, addr netip.AddrPort, c haproxy.Check, pa
 		}
 		time.AfterFunc(pause, func() { // seconds at most, so nobody stops it
 			if ctx.Err() == nil {
-				p.try(ctx, addr, c, next, after)
+				p.try(ctx, o, addr, c, next, after)
 			}
 		})
 	})

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -74,7 +75,7 @@ func TestPool(t *testing.T) {
 	p := &Pool{Size: 2}
 	passed, down := make(chan struct{}, 10), make(chan struct{}, 1)
 	for range 10 {
-		p.UntilPass(ctx, addr, check, func(error) { sick.Store(false) }, func() { passed <- struct{}{} })
+		p.UntilPass(ctx, First, addr, check, func(error) { sick.Store(false) }, func() { passed <- struct{}{} })
 	}
 	wait := func(ch <-chan struct{}, what string) {
 		t.Helper()
@@ -120,7 +121,7 @@ func TestProbesLeaveNothingBehind(t *testing.T) {
 	p := &Pool{Size: 1}
 	enough := make(chan struct{})
 	probes := 0
-	p.try(ctx, addr, haproxy.Check{Mode: "tcp", Timeout: time.Second}, time.Microsecond, func(error, time.Duration) (time.Duration, bool) {
+	p.try(ctx, First, addr, haproxy.Check{Mode: "tcp", Timeout: time.Second}, time.Microsecond, func(error, time.Duration) (time.Duration, bool) {
 		if probes++; probes == 20 {
 			close(enough)
 		}
@@ -135,4 +136,43 @@ func TestProbesLeaveNothingBehind(t *testing.T) {
 	if n := waiting.Load(); n != 0 {
 		t.Errorf("after 20 probes, %d wait for the end of their registration", n)
 	}
+}
+
+// A server that somebody waits for is not behind the thousands that HAProxy has
+// already, though none of those answers.
+func TestTheCrowdWaits(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	answers := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer answers.Close()
+	at := func(l net.Listener) netip.AddrPort { return netip.MustParseAddrPort(l.Addr().String()) }
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &Pool{Size: 8}
+	check := haproxy.Check{Mode: "http", Path: "/", Timeout: time.Minute}
+	for range 1000 {
+		p.UntilPass(ctx, Crowd, at(silent), check, func(error) {}, func() {})
+		p.UntilDown(ctx, at(silent), check, func() {})
+	}
+	passed := make(chan struct{}, 100)
+	for range cap(passed) {
+		p.UntilPass(ctx, First, at(answers.Listener), check, func(error) {}, func() { passed <- struct{}{} })
+	}
+	for range cap(passed) {
+		select {
+		case <-passed:
+		case <-time.After(20 * time.Second):
+			t.Fatal("is behind the crowd")
+		}
+	}
+	p.mu.Lock()
+	if p.crowding != 2 || p.running > 8 {
+		t.Errorf("%d of %d that run are of the crowd, want 2", p.crowding, p.running)
+	}
+	p.mu.Unlock()
+	cancel()
+	p.Wait()
 }
