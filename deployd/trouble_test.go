@@ -429,7 +429,7 @@ func TestPagesAreForThoseWhoMeanThisHost(t *testing.T) {
 	w.start()
 	for _, page := range []string{"/healthz", "/metrics", "/v1/instances", "/v1/instances/web/main", "/"} {
 		for host, want := range map[string]bool{"master1:5055": true, "127.0.0.1:5055": true, "evil.example:5055": false, "master1.evil.example": false} {
-			r, err := http.NewRequest("GET", w.base+page, nil)
+			r, err := http.NewRequest(http.MethodGet, w.base+page, nil)
 			must(t, err)
 			r.Host = host
 			resp, err := http.DefaultClient.Do(r)

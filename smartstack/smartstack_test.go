@@ -106,7 +106,7 @@ func TestRun(t *testing.T) {
 	eventually(t, fmt.Sprintf("%s/v1/connections?host=127.0.0.1&port=%d", base, port), `"connections":`)
 	for _, page := range []string{"/status", "/healthz", "/metrics", "/v1/backends/web.main", "/v1/connections?host=127.0.0.1&port=80", "/"} {
 		for host, want := range map[string]bool{"host1:3213": true, "127.0.0.1:3213": true, "evil.example:3213": false, "host1.evil.example": false} {
-			r, err := http.NewRequest("GET", base+page, nil)
+			r, err := http.NewRequest(http.MethodGet, base+page, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

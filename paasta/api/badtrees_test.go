@@ -3,9 +3,11 @@ package api
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/gopaasta/paasta/paasta/paastatest"
@@ -40,13 +42,11 @@ func TestBadTreesHarmNobody(t *testing.T) {
 		t.Helper()
 		asked++
 		rec := httptest.NewRecorder() // a handler that panics ends the test
-		r := httptest.NewRequest("GET", path, nil)
+		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Host = "127.0.0.1"
 		w.server.handler().ServeHTTP(rec, r)
-		for _, code := range want {
-			if rec.Code == code {
-				return rec.Body.String()
-			}
+		if slices.Contains(want, rec.Code) {
+			return rec.Body.String()
 		}
 		t.Errorf("%s: GET %s: %d, want %v: %s", what, path, rec.Code, want, rec.Body)
 		return ""

@@ -221,8 +221,7 @@ func maybeDone(err error) bool {
 	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, errRedirect) {
 		return false
 	}
-	var status *StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Code >= 500 && !slices.ContainsFunc(noLeader, func(said string) bool { return strings.Contains(status.Message, said) })
 	}
 	return true

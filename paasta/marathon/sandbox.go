@@ -432,8 +432,8 @@ func tailOffset(ctx context.Context, s *sandboxes, agent *url.URL, f sandboxFile
 		if err != nil {
 			return 0, err
 		}
-		for i := len(data) - 1; i >= 0; i-- {
-			if data[i] != '\n' || begin+int64(i)+1 == f.Size {
+		for i, c := range slices.Backward(data) {
+			if c != '\n' || begin+int64(i)+1 == f.Size {
 				continue // the last line's own end
 			}
 			if found++; found == lines {

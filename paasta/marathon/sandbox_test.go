@@ -25,12 +25,10 @@ import (
 // A mesos is a Marathon, two Mesos masters and an agent with the sandbox of
 // one task, as their documentation has them.
 type mesos struct {
-	dir     string // the sandbox
-	path    string // at which the agent knows it
-	old     bool   // before Mesos 1.4 no other path but that on the disk
-	known   bool   // the master knows the task
-	masters []string
-	url     string // of Marathon
+	dir   string // the sandbox
+	path  string // at which the agent knows it
+	old   bool   // before Mesos 1.4 no other path but that on the disk
+	known bool   // the master knows the task
 
 	mu   sync.Mutex
 	runs bool

@@ -41,7 +41,7 @@ func TestOnlyForUs(t *testing.T) {
 		"2130706433":                403,
 		"host1.example.com.evil.tk": 403,
 	} {
-		r := httptest.NewRequest("GET", "/status", nil)
+		r := httptest.NewRequest(http.MethodGet, "/status", nil)
 		r.Host = host
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)

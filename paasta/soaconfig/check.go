@@ -485,10 +485,3 @@ func (v *value) canonical(steps *int) string {
 	}
 	return "null"
 }
-
-// passes tells whether v fits s.
-func passes(v *value, s *shape) bool {
-	c := &checker{}
-	c.check(v, v, s)
-	return len(c.problems) == 0
-}

@@ -88,8 +88,16 @@ const zooKeeperJar = "/usr/share/java/zookeeper.jar"
 
 // needed are the programs of a playground, and Debian's packages of them.
 var needed = []struct{ program, pkg string }{
-	{"haproxy", "haproxy"}, {"java", "default-jre-headless"}, {zooKeeperJar, "zookeeper"}, {"dockerd", "docker.io"}, {"docker", "docker-cli"},
-	{"docker-registry", "docker-registry"}, {"ip", "iproute2"}, {"iptables", "iptables"}, {"nsenter", "util-linux"}, {"git", "git"},
+	{"haproxy", "haproxy"},
+	{"java", "default-jre-headless"},
+	{zooKeeperJar, "zookeeper"},
+	{"dockerd", "docker.io"},
+	{"docker", "docker-cli"},
+	{"docker-registry", "docker-registry"},
+	{"ip", "iproute2"},
+	{"iptables", "iptables"},
+	{"nsenter", "util-linux"},
+	{"git", "git"},
 }
 
 // missing lists the programs that a playground needs and this machine lacks, and

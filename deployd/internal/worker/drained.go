@@ -67,7 +67,7 @@ func (v drainView) judge() (draining, safe bool, why string) {
 	switch {
 	case why == "":
 		return true, true, drained
-	case draining && v.left <= 0 && !(weightless && v.grace > 0):
+	case draining && v.left <= 0 && (!weightless || v.grace <= 0):
 		return true, true, fmt.Sprintf("not drained within the drain timeout of %s: %s", v.limit, why)
 	}
 	return draining, false, why

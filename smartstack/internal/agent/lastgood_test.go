@@ -310,7 +310,7 @@ func TestWhatHAProxyRefusedIsNotRestored(t *testing.T) {
 	eventually(t, func() error {
 		all, err := h.agent.files.good.read()
 		if err != nil || len(all) != 1 {
-			return fmt.Errorf("%v, %v", all, err)
+			return fmt.Errorf("%v, %w", all, err)
 		}
 		return nil
 	})

@@ -25,7 +25,7 @@ func (a *Agent) identify(ctx context.Context) error {
 	}
 	a.hap.version, a.o.Global.Version = full, v
 	for _, lost := range v.Lost() {
-		a.log.Error("this HAProxy "+lost, "version", full)
+		a.log.Error("this HAProxy is too old for some features", "version", full, "lost", lost)
 	}
 	if v.Untested() {
 		a.log.Info("this HAProxy is newer than those that were tested", "version", full, "tested", fmt.Sprint(haproxy.Tested))
