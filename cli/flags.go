@@ -164,10 +164,10 @@ func instancesOf(s *soaconfig.Service, clusters []string) []string {
 	var names []string
 	for _, c := range clusters {
 		e := s.Instances[c]
-		for name := range e.Sound {
+		for name := range e.Valid {
 			names = append(names, name)
 		}
-		for name := range e.Broken {
+		for name := range e.Invalid {
 			names = append(names, name)
 		}
 	}
@@ -179,7 +179,7 @@ func instancesOf(s *soaconfig.Service, clusters []string) []string {
 func deployGroupsOf(s *soaconfig.Service) []string {
 	groups := s.Deploy.Groups()
 	for _, e := range s.Instances {
-		for _, i := range e.Sound {
+		for _, i := range e.Valid {
 			groups = append(groups, i.DeployGroup)
 		}
 	}

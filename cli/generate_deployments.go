@@ -133,8 +133,8 @@ func brokenIn(s *soaconfig.Service) soaconfig.Problems {
 	for _, kind := range []map[string]soaconfig.Entries[soaconfig.Instance]{s.Instances, s.Adhoc} {
 		for _, cluster := range slices.Sorted(maps.Keys(kind)) {
 			problems = append(problems, kind[cluster].Unreadable...)
-			for _, name := range slices.Sorted(maps.Keys(kind[cluster].Broken)) {
-				problems = append(problems, kind[cluster].Broken[name]...)
+			for _, name := range slices.Sorted(maps.Keys(kind[cluster].Invalid)) {
+				problems = append(problems, kind[cluster].Invalid[name]...)
 			}
 		}
 	}

@@ -97,8 +97,8 @@ func describe(svc *soaconfig.Service) serviceInfo {
 	if i.DeployGroups == nil {
 		i.DeployGroups = []string{}
 	}
-	for _, name := range slices.Sorted(maps.Keys(svc.Namespaces.Sound)) {
-		ns := svc.Namespaces.Sound[name]
+	for _, name := range slices.Sorted(maps.Keys(svc.Namespaces.Valid)) {
+		ns := svc.Namespaces.Valid[name]
 		if ns.ProxyPort != nil {
 			scheme := cmp.Or(ns.Mode, "http")
 			i.Endpoints = append(i.Endpoints, endpoint{name, fmt.Sprintf("%s://%s:%d", scheme, smartstackAddress, *ns.ProxyPort)})

@@ -244,7 +244,7 @@ func localInstance(s *soaconfig.Service, cluster, name string) (soaconfig.Instan
 		return localrun.Adhoc(s.Name, cluster), nil
 	}
 	known := instancesOf(s, []string{cluster})
-	for adhoc := range s.Adhoc[cluster].Sound {
+	for adhoc := range s.Adhoc[cluster].Valid {
 		known = append(known, adhoc)
 	}
 	if len(known) == 0 {
@@ -261,7 +261,7 @@ func namespaceOf(s *soaconfig.Service, i soaconfig.Instance) *soaconfig.Namespac
 		return nil
 	}
 	service, name, _ := strings.Cut(i.Registrations[0], ".")
-	if ns, ok := s.Namespaces.Sound[name]; ok && service == s.Name {
+	if ns, ok := s.Namespaces.Valid[name]; ok && service == s.Name {
 		return &ns
 	}
 	return nil

@@ -124,7 +124,7 @@ func (s selection) filters() []filter {
 
 // config is the zero Instance when it is broken in soa-configs.
 func (i selected) config() soaconfig.Instance {
-	return i.service.Instances[i.cluster].Sound[i.instance]
+	return i.service.Instances[i.cluster].Valid[i.instance]
 }
 
 // unreadable returns what keeps files of instances from being read at all.

@@ -148,7 +148,7 @@ func (env *Env) kick(ctx context.Context, service string, clusters []string) {
 func clustersUsing(s *soaconfig.Service, groups ...string) []string {
 	clusters := map[string]bool{}
 	for cluster, entries := range s.Instances {
-		for _, i := range entries.Sound {
+		for _, i := range entries.Valid {
 			if slices.Contains(groups, i.DeployGroup) {
 				clusters[cluster] = true
 			}

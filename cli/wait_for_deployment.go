@@ -130,7 +130,7 @@ func waitable(s *soaconfig.Service, group string) error {
 	broken := unreadable([]*soaconfig.Service{s})
 	if len(broken) == 0 && len(clustersUsing(s, group)) == 0 {
 		for _, entries := range s.Instances {
-			for _, p := range entries.Broken {
+			for _, p := range entries.Invalid {
 				broken = append(broken, p...)
 			}
 		}
@@ -161,13 +161,13 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 	waiting := map[string]string{} // "service.instance on cluster" → why
 	instances := map[string][]string{}
 	for cluster, entries := range s.Instances {
-		for name, i := range entries.Sound {
+		for name, i := range entries.Valid {
 			if i.DeployGroup == group {
 				instances[cluster] = append(instances[cluster], name)
 				waiting[place(s.Name, name, cluster)] = "has not been heard of" + env.where(cluster)
 			}
 		}
-		for name := range entries.Broken {
+		for name := range entries.Invalid {
 			env.notef("paasta: warning: %s is broken in soa-configs and not waited for (paasta validate -s %s)", place(s.Name, name, cluster), s.Name)
 		}
 	}

@@ -102,10 +102,10 @@ func TestWaitable(t *testing.T) {
 		service *soaconfig.Service
 		want    string // "" for none
 	}{
-		"sound":                      {entries(soaconfig.Entries[soaconfig.Instance]{Sound: sound}), ""},
-		"another one is broken":      {entries(soaconfig.Entries[soaconfig.Instance]{Sound: sound, Broken: broken}), ""},
+		"sound":                      {entries(soaconfig.Entries[soaconfig.Instance]{Valid: sound}), ""},
+		"another one is broken":      {entries(soaconfig.Entries[soaconfig.Instance]{Valid: sound, Invalid: broken}), ""},
 		"nobody uses it":             {entries(soaconfig.Entries[soaconfig.Instance]{}), ""},
-		"only a broken one is there": {entries(soaconfig.Entries[soaconfig.Instance]{Broken: broken}), "want an integer"},
+		"only a broken one is there": {entries(soaconfig.Entries[soaconfig.Instance]{Invalid: broken}), "want an integer"},
 		"the file cannot be read":    {entries(soaconfig.Entries[soaconfig.Instance]{Unreadable: soaconfig.Problems{{File: "f", Text: "is no YAML"}}}), "is no YAML"},
 	}
 	for name, tt := range tests {

@@ -74,7 +74,7 @@ func TestBadTreesHarmNobody(t *testing.T) {
 			clear := errors.Is(err, fs.ErrNotExist)
 			if err == nil {
 				e := svc.Instances[cluster]
-				clear = len(e.Unreadable) == 0 && len(e.Broken["main"]) == 0
+				clear = len(e.Unreadable) == 0 && len(e.Invalid["main"]) == 0
 			}
 			if !clear && !slices.Contains(w.marathon.Apps(), apps["web"]) {
 				t.Fatalf("%s: %s: web's app is gone: %v", file, bad.Name, w.marathon.Apps())

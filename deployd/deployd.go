@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/deployd/internal/agents"
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/marathon"
-	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/process"
+	"github.com/gopaasta/paasta/paasta/rungroup"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -109,13 +109,11 @@ func Run(ctx context.Context, o Options) error {
 			}
 		},
 	})
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		return parts.Run(ctx, "http server", parts.Serve(o.Listener, &http.Server{Handler: d.handler()}, time.Second))
-	})
-	g.Go(func() error { return parts.Run(ctx, "soa-configs", d.watchSoa) })
-	g.Go(func() error { return parts.Run(ctx, "agents", d.agents.Run) })
-	g.Go(func() error { return parts.Run(ctx, "leadership", d.lead) })
+	g, ctx := rungroup.WithContext(ctx)
+	g.Go("http server", httpserver.Serve(o.Listener, &http.Server{Handler: d.handler()}, time.Second))
+	g.Go("soa-configs", d.watchSoa)
+	g.Go("agents", d.agents.Run)
+	g.Go("leadership", d.lead)
 	o.Log.Info("deployd started", "addr", o.Listener.Addr().String(), "cluster", o.Config.Cluster)
 	err := g.Wait()
 	o.Log.Info("deployd stopped")
@@ -140,7 +138,7 @@ func (d *daemon) watchSoa(ctx context.Context) error {
 }
 
 func (d *daemon) lead(ctx context.Context) error {
-	data, err := json.Marshal(paasta.LeaderNode{Host: d.Config.Hostname, Status: parts.URL(d.Listener.Addr(), d.Config.Hostname), Process: process.Self()})
+	data, err := json.Marshal(paasta.LeaderNode{Host: d.Config.Hostname, Status: httpserver.URL(d.Listener.Addr(), d.Config.Hostname), Process: process.Self()})
 	if err != nil {
 		return err
 	}
@@ -156,5 +154,5 @@ func (d *daemon) lead(ctx context.Context) error {
 // gone tells that the process of a candidate is.
 func gone(data []byte) bool {
 	var n paasta.LeaderNode
-	return json.Unmarshal(data, &n) == nil && process.Look(n.Process) == process.Gone
+	return json.Unmarshal(data, &n) == nil && process.StateOf(n.Process) == process.Gone
 }

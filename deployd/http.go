@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/gopaasta/paasta/paasta"
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 )
 
 // handler serves deployd's status pages. They are read-only, and only for those
@@ -54,7 +54,7 @@ func (d *daemon) handler() http.Handler {
 			reply(w, http.StatusOK, s)
 		})
 	})
-	return parts.OnlyForUs(mux, parts.Names(d.Config.Hostname)...)
+	return httpserver.OwnHostOnly(mux, httpserver.HostNames(d.Config.Hostname)...)
 }
 
 type message struct {

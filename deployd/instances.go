@@ -52,7 +52,7 @@ func (t *term) soaChanged(names []string) {
 }
 
 func registersIn(s *soaconfig.Service, cluster, service string) bool {
-	for _, i := range s.Instances[cluster].Sound {
+	for _, i := range s.Instances[cluster].Valid {
 		for _, name := range i.Registrations {
 			if r, err := paasta.ParseRegistration(name); err == nil && r.Service == service {
 				return true
@@ -67,10 +67,10 @@ func registersIn(s *soaconfig.Service, cluster, service string) bool {
 func (t *term) configured(s *soaconfig.Service) []paasta.InstanceID {
 	var ids []paasta.InstanceID
 	entries := s.Instances[t.Config.Cluster]
-	for name := range entries.Sound {
+	for name := range entries.Valid {
 		ids = append(ids, paasta.InstanceID{Service: s.Name, Instance: name})
 	}
-	for name := range entries.Broken {
+	for name := range entries.Invalid {
 		ids = append(ids, paasta.InstanceID{Service: s.Name, Instance: name})
 	}
 	return ids
@@ -269,7 +269,7 @@ func (t *term) round(ctx context.Context, id paasta.InstanceID) (time.Duration, 
 // instance runs it that is not stopped, and at least one does.
 func (t *term) sight(s *soaconfig.Service, group, sha string) history.Sight {
 	running, why := 0, ""
-	instances := s.Instances[t.Config.Cluster].Sound
+	instances := s.Instances[t.Config.Cluster].Valid
 	for _, name := range slices.Sorted(maps.Keys(instances)) {
 		if instances[name].DeployGroup != group {
 			continue

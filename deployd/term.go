@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/gopaasta/paasta/deployd/internal/deploylog"
 	"github.com/gopaasta/paasta/deployd/internal/history"
 	"github.com/gopaasta/paasta/deployd/internal/queue"
@@ -22,8 +20,8 @@ import (
 	"github.com/gopaasta/paasta/deployd/internal/worker"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
-	"github.com/gopaasta/paasta/paasta/parts"
 	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/rungroup"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
 
@@ -121,32 +119,29 @@ func (t *term) run(ctx context.Context) error {
 	defer t.term.Store(nil)
 	defer t.changed.Store(nil)
 
-	g, ctx := errgroup.WithContext(ctx)
-	run := func(name string, f func(context.Context) error) {
-		g.Go(func() error { return parts.Run(ctx, name, f) })
-	}
+	g, ctx := rungroup.WithContext(ctx)
 	cluster := t.Config.Cluster
-	run("deploy log", t.log.Run)
-	run("workers", t.pool.run)
-	run("resync", t.resyncs)
-	run("sizes", t.followSizes)
-	run("agents", t.followAgents)
+	g.Go("deploy log", t.log.Run)
+	g.Go("workers", t.pool.run)
+	g.Go("resync", t.resyncs)
+	g.Go("sizes", t.followSizes)
+	g.Go("agents", t.followAgents)
 	if t.Config.Deployd.Deployments != "file" {
-		run("tags", t.tags.Run)
+		g.Go("tags", t.tags.Run)
 	}
-	run("marathon events", func(ctx context.Context) error {
+	g.Go("marathon events", func(ctx context.Context) error {
 		return t.Marathon.Events(ctx, t.event, func() {
 			t.m.attached.Inc()
 			t.poke()
 		})
 	})
-	run("kicks", func(ctx context.Context) error {
+	g.Go("kicks", func(ctx context.Context) error {
 		return watch.Children(ctx, t.ZK, path.Dir(paasta.KickPath(cluster, "x")), t.Log, t.kicks)
 	})
-	run("confirmations", func(ctx context.Context) error {
+	g.Go("confirmations", func(ctx context.Context) error {
 		return watch.Children(ctx, t.ZK, path.Dir(paasta.ConfirmPath(cluster, "x")), t.Log, t.confirmations)
 	})
-	run("maintenance", func(ctx context.Context) error {
+	g.Go("maintenance", func(ctx context.Context) error {
 		return watch.Children(ctx, t.ZK, paasta.MaintenancePath(cluster), t.Log, t.maintenance)
 	})
 	t.soaChanged(nil)

@@ -118,7 +118,7 @@ func namespacesOf(ctx context.Context, c sysconfig.Config, registrations []strin
 	for _, r := range registrations {
 		service, name, _ := strings.Cut(r, ".")
 		if s := tree.Services[service]; s != nil {
-			if ns, ok := s.Namespaces.Sound[name]; ok {
+			if ns, ok := s.Namespaces.Valid[name]; ok {
 				all[r] = ns
 			}
 		}

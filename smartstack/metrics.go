@@ -109,8 +109,8 @@ func (r *requestLog) localTasks() []collect.Task {
 	return tasks
 }
 
-// parts gives run what reads the log, and asks tasks and HAProxy.
-func (r *requestLog) parts(run func(string, func(context.Context) error)) {
+// start gives run what reads the log, and asks tasks and HAProxy.
+func (r *requestLog) start(run func(string, func(context.Context) error)) {
 	run("metrics of tasks", r.tasks.Run)
 	if r.socket == nil {
 		return

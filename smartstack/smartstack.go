@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/paasta"
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/rungroup"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -106,7 +106,7 @@ func Run(ctx context.Context, o Options) error {
 	announcer := &announce.Announcer{
 		Session: o.Session,
 		Node: paasta.AgentNode{
-			Host: o.Config.Hostname, Status: cmp.Or(c.Announce, parts.URL(o.Listener.Addr(), o.Config.Hostname)), Location: o.Config.Location,
+			Host: o.Config.Hostname, Status: cmp.Or(c.Announce, httpserver.URL(o.Listener.Addr(), o.Config.Hostname)), Location: o.Config.Location,
 		},
 		Addrs: address.Ours,
 		Log:   o.Log,
@@ -124,7 +124,7 @@ func Run(ctx context.Context, o Options) error {
 	a := agent.New(agent.Options{
 		Connected: connected,
 		Process:   process,
-		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, Names: parts.Names(o.Config.Hostname), LogSocket: requests.path},
+		Global:    haproxy.Global{MaxConn: c.MaxConn, HardStop: c.Reload.HardStop, StatsListen: stats, Names: httpserver.HostNames(o.Config.Hostname), LogSocket: requests.path},
 		Settings: discover.Settings{
 			Location: discover.Location{Types: o.Config.LocationTypes, Here: o.Config.Location},
 			Bind:     bind, Every: c.CheckInterval, Fast: c.CheckFast, LogHTTP: logHTTP, LogTCP: logTCP,
@@ -138,31 +138,28 @@ func Run(ctx context.Context, o Options) error {
 	o.Metrics.MustRegister(a)
 	requests.agent.Store(a)
 
-	g, ctx := errgroup.WithContext(ctx)
-	run := func(name string, f func(context.Context) error) {
-		g.Go(func() error { return parts.Run(ctx, name, f) })
-	}
-	run("agent", a.Run)
-	run("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
-	run("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
-	requests.parts(run)
+	g, ctx := rungroup.WithContext(ctx)
+	g.Go("agent", a.Run)
+	g.Go("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
+	g.Go("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
+	requests.start(g.Go)
 	routes := requests.routes(o.Metrics)
-	if g := graphite(o); g != nil {
-		run("graphite", g.Run)
+	if carbon := graphite(o); carbon != nil {
+		g.Go("graphite", carbon.Run)
 	}
 	if local := newNerve(o); local != nil {
-		run("nerve", local.Run)
+		g.Go("nerve", local.Run)
 		routes["GET /v1/services"] = localServices(local)
 	}
-	run("http server", parts.Serve(o.Listener, &http.Server{Handler: handler(o, a, routes)}, time.Second))
+	g.Go("http server", httpserver.Serve(o.Listener, &http.Server{Handler: handler(o, a, routes)}, time.Second))
 	if o.Session != nil {
-		run("announce", announcer.Run)
-		run("crowd", others.count(o.Session))
+		g.Go("announce", announcer.Run)
+		g.Go("crowd", others.count(o.Session))
 	}
 	if o.LocalTasks != nil {
 		cleaner := &cleanup.Cleaner{Registry: o.Registry, Cluster: o.Config.Cluster, Addrs: address.Ours, Nodes: a.Nodes, Tasks: o.LocalTasks, Every: o.Cleaning.Every, Grace: o.Cleaning.Grace, Log: o.Log}
-		run("cleanup", cleaner.Run)
-		run("callers", func(ctx context.Context) error { return callers(ctx, o, a) })
+		g.Go("cleanup", cleaner.Run)
+		g.Go("callers", func(ctx context.Context) error { return callers(ctx, o, a) })
 	}
 	o.Log.Info("smartstack started", "addr", o.Listener.Addr().String())
 	err = g.Wait()
@@ -201,11 +198,11 @@ func handler(o Options, a *agent.Agent, routes map[string]http.Handler) http.Han
 	if o.Session != nil {
 		s.Connected = o.Session.Connected
 	}
-	names := parts.Names(o.Config.Hostname)
+	names := httpserver.HostNames(o.Config.Hostname)
 	if u, err := url.Parse(o.Config.Smartstack.Announce); err == nil {
 		names = append(names, u.Hostname())
 	}
-	return parts.OnlyForUs(s.Handler(), names...)
+	return httpserver.OwnHostOnly(s.Handler(), names...)
 }
 
 // customConfig reads the operator's own sections.

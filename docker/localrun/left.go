@@ -20,7 +20,7 @@ func (e *Engine) removeLeft(ctx context.Context, say func(string, ...any)) error
 		return err
 	}
 	for _, c := range list {
-		if process.Look(c.Labels[ownerLabel]) != process.Gone {
+		if process.StateOf(c.Labels[ownerLabel]) != process.Gone {
 			continue // or of another machine: nobody here can tell
 		}
 		say("Removing %s, which a local run that was killed has left", strings.TrimPrefix(c.Names[0], "/"))

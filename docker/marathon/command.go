@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gopaasta/paasta/paasta/command"
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 )
 
 // Command returns `paasta marathon`.
@@ -114,5 +114,5 @@ func names(listen string) []string {
 	if err != nil {
 		own = ""
 	}
-	return append(parts.Names(own), host)
+	return append(httpserver.HostNames(own), host)
 }

@@ -48,8 +48,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/gopaasta/paasta/docker/internal/inside"
 	"github.com/gopaasta/paasta/docker/marathon/internal/api"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
@@ -58,7 +56,8 @@ import (
 	"github.com/gopaasta/paasta/docker/marathon/internal/probe"
 	"github.com/gopaasta/paasta/docker/marathon/internal/process"
 	"github.com/gopaasta/paasta/docker/marathon/internal/store"
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
+	"github.com/gopaasta/paasta/paasta/rungroup"
 )
 
 // Options is what a paasta marathon is made of.
@@ -97,16 +96,16 @@ func Run(ctx context.Context, o Options) error {
 	if err := m.Load(st.Records()); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, ctx := rungroup.WithContext(ctx)
 	s, err := newServer(ctx, o, dir, m, st)
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { return parts.Run(ctx, "owner of the state", s.own) })
-	g.Go(func() error { return parts.Run(ctx, "docker engine", s.engine.Run) })
-	g.Go(func() error { return parts.Run(ctx, "processes", s.process.Run) })
+	g.Go("owner of the state", s.own)
+	g.Go("docker engine", s.engine.Run)
+	g.Go("processes", s.process.Run)
 	srv := &http.Server{Handler: api.Guard{Token: o.Token, Names: o.Names}.Handler(s.api), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
-	g.Go(func() error { return parts.Run(ctx, "http server", parts.Serve(o.Listener, srv, 3*time.Second)) })
+	g.Go("http server", httpserver.Serve(o.Listener, srv, 3*time.Second))
 	if o.Token == "" {
 		o.Log.Warn("no token is set: whoever can connect runs what they like as the user of this process", "addr", o.Listener.Addr().String())
 	}

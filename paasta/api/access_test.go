@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/command"
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -161,7 +161,7 @@ func TestAccessOverTLS(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- parts.Serve(tls.NewListener(l, tlsConfig), httpServer(s.handler(), s.Log), time.Second)(ctx)
+		done <- httpserver.Serve(tls.NewListener(l, tlsConfig), httpServer(s.handler(), s.Log), time.Second)(ctx)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	url := "https://" + l.Addr().String()

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -96,7 +96,7 @@ func (s *server) handler() http.Handler {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			s.fail(w, r, failf(http.StatusUnauthorized, "set api_token (or api_cert and api_key) in the system config of whoever asks",
 				"this API wants a token or a client certificate, and got none that it knows"))
-		case s.Access.Anyone && !parts.MeantForUs(r):
+		case s.Access.Anyone && !httpserver.IsOwnHost(r):
 			s.fail(w, r, failf(http.StatusForbidden, "ask by address, e.g. http://127.0.0.1:5054",
 				"this API listens on loopback only, and the request was meant for host %q", r.Host))
 		case crossSite.Check(r) != nil:
@@ -216,11 +216,11 @@ func (s *server) service(r *http.Request) (*soaconfig.Tree, *soaconfig.Service, 
 // that may not be gone, so broken ones as well.
 func (s *server) instances(svc *soaconfig.Service) []string {
 	entries := svc.Instances[s.Cluster]
-	names := make([]string, 0, len(entries.Sound)+len(entries.Broken))
-	for name := range entries.Sound {
+	names := make([]string, 0, len(entries.Valid)+len(entries.Invalid))
+	for name := range entries.Valid {
 		names = append(names, name)
 	}
-	for name := range entries.Broken {
+	for name := range entries.Invalid {
 		names = append(names, name)
 	}
 	slices.Sort(names)

@@ -70,7 +70,7 @@ func (s *server) desired(ctx context.Context, svc *soaconfig.Service) (func(stri
 		return nil, err
 	}
 	var commits []string
-	for _, i := range svc.Instances[s.Cluster].Sound {
+	for _, i := range svc.Instances[s.Cluster].Valid {
 		if sha := d.Groups[i.DeployGroup].GitSHA; sha != "" {
 			commits = append(commits, sha)
 		}

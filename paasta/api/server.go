@@ -14,11 +14,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/marathon"
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/rungroup"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -71,15 +71,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	watcher := soaconfig.Watcher{Dir: o.SoaDir, Options: soaconfig.Options{Clusters: o.Clusters}}
 
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		return parts.Run(ctx, "http server", parts.Serve(l, httpServer(s.handler(), o.Log), 5*time.Second))
-	})
-	g.Go(func() error {
-		return parts.Run(ctx, "soa-configs watcher", func(ctx context.Context) error {
-			return watcher.Run(ctx, s.changed, func(err error) {
-				o.Log.Warn("soa-configs were not read, the last reading stands", "path", o.SoaDir, "err", err)
-			})
+	g, ctx := rungroup.WithContext(ctx)
+	g.Go("http server", httpserver.Serve(l, httpServer(s.handler(), o.Log), 5*time.Second))
+	g.Go("soa-configs watcher", func(ctx context.Context) error {
+		return watcher.Run(ctx, s.changed, func(err error) {
+			o.Log.Warn("read soa-configs failed, the last reading stands", "path", o.SoaDir, "err", err)
 		})
 	})
 	o.Log.Info("api started", "addr", o.Listener.Addr().String(), "tls", o.TLS != nil)

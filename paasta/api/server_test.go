@@ -162,10 +162,10 @@ func TestManyInstancesAreOneQuestion(t *testing.T) {
 	w := newWorld(t)
 	tree := webTree()
 	web := tree.Services["web"]
-	i := web.Instances[cluster].Sound["main"]
+	i := web.Instances[cluster].Valid["main"]
 	for n := range 12 {
 		i.Name = fmt.Sprintf("more%d", n)
-		web.Instances[cluster].Sound[i.Name] = i
+		web.Instances[cluster].Valid[i.Name] = i
 	}
 	w.server.changed(tree, nil)
 	all, err := w.client().Status(t.Context(), "web", "")

@@ -76,7 +76,7 @@ func (s *server) status(ctx context.Context, tree *soaconfig.Tree, svc *soaconfi
 func autoscaled(svc *soaconfig.Service, cluster string, instances []string) []string {
 	var names []string
 	for _, name := range instances {
-		if svc.Instances[cluster].Sound[name].MaxInstances != nil {
+		if svc.Instances[cluster].Valid[name].MaxInstances != nil {
 			names = append(names, name)
 		}
 	}
@@ -128,7 +128,7 @@ func (n *snapshot) namespace(registration string) (ns soaconfig.Namespace, found
 func (n *snapshot) registrations(instances []string) []string {
 	var regs []string
 	for _, name := range instances {
-		if i, ok := n.svc.Instances[n.cluster].Sound[name]; ok && len(i.Registrations) > 0 {
+		if i, ok := n.svc.Instances[n.cluster].Valid[name]; ok && len(i.Registrations) > 0 {
 			if _, found := n.namespace(i.Registrations[0]); found {
 				regs = append(regs, i.Registrations[0])
 			}
@@ -155,7 +155,7 @@ func (n *snapshot) size(i soaconfig.Instance) int {
 func (n *snapshot) expected(registration string) int {
 	sum := 0
 	for _, svc := range n.tree.Services {
-		for _, i := range svc.Instances[n.cluster].Sound {
+		for _, i := range svc.Instances[n.cluster].Valid {
 			if slices.Contains(i.Registrations, registration) {
 				if svc == n.svc {
 					sum += n.size(i)

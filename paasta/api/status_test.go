@@ -183,20 +183,20 @@ func TestInstance(t *testing.T) {
 			nil,
 		},
 		{"autoscaled to what was asked for, within its limits", func(n *snapshot) {
-			i, limit := n.svc.Instances[cluster].Sound["main"], 5
+			i, limit := n.svc.Instances[cluster].Valid["main"], 5
 			i.MinInstances, i.MaxInstances = 2, &limit
-			n.svc.Instances[cluster].Sound["main"] = i
+			n.svc.Instances[cluster].Valid["main"] = i
 			n.sizes = map[string]int{"main": 9}
 		}, want{false, "Running", ""}, func(s InstanceStatus) bool { return s.Expected == 5 && s.Smartstack.Expected == 5 }},
 		{"autoscaled and nobody asked", func(n *snapshot) {
-			i, limit := n.svc.Instances[cluster].Sound["main"], 3
+			i, limit := n.svc.Instances[cluster].Valid["main"], 3
 			i.MaxInstances = &limit
-			n.svc.Instances[cluster].Sound["main"] = i
+			n.svc.Instances[cluster].Valid["main"] = i
 		}, want{true, "Running", ""}, func(s InstanceStatus) bool { return s.Expected == 3 }},
 		{"broken in soa-configs", func(n *snapshot) {
 			e := n.svc.Instances[cluster]
-			delete(e.Sound, "main")
-			e.Broken["main"] = soaconfig.Problems{{File: "f", Line: 1, Column: 2, Text: "bad"}}
+			delete(e.Valid, "main")
+			e.Invalid["main"] = soaconfig.Problems{{File: "f", Line: 1, Column: 2, Text: "bad"}}
 		}, want{false, "Running", "f:1:2: bad"}, func(s InstanceStatus) bool {
 			return s.Running == 3 && s.Expected == 3 && s.GitSHA == sha && s.AppID == appID
 		}},

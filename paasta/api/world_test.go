@@ -209,7 +209,7 @@ func webTree() *soaconfig.Tree {
 		Name: "web", Dir: "soa/web", Clusters: []string{cluster},
 		Instances: map[string]soaconfig.Entries[soaconfig.Instance]{cluster: {
 			File: "soa/web/marathon-test.yaml",
-			Sound: map[string]soaconfig.Instance{
+			Valid: map[string]soaconfig.Instance{
 				"main": {
 					Service: "web", Cluster: cluster, Name: "main", DeployGroup: "prod.main", Size: 3,
 					BounceMethod: "crossover", BounceMarginFactor: 1, Registrations: []string{"web.main"},
@@ -219,9 +219,9 @@ func webTree() *soaconfig.Tree {
 					BounceMethod: "upthendown", BounceMarginFactor: 1, Registrations: []string{"web.batch"},
 				},
 			},
-			Broken: map[string]soaconfig.Problems{"bad": {{File: "soa/web/marathon-test.yaml", Line: 9, Column: 3, Key: "bad.cpus", Text: "must be a number"}}},
+			Invalid: map[string]soaconfig.Problems{"bad": {{File: "soa/web/marathon-test.yaml", Line: 9, Column: 3, Key: "bad.cpus", Text: "must be a number"}}},
 		}},
-		Namespaces: soaconfig.Entries[soaconfig.Namespace]{Sound: map[string]soaconfig.Namespace{
+		Namespaces: soaconfig.Entries[soaconfig.Namespace]{Valid: map[string]soaconfig.Namespace{
 			"main": {Service: "web", Name: "main", ProxyPort: &port, Registered: true, Mode: "http"},
 		}},
 	}

@@ -65,7 +65,7 @@ func Generate(s *soaconfig.Service, log *paasta.TagLog) File {
 	f := empty()
 	for _, entries := range []map[string]soaconfig.Entries[soaconfig.Instance]{s.Instances, s.Adhoc} {
 		for cluster, instances := range entries {
-			for name, instance := range instances.Sound {
+			for name, instance := range instances.Valid {
 				deployed, ok := log.Latest(instance.DeployGroup)
 				if !ok {
 					continue

@@ -26,7 +26,7 @@ func service(groups map[string]string) *soaconfig.Service {
 	for name, group := range groups {
 		sound[name] = soaconfig.Instance{Service: "web", Cluster: "norcal-prod", Name: name, DeployGroup: group}
 	}
-	return &soaconfig.Service{Name: "web", Instances: map[string]soaconfig.Entries[soaconfig.Instance]{"norcal-prod": {Sound: sound}}}
+	return &soaconfig.Service{Name: "web", Instances: map[string]soaconfig.Entries[soaconfig.Instance]{"norcal-prod": {Valid: sound}}}
 }
 
 // The bytes are read by others, so they are pinned.
@@ -104,7 +104,7 @@ func TestKeep(t *testing.T) {
 	}))
 	s := service(map[string]string{"main": "a"})
 	entries := s.Instances["norcal-prod"]
-	entries.Broken = map[string]soaconfig.Problems{"canary": {{Text: "broken"}}}
+	entries.Invalid = map[string]soaconfig.Problems{"canary": {{Text: "broken"}}}
 	s.Instances["norcal-prod"] = entries
 	f := deployments.Generate(s, paasta.NewTagLog([]paasta.Tag{tag(2, "a", paasta.TagDeploy, y)}))
 	f.Keep(s, before)

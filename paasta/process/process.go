@@ -21,15 +21,15 @@ type State int
 // of what is no name.
 const (
 	Unknown State = iota
-	Lives
+	Alive
 	Gone
 )
 
-// String returns what people call it.
+// String returns the word for it.
 func (s State) String() string {
 	switch s {
-	case Lives:
-		return "lives"
+	case Alive:
+		return "alive"
 	case Gone:
 		return "gone"
 	}
@@ -51,11 +51,11 @@ func Name(pid int) string {
 	return fmt.Sprintf("%s/%d/%d", where, pid, start)
 }
 
-// Look tells whether a process still runs. It says Gone only when that is
+// StateOf tells whether a process still runs. It says Gone only when that is
 // certain: it was one of this boot of this host, seen from the same namespaces,
 // and there is no such pid, or a process that began at another time has it, or
 // it is a zombie. A process that is stopped lives.
-func Look(name string) State {
+func StateOf(name string) State {
 	where := whereabouts()
 	at, ok := strings.CutPrefix(name, where+"/")
 	if !ok || where == "" {
@@ -79,7 +79,7 @@ func Look(name string) State {
 	case now != start:
 		return Gone
 	}
-	return Lives
+	return Alive
 }
 
 // errEnded is what Started says of a zombie.

@@ -25,12 +25,12 @@ func TestLook(t *testing.T) {
 	name := Name(pid)
 	look := func(name string, want State, why string) {
 		t.Helper()
-		if got := Look(name); got != want {
+		if got := StateOf(name); got != want {
 			t.Errorf("%s: %s %s, want %s", why, name, got, want)
 		}
 	}
-	look(Self(), Lives, "we")
-	look(name, Lives, "a child")
+	look(Self(), Alive, "we")
+	look(name, Alive, "a child")
 	signal := func(s unix.Signal) {
 		if err := cmd.Process.Signal(s); err != nil {
 			t.Error(err)
@@ -38,7 +38,7 @@ func TestLook(t *testing.T) {
 	}
 	signal(unix.SIGSTOP)
 	await(t, pid, "T")
-	look(name, Lives, "a stopped child")
+	look(name, Alive, "a stopped child")
 	signal(unix.SIGKILL)
 	await(t, pid, "Z")
 	look(name, Gone, "a zombie")
@@ -95,7 +95,7 @@ func TestLookAtOthers(t *testing.T) {
 		"nothing":                       {"", Unknown},
 		"what an earlier version wrote": {"host", Unknown},
 	} {
-		if got := Look(tt.name); got != tt.want {
+		if got := StateOf(tt.name); got != tt.want {
 			t.Errorf("%s (%s): %s, want %s", why, tt.name, got, tt.want)
 		}
 	}
@@ -115,9 +115,9 @@ func TestLookAtAnotherUsers(t *testing.T) {
 		if err := unix.Kill(1, 0); !errors.Is(err, unix.EPERM) {
 			t.Errorf("nobody may signal 1: %v", err)
 		}
-		got <- Look(Name(1))
+		got <- StateOf(Name(1))
 	}()
-	if state := <-got; state != Lives {
+	if state := <-got; state != Alive {
 		t.Errorf("it %s, want lives", state)
 	}
 }

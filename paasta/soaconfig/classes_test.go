@@ -45,7 +45,7 @@ func TestLegalInPaaSTA(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := tree.Services["web"].Instances["norcal"].Sound["main"]; !ok || len(tree.Problems) > 0 {
+		if _, ok := tree.Services["web"].Instances["norcal"].Valid["main"]; !ok || len(tree.Problems) > 0 {
 			t.Errorf("%s: sound %t, %v", keys, ok, tree.Problems)
 		}
 	}
@@ -81,10 +81,10 @@ func TestWrongBreaksNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := tree.Services["web"]
-		if _, ok := s.Instances["norcal"].Sound["main"]; !ok || len(tree.Problems) == 0 || len(tree.Problems.Of(Broken)) > 0 {
+		if _, ok := s.Instances["norcal"].Valid["main"]; !ok || len(tree.Problems) == 0 || len(tree.Problems.Of(Broken)) > 0 {
 			t.Errorf("%s: sound %t, %v", name, ok, tree.Problems)
 		}
-		if ns := s.Namespaces; ns.File != "" && ns.Sound["main"].ProxyPort == nil {
+		if ns := s.Namespaces; ns.File != "" && ns.Valid["main"].ProxyPort == nil {
 			t.Errorf("%s: the namespace is %v", name, ns)
 		}
 	}
@@ -121,7 +121,7 @@ func TestBroken(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := tree.Services["web"]
-		if len(s.Instances["norcal"].Sound)+len(s.Namespaces.Sound) > 0 || len(tree.Problems.Of(Broken)) == 0 || tree.Problems.Of(Broken)[0].Line == 0 {
+		if len(s.Instances["norcal"].Valid)+len(s.Namespaces.Valid) > 0 || len(tree.Problems.Of(Broken)) == 0 || tree.Problems.Of(Broken)[0].Line == 0 {
 			t.Errorf("%s: %v", name, tree.Problems)
 		}
 	}

@@ -79,7 +79,7 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 	if !d.exists {
 		return Entries[T]{}, nil
 	}
-	all := Entries[T]{File: d.file, Sound: map[string]T{}, Broken: map[string]Problems{}}
+	all := Entries[T]{File: d.file, Valid: map[string]T{}, Invalid: map[string]Problems{}}
 	switch {
 	case d.problem != nil:
 		all.Unreadable = Problems{*d.problem}
@@ -127,14 +127,14 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		if named && e.value != nil && !c.exceeded {
 			e.prune()
 			if v := read(e); len(c.problems.Of(Broken)) == 0 {
-				all.Sound[name] = v
+				all.Valid[name] = v
 			}
 		}
 		if broken := c.problems.Of(Broken); len(broken) > 0 {
 			if !named {
 				all.Unreadable = append(all.Unreadable, broken...) // which entry it is to be, nobody knows
 			}
-			all.Broken[name] = broken
+			all.Invalid[name] = broken
 		}
 		problems = append(problems, c.problems...)
 		if c.count[Broken] <= maxProblems { // beyond, the checker gave up early

@@ -70,13 +70,13 @@ func TestOddFiles(t *testing.T) {
 	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
-	if _, ok := tree.Services["web"].Instances["norcal"].Sound["main"]; !ok {
+	if _, ok := tree.Services["web"].Instances["norcal"].Valid["main"]; !ok {
 		t.Error("the sound file is not sound any more")
 	}
 	if _, found, err := tree.Services["web"].Instances["huge"].Find("main"); !found || err == nil {
 		t.Errorf("an unreadable file must not say that an instance is gone: %v, %v", found, err)
 	}
-	if _, ok := tree.Services["linked"].Instances["norcal"].Sound["main"]; !ok {
+	if _, ok := tree.Services["linked"].Instances["norcal"].Valid["main"]; !ok {
 		t.Error("a link to a service is no service")
 	}
 }
@@ -158,7 +158,7 @@ func TestLoadService(t *testing.T) {
 	if got, want := s.Problems.Error(), tree.Services["web"].Problems.Error(); got != want || len(s.Problems) != 2 {
 		t.Errorf("alone:\n%s\nin its tree:\n%s", got, want)
 	}
-	if _, ok := s.Instances["norcal"].Sound["main"]; !ok {
+	if _, ok := s.Instances["norcal"].Valid["main"]; !ok {
 		t.Error("what other services lack breaks this one")
 	}
 }

@@ -70,7 +70,7 @@ func FuzzService(f *testing.F) {
 			}
 		}
 		// What is sound can stand in a config of HAProxy.
-		for _, ns := range tree.Services["web"].Namespaces.Sound {
+		for _, ns := range tree.Services["web"].Namespaces.Valid {
 			for _, s := range append([]string{ns.Name, ns.HealthcheckURI, ns.HealthcheckBodyExpect, ns.ProxiedThrough, ns.MetricsURI}, ns.EndpointTemplates...) {
 				if strings.ContainsAny(s, "\n\r\x00\"'\\#$") {
 					t.Errorf("%q got through", s)

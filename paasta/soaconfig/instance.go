@@ -382,7 +382,7 @@ func (r *instanceReader) references(e *entry, in *Instance, grouped bool) {
 // noNamespace is the text about a registration that does not exist.
 func noNamespace(name string, known Entries[Namespace]) string {
 	service, namespace, _ := strings.Cut(name, ".")
-	names := append(slices.Collect(maps.Keys(known.Sound)), slices.Collect(maps.Keys(known.Broken))...)
+	names := append(slices.Collect(maps.Keys(known.Valid)), slices.Collect(maps.Keys(known.Invalid))...)
 	slices.Sort(names)
 	text := quote(name) + ": smartstack.yaml of " + service + " has no namespace " + namespace
 	if near := nearest(namespace, names); near != "" {

@@ -70,11 +70,11 @@ func TestProblems(t *testing.T) {
 					}
 				}
 				for _, c := range s.Clusters {
-					sound(c, slices.Collect(maps.Keys(s.Instances[c].Sound)))
+					sound(c, slices.Collect(maps.Keys(s.Instances[c].Valid)))
 				}
-				sound("adhoc", slices.Collect(maps.Keys(s.Adhoc["norcal"].Sound)))
-				sound("namespaces", slices.Collect(maps.Keys(s.Namespaces.Sound)))
-				sound("test dependencies", slices.Collect(maps.Keys(s.TestDeps.Sound)))
+				sound("adhoc", slices.Collect(maps.Keys(s.Adhoc["norcal"].Valid)))
+				sound("namespaces", slices.Collect(maps.Keys(s.Namespaces.Valid)))
+				sound("test dependencies", slices.Collect(maps.Keys(s.TestDeps.Valid)))
 			}
 			golden(t, strings.TrimSuffix(file, ".txtar")+".golden", b.Bytes())
 		})

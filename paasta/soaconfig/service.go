@@ -335,12 +335,12 @@ func only(v *value, s *shape) *value {
 func (s *Service) unique() {
 	for _, cluster := range slices.Sorted(maps.Keys(s.Adhoc)) {
 		adhoc := s.Adhoc[cluster]
-		for _, name := range slices.Sorted(maps.Keys(adhoc.Sound)) {
+		for _, name := range slices.Sorted(maps.Keys(adhoc.Valid)) {
 			if _, both, err := s.Instances[cluster].Find(name); both && err == nil {
 				at := s.adhocAt[cluster+"/"+name]
 				p := Problem{File: adhoc.File, Line: at[0], Column: at[1], Key: name, Text: "is the name of an instance in " + marathonPrefix + cluster + ".yaml, too"}
-				delete(adhoc.Sound, name)
-				adhoc.Broken[name] = Problems{p}
+				delete(adhoc.Valid, name)
+				adhoc.Invalid[name] = Problems{p}
 				s.Problems = append(s.Problems, p)
 			}
 		}

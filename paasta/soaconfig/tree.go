@@ -161,14 +161,14 @@ func (s *Service) with(namespaces map[string]Problems, problems Problems) *Servi
 	c := *s
 	c.Problems = append(slices.Clone(s.Problems), problems...)
 	if len(namespaces) > 0 {
-		c.Namespaces.Sound, c.Namespaces.Broken = maps.Clone(s.Namespaces.Sound), maps.Clone(s.Namespaces.Broken)
+		c.Namespaces.Valid, c.Namespaces.Invalid = maps.Clone(s.Namespaces.Valid), maps.Clone(s.Namespaces.Invalid)
 		c.Clashing = map[string]Namespace{}
 		for name, p := range namespaces {
-			if ns, ok := s.Namespaces.Sound[name]; ok {
+			if ns, ok := s.Namespaces.Valid[name]; ok {
 				c.Clashing[name] = ns
 			}
-			delete(c.Namespaces.Sound, name)
-			c.Namespaces.Broken[name] = append(slices.Clone(s.Namespaces.Broken[name]), p...)
+			delete(c.Namespaces.Valid, name)
+			c.Namespaces.Invalid[name] = append(slices.Clone(s.Namespaces.Invalid[name]), p...)
 			c.Problems = append(c.Problems, p...)
 		}
 	}

@@ -13,11 +13,11 @@ func TestExampleTreeIsSound(t *testing.T) {
 	if err := tree.Problems.Err(); err != nil {
 		t.Error(err)
 	}
-	hello := tree.Services["hello"].Instances["playground"].Sound["main"]
+	hello := tree.Services["hello"].Instances["playground"].Valid["main"]
 	if hello.Size != 3 || hello.CPUs != 0.1 || hello.MemMB != 64 || hello.DeployGroup != "playground.main" || hello.ContainerPort != 8888 {
 		t.Errorf("hello.main: %+v", hello)
 	}
-	if port := tree.Services["hello"].Namespaces.Sound["main"].ProxyPort; port == nil || *port != 20001 {
+	if port := tree.Services["hello"].Namespaces.Valid["main"].ProxyPort; port == nil || *port != 20001 {
 		t.Errorf("hello.main's port: %v", port)
 	}
 }

@@ -112,15 +112,15 @@ func (p Problems) Of(c Class) Problems {
 	return some
 }
 
-// Entries is what one file says: its sound entries, and for each broken entry
-// what breaks it. An entry with problems of the class Wrong is sound: they are in
+// Entries is what one file says: its valid entries, and for each invalid entry
+// what breaks it. An entry with problems of the class Wrong is valid: they are in
 // the service's Problems. When the file could not be read as YAML at all, or an
 // entry has no name that one may have, Unreadable is set and nobody may conclude
 // that an entry which is not there is gone.
 type Entries[T any] struct {
 	File       string // path, "" when there is no such file
-	Sound      map[string]T
-	Broken     map[string]Problems
+	Valid      map[string]T
+	Invalid    map[string]Problems
 	Unreadable Problems
 }
 
@@ -128,10 +128,10 @@ type Entries[T any] struct {
 // certainly does not have it. err is a Problems when it is there and broken, or
 // the file is unreadable.
 func (e Entries[T]) Find(name string) (value T, found bool, err error) {
-	if v, ok := e.Sound[name]; ok {
+	if v, ok := e.Valid[name]; ok {
 		return v, true, nil
 	}
-	if p, ok := e.Broken[name]; ok {
+	if p, ok := e.Invalid[name]; ok {
 		return value, true, p
 	}
 	if len(e.Unreadable) > 0 {

@@ -23,7 +23,7 @@ func loaded(t *testing.T, archive string) *Service {
 }
 
 func TestEmptyInstance(t *testing.T) {
-	got := loaded(t, "-- web/marathon-norcal.yaml --\nmain: {}\n").Instances["norcal"].Sound["main"]
+	got := loaded(t, "-- web/marathon-norcal.yaml --\nmain: {}\n").Instances["norcal"].Valid["main"]
 	want := Instance{
 		Service: "web", Cluster: "norcal", Name: "main", DeployGroup: "norcal.main",
 		CPUs: 0.25, CPUBurstAdd: 1, CFSPeriod: 100 * time.Millisecond, MemMB: 1024, DiskMB: 1024,
@@ -113,7 +113,7 @@ main:
   previous_marathon_shards: [0, 2]
   autoscaling: {setpoint: .7, decision_policy: threshold, forecast_policy: current, offset: 1}
 `)
-	in := got.Instances["norcal"].Sound["main"]
+	in := got.Instances["norcal"].Valid["main"]
 	written := in.Written
 	in.Written = nil
 	want := Instance{
@@ -198,7 +198,7 @@ full:
   metrics_uri: /metrics
   endpoint_templates: ["/users/{id}", "/"]
   plugins: {logging: {enabled: true, sample_rate: .5}}
-`).Namespaces.Sound
+`).Namespaces.Valid
 	base := defaultNamespace
 	base.Service, base.HealthcheckMode, base.Advertise = "web", "http", []string{"region"}
 	want := map[string]Namespace{}
@@ -292,10 +292,10 @@ db:
 			Ready: Ready{Log: "ready to accept", Timeout: 5 * time.Second},
 		},
 	}
-	if diff := cmp.Diff(wantDeps, s.TestDeps.Sound); diff != "" {
+	if diff := cmp.Diff(wantDeps, s.TestDeps.Valid); diff != "" {
 		t.Errorf("test dependencies (-want +got):\n%s", diff)
 	}
-	adhoc := s.Adhoc["norcal"].Sound
+	adhoc := s.Adhoc["norcal"].Valid
 	if adhoc["interactive"].CPUs != 4 || adhoc["interactive"].MemMB != 10240 || adhoc["batch"].CPUs != .25 || adhoc["batch"].MemMB != 50 {
 		t.Errorf("adhoc: %+v", adhoc)
 	}

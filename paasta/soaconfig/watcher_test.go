@@ -73,7 +73,7 @@ func (w *watched) until(what string, ok func(*Tree) bool) (*Tree, []string) {
 func sizeOf(service string, size int) func(*Tree) bool {
 	return func(t *Tree) bool {
 		s := t.Services[service]
-		return s != nil && s.Instances["norcal"].Sound["main"].Size == size
+		return s != nil && s.Instances["norcal"].Valid["main"].Size == size
 	}
 }
 
@@ -119,17 +119,17 @@ func TestWatcher(t *testing.T) {
 
 	// What is wrong between two services changes both, and not the third.
 	put(t, dir, "web/smartstack.yaml", "main: {proxy_port: 20001}\n")
-	before, _ := w.until("a namespace", func(t *Tree) bool { return len(t.Services["web"].Namespaces.Sound) == 1 })
+	before, _ := w.until("a namespace", func(t *Tree) bool { return len(t.Services["web"].Namespaces.Valid) == 1 })
 	put(t, dir, "other/smartstack.yaml", "main: {proxy_port: 20001}\n")
-	tree, names = w.until("a clash", func(t *Tree) bool { return len(t.Services["web"].Namespaces.Broken) == 1 })
+	tree, names = w.until("a clash", func(t *Tree) bool { return len(t.Services["web"].Namespaces.Invalid) == 1 })
 	if !slices.Equal(names, []string{"other", "web"}) || tree.Services["api"] != first.Services["api"] {
 		t.Errorf("a clash: %v", names)
 	}
-	if len(before.Services["web"].Namespaces.Sound) != 1 {
+	if len(before.Services["web"].Namespaces.Valid) != 1 {
 		t.Error("a tree that was handed out has changed")
 	}
 	put(t, dir, "other/smartstack.yaml", "main: {proxy_port: 20002}\n")
-	w.until("the clash is over", func(t *Tree) bool { return len(t.Services["web"].Namespaces.Sound) == 1 && len(t.Problems) == 0 })
+	w.until("the clash is over", func(t *Tree) bool { return len(t.Services["web"].Namespaces.Valid) == 1 && len(t.Problems) == 0 })
 }
 
 // A file that says the same again, however it is written, changes nothing.

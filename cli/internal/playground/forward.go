@@ -20,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
@@ -80,7 +80,7 @@ func (p *Playground) wantedForwards(tree *soaconfig.Tree, had []Forward) []Forwa
 		}
 	}
 	for _, service := range slices.Sorted(maps.Keys(tree.Services)) {
-		namespaces := tree.Services[service].Namespaces.Sound
+		namespaces := tree.Services[service].Namespaces.Valid
 		for _, name := range slices.Sorted(maps.Keys(namespaces)) {
 			if port := namespaces[name].ProxyPort; port != nil && !kept[service+"."+name] {
 				add(*port, service+"."+name)
@@ -332,7 +332,7 @@ func readOnly(dial func(ctx context.Context, network, address string) (net.Conn,
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		},
 	}
-	return parts.OnlyForUs(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return httpserver.OwnHostOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			http.Error(w, "this forward of the registry is for reading: push with the playground's engine, DOCKER_HOST in DIR/env", http.StatusForbidden)
 			return

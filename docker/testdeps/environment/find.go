@@ -144,7 +144,7 @@ func (x *Environment) stale(now time.Time) string {
 		return "the command that it was made for has ended"
 	case maker == process.Gone && !x.complete:
 		return "the command that was making it has ended"
-	case maker != process.Lives && x.complete && !x.gatewayRuns:
+	case maker != process.Alive && x.complete && !x.gatewayRuns:
 		return "it has stopped"
 	}
 	return ""

@@ -37,9 +37,9 @@ func look(owner string) process.State {
 	pid, err := strconv.Atoi(at)
 	switch {
 	case !ok || err != nil || pid < 1:
-		return process.Look(owner)
+		return process.StateOf(owner)
 	case errors.Is(unix.Kill(pid, 0), unix.ESRCH):
 		return process.Gone
 	}
-	return process.Lives
+	return process.Alive
 }

@@ -20,7 +20,7 @@ func primary(n *graph.Node) *soaconfig.Namespace {
 	if err != nil || r.Service != n.Service.Name {
 		return nil
 	}
-	if ns, ok := n.Service.Namespaces.Sound[r.Namespace]; ok {
+	if ns, ok := n.Service.Namespaces.Valid[r.Namespace]; ok {
 		return &ns
 	}
 	return nil
@@ -44,7 +44,7 @@ func scheme(n *graph.Node) string {
 func portsOf(tree *soaconfig.Tree) map[int]gateway.Port {
 	ports := map[int]gateway.Port{}
 	for _, s := range tree.Services {
-		for name, ns := range s.Namespaces.Sound {
+		for name, ns := range s.Namespaces.Valid {
 			if ns.ProxyPort != nil {
 				ports[*ns.ProxyPort] = gateway.Port{Namespace: s.Name + "." + name, HTTP: ns.Mode == "http"}
 			}
@@ -67,7 +67,7 @@ func clientOf(name, declares string, needs []graph.Edge, tree *soaconfig.Tree, p
 			if err != nil || tree.Services[r.Service] == nil {
 				continue
 			}
-			ns, ok := tree.Services[r.Service].Namespaces.Sound[r.Namespace]
+			ns, ok := tree.Services[r.Service].Namespaces.Valid[r.Namespace]
 			if !ok || ns.ProxyPort == nil {
 				continue
 			}

@@ -115,11 +115,11 @@ func (b *builder) expand(s *soaconfig.Service, parent *Node) error {
 		return d.Unreadable
 	}
 	var errs []error
-	if len(d.Broken) > 0 { // an unknown key, which breaks nothing by itself, may be why
+	if len(d.Invalid) > 0 { // an unknown key, which breaks nothing by itself, may be why
 		errs = append(errs, slices.DeleteFunc(slices.Clone(s.Problems), func(p soaconfig.Problem) bool { return p.File != d.File }))
 	}
-	for _, name := range slices.Sorted(maps.Keys(d.Sound)) {
-		n, err := b.node(s, parent, d.Sound[name])
+	for _, name := range slices.Sorted(maps.Keys(d.Valid)) {
+		n, err := b.node(s, parent, d.Valid[name])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %s: %w", d.File, name, err))
 			continue
@@ -193,10 +193,10 @@ func pick(s *soaconfig.Service, dep soaconfig.TestDependency) (soaconfig.Instanc
 		if len(e.Unreadable) > 0 {
 			broken = append(broken, e.Unreadable)
 		}
-		for _, name := range slices.Sorted(maps.Keys(e.Broken)) {
-			broken = append(broken, e.Broken[name])
+		for _, name := range slices.Sorted(maps.Keys(e.Invalid)) {
+			broken = append(broken, e.Invalid[name])
 		}
-		all = append(all, slices.SortedFunc(maps.Values(e.Sound), func(a, b soaconfig.Instance) int { return cmp.Compare(a.Name, b.Name) })...)
+		all = append(all, slices.SortedFunc(maps.Values(e.Valid), func(a, b soaconfig.Instance) int { return cmp.Compare(a.Name, b.Name) })...)
 	}
 	if len(all) == 0 {
 		err := fmt.Errorf("the service %s has no instance that could be started in %s", s.Name, s.Dir)

@@ -141,16 +141,16 @@ func TestAnyGraph(t *testing.T) {
 			name := fmt.Sprintf("s%d", n)
 			s := &soaconfig.Service{
 				Name: name, Clusters: []string{"test"},
-				Instances: map[string]soaconfig.Entries[soaconfig.Instance]{"test": {Sound: map[string]soaconfig.Instance{
+				Instances: map[string]soaconfig.Entries[soaconfig.Instance]{"test": {Valid: map[string]soaconfig.Instance{
 					"main": {Service: name, Cluster: "test", Name: "main", DeployGroup: "prod"},
 				}}},
-				TestDeps: soaconfig.Entries[soaconfig.TestDependency]{Sound: map[string]soaconfig.TestDependency{}},
+				TestDeps: soaconfig.Entries[soaconfig.TestDependency]{Valid: map[string]soaconfig.TestDependency{}},
 			}
 			for other := range services {
 				if rapid.IntRange(0, 4).Draw(r, "needs") == 0 {
 					to := fmt.Sprintf("s%d", other)
 					with := rapid.Bool().Draw(r, "with")
-					s.TestDeps.Sound[to] = soaconfig.TestDependency{Name: to, Service: to, WithDependencies: with}
+					s.TestDeps.Valid[to] = soaconfig.TestDependency{Name: to, Service: to, WithDependencies: with}
 					if with {
 						edges[name] = append(edges[name], to)
 					}

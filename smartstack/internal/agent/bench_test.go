@@ -52,7 +52,7 @@ func crowd(b *testing.B, services, backends int) (*host, *memory, func(service, 
 	for s := range services {
 		name := fmt.Sprintf("service%d", s)
 		proxy := 21000 + s
-		tree.Services[name] = &soaconfig.Service{Name: name, Namespaces: soaconfig.Entries[soaconfig.Namespace]{Sound: map[string]soaconfig.Namespace{"main": {
+		tree.Services[name] = &soaconfig.Service{Name: name, Namespaces: soaconfig.Entries[soaconfig.Namespace]{Valid: map[string]soaconfig.Namespace{"main": {
 			Service: name, Name: "main", ProxyPort: &proxy, Registered: true, Mode: "http", HealthcheckMode: "tcp", Discover: "region", Advertise: []string{"region"},
 		}}}}
 		var entries []registry.Entry
@@ -146,9 +146,9 @@ func BenchmarkCrowd(b *testing.B) {
 	const reloads = 3
 	begin = time.Now()
 	for i := range reloads {
-		ns := h.tree.Services["service0"].Namespaces.Sound["main"]
+		ns := h.tree.Services["service0"].Namespaces.Valid["main"]
 		ns.TimeoutServer = time.Duration(2+i) * time.Second
-		h.tree.Services["service0"].Namespaces.Sound["main"] = ns
+		h.tree.Services["service0"].Namespaces.Valid["main"] = ns
 		h.agent.Namespaces(h.tree)
 		eventually(b, func() error {
 			if n := h.reloads(); n != i+2 {

@@ -229,7 +229,7 @@ func TestOperatorsSectionsReferToAService(t *testing.T) {
 	problems()
 
 	// Another namespace goes at once, this one stays.
-	h.tree.Services["api"].Namespaces.Sound = nil
+	h.tree.Services["api"].Namespaces.Valid = nil
 	h.service("web.main", func(ns *soaconfig.Namespace) { ns.ProxyPort = nil })
 	problems("web.main", "custom_config refers to it")
 	more()

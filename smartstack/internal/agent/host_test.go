@@ -101,13 +101,13 @@ func (h *host) service(registration string, change func(*soaconfig.Namespace)) {
 	maps.Copy(tree.Services, h.tree.Services)
 	sound := map[string]soaconfig.Namespace{name: ns}
 	if old := tree.Services[service]; old != nil {
-		for n, other := range old.Namespaces.Sound {
+		for n, other := range old.Namespaces.Valid {
 			if n != name {
 				sound[n] = other
 			}
 		}
 	}
-	tree.Services[service] = &soaconfig.Service{Name: service, Namespaces: soaconfig.Entries[soaconfig.Namespace]{File: service + "/smartstack.yaml", Sound: sound}}
+	tree.Services[service] = &soaconfig.Service{Name: service, Namespaces: soaconfig.Entries[soaconfig.Namespace]{File: service + "/smartstack.yaml", Valid: sound}}
 	h.tree = tree
 	if h.agent != nil {
 		h.agent.Namespaces(tree)

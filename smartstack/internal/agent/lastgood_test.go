@@ -109,8 +109,8 @@ func TestBadTreesHarmNobody(t *testing.T) {
 		if err := bad.Break(s.dir); err != nil {
 			t.Fatal(err)
 		}
-		if svc, err := soaconfig.LoadService(s.dir, "web", soaconfig.Options{}); err == nil && len(svc.Namespaces.Unreadable) == 0 && len(svc.Namespaces.Broken["main"]) == 0 {
-			if port := svc.Namespaces.Sound["main"].ProxyPort; port == nil || *port != h.ports["web.main"] {
+		if svc, err := soaconfig.LoadService(s.dir, "web", soaconfig.Options{}); err == nil && len(svc.Namespaces.Unreadable) == 0 && len(svc.Namespaces.Invalid["main"]) == 0 {
+			if port := svc.Namespaces.Valid["main"].ProxyPort; port == nil || *port != h.ports["web.main"] {
 				s.repair() // it is read, and says that web has another port or none: half of a number is one
 				continue
 			}

@@ -43,12 +43,12 @@ func (a *Agent) follow(ctx context.Context) {
 	a.problems, a.retry = map[string]error{}, false
 	a.readCustom()
 	for _, s := range t.Services {
-		for name, ns := range s.Namespaces.Sound {
+		for name, ns := range s.Namespaces.Valid {
 			if ns.Registered || ns.ProxyPort != nil {
 				sound[s.Name+"."+name] = ns
 			}
 		}
-		for name, problems := range s.Namespaces.Broken {
+		for name, problems := range s.Namespaces.Invalid {
 			kept[s.Name+"."+name], a.problems[s.Name+"."+name] = problems, problems
 		}
 		if len(s.Namespaces.Unreadable) > 0 {

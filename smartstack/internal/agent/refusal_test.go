@@ -96,7 +96,7 @@ func TestARefusedPortIsTriedAgainOnceItIsFree(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, newMemory())
 	h.service("web.main", nil)
-	n, err := discover.NewNamespace(h.tree.Services["web"].Namespaces.Sound["main"], h.options.Settings)
+	n, err := discover.NewNamespace(h.tree.Services["web"].Namespaces.Valid["main"], h.options.Settings)
 	if err != nil {
 		t.Fatal(err)
 	}

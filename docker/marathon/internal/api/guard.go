@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/gopaasta/paasta/paasta/parts"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 )
 
 // A Guard says whose requests are answered. Who may change an app runs what he
@@ -28,7 +28,7 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 	crossSite := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case !parts.MeantForUs(r, g.Names...):
+		case !httpserver.IsOwnHost(r, g.Names...):
 			fail(w, refusal(http.StatusForbidden, "this request was meant for host %q, and this is another: ask by address", r.Host))
 		case !sameOrigin(r) || crossSite.Check(r) != nil:
 			fail(w, refusal(http.StatusForbidden, "this request comes from a page of another site"))

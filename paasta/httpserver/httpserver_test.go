@@ -1,8 +1,7 @@
-package parts
+package httpserver
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -13,31 +12,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func TestRun(t *testing.T) {
-	t.Parallel()
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	tests := []struct {
-		name string
-		ctx  context.Context
-		err  error
-		want string
-	}{
-		{"fails", t.Context(), errors.New("no disk"), "writer: no disk"},
-		{"stops early without an error", t.Context(), nil, "writer: stopped by itself"},
-		{"was told to stop", ended, context.Canceled, ""},
-	}
-	for _, tt := range tests {
-		got := ""
-		if err := Run(tt.ctx, "writer", func(context.Context) error { return tt.err }); err != nil {
-			got = err.Error()
-		}
-		if got != tt.want {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
-		}
-	}
-}
 
 // A request that waits for something is let go when the daemon stops.
 func TestServe(t *testing.T) {

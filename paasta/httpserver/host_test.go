@@ -1,4 +1,4 @@
-package parts
+package httpserver
 
 import (
 	"io"
@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-func TestOnlyForUs(t *testing.T) {
+func TestOwnHostOnly(t *testing.T) {
 	t.Parallel()
-	h := OnlyForUs(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }), "host1", "host1.example.com", "")
+	h := OwnHostOnly(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }), "host1", "host1.example.com", "")
 	for host, want := range map[string]int{
 		"127.0.0.1:3213":            200,
 		"127.0.0.1":                 200,
@@ -51,19 +51,19 @@ func TestOnlyForUs(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestHostNames(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "resolv.conf")
 	if err := os.WriteFile(file, []byte("nameserver 10.0.0.1\n# search no.example\nsearch example.com. prod.example.com\ndomain example.com\noptions ndots:1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names("host1", file), []string{"host1", "host1.example.com", "host1.prod.example.com"}; !slices.Equal(got, want) {
+	if got, want := hostNames("host1", file), []string{"host1", "host1.example.com", "host1.prod.example.com"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := names("host1", file+"x"); !slices.Equal(got, []string{"host1"}) {
+	if got := hostNames("host1", file+"x"); !slices.Equal(got, []string{"host1"}) {
 		t.Errorf("%q without a resolver", got)
 	}
-	if got := names("", file); got != nil {
+	if got := hostNames("", file); got != nil {
 		t.Errorf("%q without a name", got)
 	}
 }

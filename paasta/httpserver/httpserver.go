@@ -1,31 +1,15 @@
-// Package parts is what all daemons are made of: parts that run side by side and
-// end together, an HTTP server among them.
-package parts
+// Package httpserver is what all HTTP servers of ours share: how they start and
+// stop, where they are reached, and for which Host they answer.
+package httpserver
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
 )
 
-// Run runs one part of a daemon. It returns nil only if the part stopped
-// because ctx ended: a part that gives up early is an error, whatever it says.
-// An errgroup alone would not notice one that returns nil.
-func Run(ctx context.Context, name string, run func(context.Context) error) error {
-	err := run(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err == nil:
-		err = errors.New("stopped by itself")
-	}
-	return fmt.Errorf("%s: %w", name, err)
-}
-
-// Serve returns a part that serves srv on l until its context ends. The
+// Serve returns an actor (see rungroup) that serves srv on l until its context ends. The
 // contexts of requests end with it, so that long polls and those who follow a
 // log are let go, and open requests have grace to finish before they are cut
 // off.

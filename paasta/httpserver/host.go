@@ -1,4 +1,4 @@
-package parts
+package httpserver
 
 import (
 	"bufio"
@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// MeantForUs tells whether the Host of a request is an address, localhost or one
+// IsOwnHost tells whether the Host of a request is an address, localhost or one
 // of names. A web page whose own name was made to resolve to this host (DNS
 // rebinding) would otherwise read, with a person's browser, what only those may
 // who reach this host. No browser leaves Host out.
-func MeantForUs(r *http.Request, names ...string) bool {
+func IsOwnHost(r *http.Request, names ...string) bool {
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -25,11 +25,11 @@ func MeantForUs(r *http.Request, names ...string) bool {
 		slices.ContainsFunc(names, func(name string) bool { return name != "" && strings.EqualFold(host, strings.TrimSuffix(name, ".")) })
 }
 
-// OnlyForUs returns a handler that answers only what is meant for this host: see
-// MeantForUs.
-func OnlyForUs(h http.Handler, names ...string) http.Handler {
+// OwnHostOnly returns a handler that answers only what is meant for this host: see
+// IsOwnHost.
+func OwnHostOnly(h http.Handler, names ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !MeantForUs(r, names...) {
+		if !IsOwnHost(r, names...) {
 			hint := "ask by address"
 			if known := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" }); len(known) > 0 {
 				hint += ", or as " + strings.Join(known, ", ")
@@ -41,11 +41,11 @@ func OnlyForUs(h http.Handler, names ...string) http.Handler {
 	})
 }
 
-// Names are what others may call the host with a name: that, and with each domain
+// HostNames are what others may call the host with a name: that, and with each domain
 // in which this host's resolver looks names up.
-func Names(hostname string) []string { return names(hostname, "/etc/resolv.conf") }
+func HostNames(hostname string) []string { return hostNames(hostname, "/etc/resolv.conf") }
 
-func names(hostname, resolver string) []string {
+func hostNames(hostname, resolver string) []string {
 	if hostname == "" {
 		return nil
 	}
