@@ -13,7 +13,7 @@ SYSTEMS := linux/amd64 linux/arm64 darwin/arm64
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build images test haproxy test-haproxy test-debian check fmt generate golden bench bench-reload bench-reload-uml fuzz demo demo-down clean
+.PHONY: help deps build images test haproxy test-haproxy test-debian check fmt generate golden bench bench-reload fuzz demo demo-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,10 +61,6 @@ bench: deps ## benchmarks, as a table (BENCH=regexp, PACKAGES=./...)
 
 bench-reload: deps build ## what reloads do to connections, on this kernel (FULL=1: a million requests each)
 	$(SUDO) env "PATH=$$PATH" bin/paasta smartstack bench-reload $(if $(FULL),--full) --picture bin/reload-latency.svg
-
-bench-reload-uml: deps build ## the same with the plug qdisc, on a kernel of its own for where this one lacks it (FULL=1: an hour)
-	.ci/uml bin $(CURDIR)/bin/paasta smartstack bench-reload --strategy no-reload,plain,sockets,qdisc --every 2000 \
-		$(if $(FULL),--requests 1000000 --reloads 1500 --other 50,--requests 10000 --reloads 20) --picture reload-latency-qdisc.svg
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@.ci/fuzz $(FUZZTIME)
