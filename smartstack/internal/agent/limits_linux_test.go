@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -51,14 +50,5 @@ func TestAsManyConnectionsAsFilesSuffice(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "fewer connections than smartstack.maxconn"); n != 1 || !strings.Contains(log.String(), "LimitNOFILE") {
 		t.Errorf("said %d times, want once:\n%s", n, log.String())
-	}
-	// The same config with what was asked for is refused, else this tests nothing.
-	text := strings.Replace(h.config(), fmt.Sprintf("\tmaxconn %d\n", in.MaxConn), "\tmaxconn 8000\n", 1)
-	config := filepath.Join(t.TempDir(), "haproxy.cfg")
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(limited, "-c", "-f", config).CombinedOutput(); err == nil {
-		t.Logf("checked: %s", out) // some versions look only when they start
 	}
 }

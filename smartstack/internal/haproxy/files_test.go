@@ -1,10 +1,63 @@
 package haproxy
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/gopaasta/paasta/paasta/paastatest"
 )
+
+// A HAProxy with 1,000 services of 10 servers that may open 20,000 files does not
+// start with the default maxconn; with what FitMaxConn leaves of it, it does.
+func TestHAProxyRefusesWhatDoesNotFit(t *testing.T) {
+	if !paastatest.InNamespace(t) { // for 1,000 fixed ports
+		return
+	}
+	prlimit, setpriv, binary := paastatest.Need(t, "prlimit"), paastatest.Need(t, "setpriv"), paastatest.Need(t, "haproxy")
+	c := thousand()
+	p := Process{Binary: filepath.Join(t.TempDir(), "haproxy"), Dir: t.TempDir()}
+	const files = 20_000
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --nofile=%d:%d %s --bounding-set=-sys_resource --inh-caps=-sys_resource %s \"$@\"\n", prlimit, files, files, setpriv, binary)
+	if err := os.WriteFile(p.Binary, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.Global.Version, c.Global.Root = version(t, p), os.Geteuid() == 0
+	c.Global.Socket, c.Global.StateFile = p.Socket(), p.StateFile()
+	if err := os.WriteFile(p.StateFile(), CarryOver(nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	start := func(global Global) error {
+		c.Global = global
+		if err := p.Write(Render(c)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := p.Start(t.Context(), 0)
+		return err
+	}
+	unlimited, limited := c.Global, c.Global
+	limited.Files = files
+	if err := start(unlimited); err == nil || !strings.Contains(strings.ToLower(err.Error()), "fd limit") {
+		t.Errorf("with maxconn %d in %d files: %v, want that it is refused for them", unlimited.MaxConn, files, err)
+	}
+	if err := start(limited); err != nil {
+		t.Error(err)
+	}
+	info, err := p.Runtime().Info(t.Context())
+	if err != nil || info.MaxConn < 2000 || info.MaxConn >= unlimited.MaxConn {
+		t.Errorf("takes %d connections, %v", info.MaxConn, err)
+	}
+}
 
 func TestFitMaxConn(t *testing.T) {
 	t.Parallel()
