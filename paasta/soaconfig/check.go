@@ -35,10 +35,10 @@ func (c *checker) wrong(v *value, text string, more ...string) {
 }
 
 // noted reports what is no mistake.
-func (c *checker) noted(v *value, text string) {
+func (c *checker) noted(v *value, text string, more ...string) {
 	before := c.class
 	c.class = Note
-	c.at(v, text)
+	c.at(v, text, more...)
 	c.class = before
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
@@ -123,6 +124,126 @@ func TestBroken(t *testing.T) {
 		s := tree.Services["web"]
 		if len(s.Instances["norcal"].Valid)+len(s.Namespaces.Valid) > 0 || len(tree.Problems.Of(Broken)) == 0 || tree.Problems.Of(Broken)[0].Line == 0 {
 			t.Errorf("%s: %v", name, tree.Problems)
+		}
+	}
+}
+
+// Names of which a host name or a task id cannot be made are refused where they
+// stand, and the longest that fit are not.
+func TestNamesThatCannotExist(t *testing.T) {
+	t.Parallel()
+	a := func(n int) string { return strings.Repeat("a", n) }
+	const taskOf = 255 - len("web..git12345678.config12345678.instance-01234567-89ab-cdef-0123-456789abcdef._app.100")
+	for name, tt := range map[string]struct {
+		service, instance string
+		class             Class
+		want              string // "" for nothing
+	}{
+		"an instance of 63 bytes":                 {"web", a(63), Note, ""},
+		"an instance of 64 bytes":                 {"web", a(64), Wrong, "is 64 bytes long in host names"},
+		"one whose _ counts twice":                {"web", a(61) + "_b", Wrong, "is 64 bytes long in host names"},
+		"a service of 63 bytes":                   {a(63), "main", Note, ""},
+		"a service of 64 bytes":                   {a(64), "main", Wrong, "the service's name is 64 bytes long in host names"},
+		"a task id of 255 bytes":                  {"web", a(taskOf), Wrong, "bytes long in host names"},
+		"a task id of 256 bytes":                  {"web", a(taskOf + 1), Broken, "ids of tasks would have 256 bytes, and Mesos takes 255"},
+		"a task id that the service makes long":   {a(taskOf), "main", Broken, "ids of tasks would have 256 bytes, and Mesos takes 255"},
+		"a task id whose _ make it long, doubled": {"web", a(taskOf-2) + "_b", Broken, "ids of tasks would have 256 bytes, and Mesos takes 255"},
+	} {
+		tree, err := Load(t.Context(), unpack(t, txtar.Parse([]byte("-- "+tt.service+"/marathon-norcal.yaml --\n\n"+tt.instance+": {}\n"))), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries := tree.Services[tt.service].Instances["norcal"]
+		if _, sound := entries.Sound[tt.instance]; sound != (tt.class != Broken) {
+			t.Errorf("%s: sound %t", name, sound)
+		}
+		switch p := tree.Problems; {
+		case tt.want == "" && len(p) == 0:
+		case len(p) != 1 || p[0].Class != tt.class || p[0].Line != 2 || p[0].Column != 1 || !strings.Contains(p[0].Text, tt.want):
+			t.Errorf("%s: %v, want %q", name, p, tt.want)
+		}
+	}
+}
+
+// Every key that promises what is not there yet has a note at its place, and
+// nothing else comes of it.
+func TestWhatDoesNothingYetIsNoted(t *testing.T) {
+	t.Parallel()
+	for file, lines := range map[string][]string{
+		"marathon-norcal.yaml": {
+			"main:",
+			"  max_instances: 5 # autoscaling does nothing yet: the size changes only by hand",
+			"  extra_docker_args:",
+			"    e: A=1 # Mesos passes it as --e, which docker run does not know: write the long form",
+			"    hostname: h",
+			"  env:",
+			"    PASSWORD: SECRET(password) # does nothing yet: the task gets this text and not the secret",
+			"    SHARED: SHARED_SECRET(other) # does nothing yet: the task gets this text and not the secret",
+			"    PLAIN: text",
+			"  security:",
+			"    outbound_firewall: block # does nothing yet: no traffic is watched or blocked",
+			"  replication_threshold: 80 # does nothing yet: nobody is alerted",
+			"  monitoring_blacklist: [] # does nothing yet: nobody is alerted",
+			"  monitoring:",
+			"    team: people",
+			"    page: true # does nothing yet: nobody is alerted",
+			"    alert_after: 5m # does nothing yet: nobody is alerted",
+			"other:",
+			"  autoscaling: {setpoint: 0.5} # autoscaling does nothing yet: the size changes only by hand",
+		},
+		"monitoring.yaml": {
+			"team: people",
+			"runbook: y/rb",
+			"page: true # does nothing yet: nobody is alerted",
+			"ticket: false # does nothing yet: nobody is alerted",
+			"notification_email: a@b.c # does nothing yet: nobody is alerted",
+			"slack_channels: ['#a'] # does nothing yet: nobody is alerted",
+			"irc_channels: a # does nothing yet: nobody is alerted",
+			"alert_after: 5m # does nothing yet: nobody is alerted",
+			"realert_every: 1 # does nothing yet: nobody is alerted",
+			"check_every: 1m # does nothing yet: nobody is alerted",
+			"project: P # does nothing yet: nobody is alerted",
+			"priority: 1 # does nothing yet: nobody is alerted",
+			"tags: [a] # does nothing yet: nobody is alerted",
+			"component: a # does nothing yet: nobody is alerted",
+			"check_oom_events: true # does nothing yet: nobody is alerted",
+		},
+		"deploy.yaml": {
+			"pipeline:",
+			"- step: norcal.main",
+			"  slack_notify: true # does nothing yet: Slack is not told",
+			"  notify_after_mark: true # does nothing yet: Slack is not told",
+			"  notify_after_abort: true # does nothing yet: Slack is not told",
+			"  notify_after_good_deploy: true # does nothing yet: Slack is not told",
+			"  notify_after_auto_rollback: true # does nothing yet: Slack is not told",
+			"- step: norcal.other",
+			"slack_channels: ['#a'] # does nothing yet: Slack is not told",
+			"slack_notify: true # does nothing yet: Slack is not told",
+		},
+	} {
+		var want []string
+		for i, line := range lines {
+			if key, note, ok := strings.Cut(line, " # "); ok {
+				want = append(want, fmt.Sprintf("%d:%d: %s", i+1, len(key)-len(strings.TrimLeft(key, " "))+1, note))
+			}
+		}
+		text := strings.Join(lines, "\n") + "\n"
+		if file != "marathon-norcal.yaml" {
+			text += "-- web/marathon-norcal.yaml --\nmain: {}\nother: {}\n"
+		}
+		tree, err := Load(t.Context(), unpack(t, txtar.Parse([]byte("-- web/"+file+" --\n"+text))), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := tree.Services["web"]
+		var got []string
+		for _, p := range s.Notes {
+			if p.Line > 0 {
+				got = append(got, fmt.Sprintf("%d:%d: %s", p.Line, p.Column, p.Text))
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || len(tree.Problems) > 0 || len(s.Instances["norcal"].Sound) != 2 {
+			t.Errorf("%s (-want +got):\n%s%v", file, diff, tree.Problems)
 		}
 	}
 }

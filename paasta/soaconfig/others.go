@@ -27,6 +27,7 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 		return deploy, false, problems
 	}
 	c := &checker{problems: problems, class: Wrong}
+	c.idleSlack(root)
 	read(root, "slack_channels", &deploy.SlackChannels)
 	read(root, "slack_notify", &deploy.SlackNotify)
 	read(root, "production_deploy_group", &deploy.ProductionGroup)
@@ -46,6 +47,7 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 			*to = step.SlackNotify
 			read(item, key, to)
 		}
+		c.idleSlack(item, "pipeline")
 		at := item.get("step")
 		if line, twice := seen[step.Name]; twice {
 			c.at(at, fmt.Sprintf("the step %q is there twice, first in line %d", step.Name, line), "pipeline", "step")
@@ -69,6 +71,15 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 		c.at(root.find("production_deploy_group").key, text, "production_deploy_group")
 	}
 	return deploy, whole, c.problems
+}
+
+// idleSlack notes keys for messages to Slack, which nobody sends yet.
+func (c *checker) idleSlack(v *value, path ...string) {
+	for _, f := range v.fields {
+		if strings.HasPrefix(f.key.text, "slack_") || strings.HasPrefix(f.key.text, "notify_after_") {
+			c.noted(f.key, "does nothing yet: Slack is not told", append(path, f.key.text)...)
+		}
+	}
 }
 
 var reservedSteps = []string{"itest", "itest-and-push-to-registry", "security-check", "performance-check", "push-to-registry"}
