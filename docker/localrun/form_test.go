@@ -142,6 +142,31 @@ func TestFormOfCommands(t *testing.T) {
 	}
 }
 
+// No text of soa-configs becomes an option of its own: it is part of one, or stands
+// behind the image.
+func TestFormAddsNoOption(t *testing.T) {
+	t.Parallel()
+	const evil = "--privileged"
+	r := request()
+	r.Instance.Args = []string{evil}
+	r.Instance.Env["EVIL"] = evil // goes by its name alone
+	r.Instance.ExtraDockerArgs = map[string]string{"hostname": evil, "label": evil}
+	r.Instance.Pool, r.Team = evil, evil
+	s, err := Form(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := s.Command()
+	if i := slices.Index(command, evil); i != len(command)-1 || command[i-1] != r.Image {
+		t.Errorf("%q", command)
+	}
+	for _, want := range []string{"--hostname=" + evil, "--label=" + evil} {
+		if !slices.Contains(command, want) {
+			t.Errorf("%q lacks %q", command, want)
+		}
+	}
+}
+
 func TestFormOfNetworks(t *testing.T) {
 	t.Parallel()
 	for net, want := range map[string]string{"bridge": "--publish=39495:8888", "host": "--net=host", "none": "--net=none", "mine": "--net=mine"} {
