@@ -47,7 +47,7 @@ func TestFractionsOfSecondsArriveRoundedUp(t *testing.T) {
 		t.Errorf("validate (-want +got):\n%s", diff)
 	}
 	formed, err := marathon.Form(marathon.FormInput{
-		Instance: tree.Services["web"].Instances["norcal"].Sound["main"], Size: 1,
+		Instance: tree.Services["web"].Instances["norcal"].Valid["main"], Size: 1,
 		Deployment: marathon.Deployment{Image: "services-web:paasta-0123456789012345678901234567890123456789", GitSHA: "0123456789012345678901234567890123456789"},
 	})
 	if err != nil {

@@ -154,7 +154,7 @@ func TestNamesThatCannotExist(t *testing.T) {
 			t.Fatal(err)
 		}
 		entries := tree.Services[tt.service].Instances["norcal"]
-		if _, sound := entries.Sound[tt.instance]; sound != (tt.class != Broken) {
+		if _, sound := entries.Valid[tt.instance]; sound != (tt.class != Broken) {
 			t.Errorf("%s: sound %t", name, sound)
 		}
 		switch p := tree.Problems; {
@@ -242,7 +242,7 @@ func TestWhatDoesNothingYetIsNoted(t *testing.T) {
 				got = append(got, fmt.Sprintf("%d:%d: %s", p.Line, p.Column, p.Text))
 			}
 		}
-		if diff := cmp.Diff(want, got); diff != "" || len(tree.Problems) > 0 || len(s.Instances["norcal"].Sound) != 2 {
+		if diff := cmp.Diff(want, got); diff != "" || len(tree.Problems) > 0 || len(s.Instances["norcal"].Valid) != 2 {
 			t.Errorf("%s (-want +got):\n%s%v", file, diff, tree.Problems)
 		}
 	}
