@@ -189,6 +189,31 @@ func TestContainers(t *testing.T) {
 		fetch(t, d.running("/host", 1)[0], "/status")
 		d.call("DELETE", "/v2/apps/host", "")
 	})
+	t.Run("join a Docker network by its name", func(t *testing.T) {
+		const name = "Overlay.a"
+		d.post(strings.NewReplacer("BRIDGE", "USER", "8888}", `8888,"hostPort":0}`).Replace(app("/net", `,"ipAddress":{"networkName":"`+name+`"}`)))
+		var got struct {
+			App struct{ LastTaskFailure struct{ Message string } }
+		}
+		d.until(20*time.Second, "it has failed", func() bool {
+			d.get("/v2/apps/net", &got)
+			return got.App.LastTaskFailure.Message != ""
+		})
+		if m := got.App.LastTaskFailure.Message; !strings.HasSuffix(m, "network "+name+" not found (docker network create "+name+" makes one)") {
+			t.Errorf("without the network: %q", m)
+		}
+		if out, err := exec.Command("docker", "-H", e.Host, "network", "create", name).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		one := d.running("/net", 1)[0]
+		d.until(10*time.Second, "it is alive", func() bool { return d.alive("/net") == 1 })
+		fetch(t, one, "/status")
+		id := e.Containers("MESOS_TASK_ID=" + one.ID)[0]
+		if out, err := exec.Command("docker", "-H", e.Host, "inspect", "-f", "{{json .NetworkSettings.Networks}}", id).CombinedOutput(); err != nil || !strings.HasPrefix(string(out), `{"`+name+`":`) {
+			t.Errorf("networks %s, %v", out, err)
+		}
+		d.call("DELETE", "/v2/apps/net", "")
+	})
 	d.until(20*time.Second, "all is gone", func() bool { return len(d.tasks("")) == 0 })
 	for _, address := range []string{"10.77.1.1", "10.77.3.1"} {
 		if out, err := exec.Command("ip", "addr", "show", "lo").CombinedOutput(); err != nil || !strings.Contains(string(out), address) {

@@ -1,7 +1,8 @@
 package marathon
 
 // A Definition is an app as we post it: the legacy dialect for Docker networks
-// and ports, which every Marathon since 0.13 accepts.
+// and ports, which every Marathon since 0.13 accepts, and since 1.3 a Docker
+// network by its name; those since 1.5 make "networks" of it themselves.
 type Definition struct {
 	ID                    string            `json:"id"`
 	Cmd                   *string           `json:"cmd,omitempty"`
@@ -16,6 +17,7 @@ type Definition struct {
 	Constraints           [][]string        `json:"constraints,omitempty"`
 	AcceptedResourceRoles []string          `json:"acceptedResourceRoles,omitempty"`
 	Container             Container         `json:"container"`
+	IPAddress             *IPAddress        `json:"ipAddress,omitempty"`
 	PortDefinitions       []PortDefinition  `json:"portDefinitions,omitempty"`
 	RequirePorts          bool              `json:"requirePorts,omitempty"`
 	URIs                  []string          `json:"uris,omitempty"`
@@ -35,9 +37,14 @@ type Container struct {
 // Docker is the image and how it is run.
 type Docker struct {
 	Image        string        `json:"image"`
-	Network      string        `json:"network,omitempty"` // BRIDGE, HOST, NONE, or a Docker network
+	Network      string        `json:"network,omitempty"` // BRIDGE, HOST, or USER for that of the Definition's IPAddress
 	PortMappings []PortMapping `json:"portMappings,omitempty"`
 	Parameters   []Parameter   `json:"parameters,omitempty"`
+}
+
+// An IPAddress names the Docker network of an app whose Docker.Network is USER.
+type IPAddress struct {
+	NetworkName string `json:"networkName"`
 }
 
 // A Parameter becomes --Key=Value of docker run.
@@ -53,7 +60,7 @@ type PortMapping struct {
 	Protocol      string `json:"protocol"`
 }
 
-// A PortDefinition is a port outside bridge networks.
+// A PortDefinition is a port on the host's network.
 type PortDefinition struct {
 	Port     int    `json:"port"`
 	Protocol string `json:"protocol"`

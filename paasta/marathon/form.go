@@ -82,7 +82,11 @@ func Form(in FormInput) (Formed, error) {
 	if in.System.DockercfgLocation != "" {
 		d.URIs = []string{in.System.DockercfgLocation}
 	}
-	if d.Container.Type != "DOCKER" || networkOf(i.Net) != "BRIDGE" {
+	switch d.Container.Docker.Network {
+	case "BRIDGE":
+	case "USER":
+		d.IPAddress = &IPAddress{i.Net}
+	default:
 		d.PortDefinitions = []PortDefinition{{Port: i.HostPort, Protocol: "tcp"}}
 		d.RequirePorts = i.HostPort != 0
 	}
@@ -226,7 +230,7 @@ func containerOf(in FormInput, registry string) Container {
 		return c
 	}
 	c.Docker.Network = networkOf(i.Net)
-	if c.Docker.Network == "BRIDGE" {
+	if c.Docker.Network != "HOST" {
 		c.Docker.PortMappings = []PortMapping{{ContainerPort: i.ContainerPort, HostPort: i.HostPort, Protocol: "tcp"}}
 	}
 	period := i.CFSPeriod.Microseconds()
@@ -269,10 +273,8 @@ func networkOf(net string) string {
 		return "BRIDGE"
 	case "host":
 		return "HOST"
-	case "none":
-		return "NONE"
 	}
-	return net
+	return "USER"
 }
 
 // volumes joins the system's and the instance's, the later one winning for one

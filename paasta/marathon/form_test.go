@@ -96,6 +96,10 @@ func TestFormGolden(t *testing.T) {
 	golden("host", in)
 
 	in = example()
+	in.Instance.Net = "overlay.A"
+	golden("network", in)
+
+	in = example()
 	in.Instance.GPUs = new(1)
 	in.Namespace = nil
 	golden("gpus", in)

@@ -95,7 +95,7 @@ var marathonKeys = []key{
 	{"deploy_whitelist", tupleOf(aText().like(attributeName), listOf(aText().like(attribute)).items(1, 0)).orNone(), "", "`[attribute, [value, …]]`: only these agents may run it."},
 	{"monitoring_blacklist", attributePairs().softly(), "[]", "`[attribute, value]`: places that are not monitored."},
 	{"monitoring", monitoringShape(), "monitoring.yaml", "As in monitoring.yaml, key by key over it."},
-	{"container_port", aPort(), "8888", "Port on which the service listens in its container (`net: bridge`)."},
+	{"container_port", aPort(), "8888", "Port on which the service listens in its container (for `net: host` there is only host_port)."},
 	{"host_port", anInteger().from(0).upTo(65535), "0", "Port on the host; 0 lets Mesos choose one."},
 	{"healthcheck_mode", words("http", "https", "tcp", "cmd"), "the primary namespace's", "What Marathon checks; without namespace and mode, nothing."},
 	{"healthcheck_cmd", aText().lines(), "", "Command of mode `cmd`."},

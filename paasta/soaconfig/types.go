@@ -217,7 +217,7 @@ type Instance struct {
 	Env     map[string]string
 	Volumes []Volume
 
-	Net             string // bridge, host, none, or a Docker network
+	Net             string // bridge, host, or a Docker network
 	ContainerPort   int
 	HostPort        int
 	HealthCheck     HealthCheck // Mode "" = from the namespace

@@ -12,7 +12,7 @@ const segment = `^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][
 var (
 	segmentRE  = regexp.MustCompile(segment)
 	portNameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	networkRE  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$`)
+	networkRE  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`) // Docker's; ipAddress may name any
 	executorRE = regexp.MustCompile(`^(//cmd)$|^(/?[^/]+(/[^/]+)*)$|^$`)
 	valueRE    = regexp.MustCompile(`^[a-zA-Z0-9_/.-]*$`)
 )
@@ -168,7 +168,7 @@ func (a *App) checkNetworks(wrong *problems) {
 			wrong.add(path, "Host networks may not have names")
 		case n.Mode == "container" && n.Name == "":
 			wrong.add(path, "Network name must be specified when container network is selected.")
-		case n.Mode == "container" && (!networkRE.MatchString(n.Name) || len(n.Name) > 63):
+		case n.Mode == "container" && !networkRE.MatchString(n.Name):
 			wrong.add(path, "error.pattern")
 		case n.Mode == "container" && names[n.Name]:
 			wrong.add("/networks", "Duplicate networks are not allowed")

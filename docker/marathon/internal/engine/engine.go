@@ -308,6 +308,9 @@ func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
 		if !client.IsErrConnectionFailed(err) { // then the next launch replaces it
 			e.remove(within, id)
 		}
+		if errdefs.IsNotFound(err) && h.NetworkMode.IsUserDefined() {
+			err = fmt.Errorf("%w (docker network create %s makes one)", err, h.NetworkMode.UserDefined())
+		}
 		return fail(core.Failed, "Failed to run docker container", err)
 	}
 	if ctx.Err() != nil { // killed meanwhile
