@@ -2,13 +2,16 @@ package smartstack
 
 import (
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/address"
 	"github.com/gopaasta/paasta/smartstack/internal/nerve"
@@ -61,14 +64,18 @@ func ownAddress(announce string, ours []string) string {
 // localServices answers what the nerve half knows.
 func localServices(n *nerve.Nerve) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		services, broken := n.Status()
+		services, byFile := n.Status()
 		answer := LocalServices{Services: services, Broken: []string{}}
 		if answer.Services == nil {
 			answer.Services = []nerve.Status{}
 		}
-		for _, problems := range broken {
-			for _, p := range problems {
-				answer.Broken = append(answer.Broken, p.String())
+		for _, file := range slices.Sorted(maps.Keys(byFile)) {
+			for _, p := range byFile[file] {
+				if p.Class == soaconfig.Broken {
+					answer.Broken = append(answer.Broken, p.String())
+				} else {
+					answer.Wrong = append(answer.Wrong, p.String())
+				}
 			}
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -79,5 +86,6 @@ func localServices(n *nerve.Nerve) http.Handler {
 // LocalServices is the answer to GET /v1/services of an agent.
 type LocalServices struct {
 	Services []nerve.Status `json:"services"`
-	Broken   []string       `json:"broken"` // problems of files, with places
+	Broken   []string       `json:"broken"`          // why files are no use, with places
+	Wrong    []string       `json:"wrong,omitempty"` // mistakes that stop nothing, with places
 }

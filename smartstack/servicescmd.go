@@ -55,22 +55,28 @@ func checkServices(io command.IO, dir string) error {
 	if err != nil {
 		return err
 	}
-	sound, broken := 0, 0
+	sound, wrong, broken := 0, 0, 0
 	for _, file := range files {
 		switch filepath.Ext(file) {
 		case ".yaml", ".yml", ".json":
 		default:
 			continue
 		}
-		if _, problems := soaconfig.ReadLocalService(file); len(problems) > 0 {
-			fmt.Fprintln(io.Out, problems.Error())
-			broken++
-			continue
+		_, problems := soaconfig.ReadLocalService(file)
+		for _, p := range problems {
+			fmt.Fprintln(io.Out, p.ClassLine())
 		}
-		sound++
+		switch {
+		case len(problems.Of(soaconfig.Broken)) > 0:
+			broken++
+		case len(problems.Of(soaconfig.Wrong)) > 0:
+			wrong++
+		default:
+			sound++
+		}
 	}
-	fmt.Fprintf(io.Err, "%s: %d services are sound, %d files are broken\n", dir, sound, broken)
-	if broken > 0 {
+	fmt.Fprintf(io.Err, "%s: %d files are right, %d have mistakes that stop nothing, %d are broken\n", dir, sound, wrong, broken)
+	if wrong+broken > 0 {
 		return command.ExitError{Code: 1}
 	}
 	return nil
@@ -118,10 +124,10 @@ func showServices(ctx context.Context, out command.IO, url string, asJSON bool) 
 	} else {
 		printServices(out.Out, all)
 	}
+	for _, p := range append(all.Broken, all.Wrong...) {
+		fmt.Fprintln(out.Err, p)
+	}
 	if len(all.Broken) > 0 {
-		for _, p := range all.Broken {
-			fmt.Fprintln(out.Err, p)
-		}
 		return command.ExitError{Code: 1}
 	}
 	for _, s := range all.Services {

@@ -61,7 +61,7 @@ var (
 var localShape = anObject(
 	key{"host", aText().like(hostName), "the agent's own address", "Address that is published."},
 	key{"port", aPort(), "", "Port that is published."},
-	key{"registrations", listOf(aText().like(registration)).items(1, 0).once(), "the name of the file", "Under which registrations."},
+	key{"registrations", listOf(aText().like(registration)).items(1, 0).once().vitally(), "the name of the file", "Under which registrations."},
 	key{"weight", anInteger().from(0).upTo(256), "10", "Share of the traffic; 0 means that it drains."},
 	key{"labels", mapOf(labelName, aText()), "{}", "Labels besides those of the location."},
 	key{"haproxy_server_options", aText().like(serverOptions), "", "nerve's: published as it is, for hosts with synapse. Agents take `backup`, `maxconn`, `maxqueue` and `weight`."},
@@ -80,11 +80,11 @@ var localShape = anObject(
 		key{"timeout", aNumber().over(0).upTo(3600), "1", "Seconds that it may take."},
 		key{"rise", anInteger().from(1).upTo(100), "1", "Passes in a row until it counts as up, also at start."},
 		key{"fall", anInteger().from(1).upTo(100), "1", "Failures in a row until it counts as down."},
-	).needs("type")), "[]", "All of them must pass; without any it is always up."},
+	).needs("type")).vitally(), "[]", "All of them must pass; without any it is always up."},
 ).needs("port")
 
-// ReadLocalService reads one file of the services directory. With problems,
-// which are all there are, the service is of no use.
+// ReadLocalService reads one file of the services directory, and returns all its
+// problems. With one of the class Broken the service is of no use.
 func ReadLocalService(file string) (LocalService, Problems) {
 	return localService(readDocument(file))
 }
@@ -108,7 +108,7 @@ func localService(d document) (LocalService, Problems) {
 		return s, Problems{{File: d.file, Text: "is empty"}}
 	}
 	var c checker
-	c.check(d.root, d.root, localShape)
+	root := c.check(d.root, d.root, localShape)
 	if d.root.kind != object {
 		return s, c.problems
 	}
@@ -116,18 +116,18 @@ func localService(d document) (LocalService, Problems) {
 		c.at(d.root, "lacks registrations, and the name of the file is none (SERVICE.NAMESPACE)")
 	}
 	checkKeysOfType(&c, d.root)
-	if len(c.problems) > 0 {
+	if len(c.problems.Of(Broken)) > 0 {
 		return s, c.problems
 	}
-	read(d.root, "host", &s.Host)
-	read(d.root, "port", &s.Port)
-	read(d.root, "registrations", &s.Registrations)
-	read(d.root, "weight", &s.Weight)
-	read(d.root, "labels", &s.Labels)
-	read(d.root, "haproxy_server_options", &s.ServerOptions)
-	read(d.root, "advertise", &s.Advertise)
-	read(d.root, "check_interval", &s.CheckInterval)
-	if v := d.root.get("extra_advertise"); v != nil {
+	read(root, "host", &s.Host)
+	read(root, "port", &s.Port)
+	read(root, "registrations", &s.Registrations)
+	read(root, "weight", &s.Weight)
+	read(root, "labels", &s.Labels)
+	read(root, "haproxy_server_options", &s.ServerOptions)
+	read(root, "advertise", &s.Advertise)
+	read(root, "check_interval", &s.CheckInterval)
+	if v := root.get("extra_advertise"); v != nil {
 		s.ExtraAdvertise = map[string][]string{}
 		for _, f := range v.fields {
 			s.ExtraAdvertise[f.key.text] = f.value.texts()
@@ -136,12 +136,12 @@ func localService(d document) (LocalService, Problems) {
 	if len(s.Registrations) == 0 {
 		s.Registrations = []string{s.Name}
 	}
-	if checks := d.root.get("checks"); checks != nil {
+	if checks := root.get("checks"); checks != nil {
 		for _, v := range checks.items {
 			s.Checks = append(s.Checks, localCheck(v, s.Host, s.Port))
 		}
 	}
-	return s, nil
+	return s, c.problems
 }
 
 // checkKeysOfType reports keys that a check of its type does not look at, and
@@ -161,11 +161,11 @@ func checkKeysOfType(c *checker, root *value) {
 		}
 		for _, name := range []string{"uri", "status", "expect", "headers"} {
 			if f := v.find(name); f != nil && typ != "http" && typ != "https" {
-				c.at(f.key, "means nothing to a check of type "+typ, "checks", name)
+				c.wrong(f.key, "means nothing to a check of type "+typ, "checks", name)
 			}
 		}
 		if f := v.find("cmd"); f != nil && typ != "cmd" {
-			c.at(f.key, "means nothing to a check of type "+typ, "checks", "cmd")
+			c.wrong(f.key, "means nothing to a check of type "+typ, "checks", "cmd")
 		}
 	}
 }

@@ -64,11 +64,18 @@ func TestLocalServiceProblems(t *testing.T) {
 		{"no port", "a.main.yaml", "weight: 1", "a.main.yaml:1:1: lacks port"},
 		{"no registration", "mysql.yaml", "port: 1", "mysql.yaml:1:1: lacks registrations, and the name of the file is none (SERVICE.NAMESPACE)"},
 		{"a typo", "a.main.yaml", "port: 1\nwieght: 3", `a.main.yaml:2:1: wieght: unknown key (did you mean "weight"?)`},
+		{"a key of tomorrow", "a.main.yaml", "port: 1\nnew: {a: 1}", "a.main.yaml:2:1: new: unknown key"},
+		{"a key of tomorrow in a check", "a.main.yaml", "port: 1\nchecks:\n- {type: tcp, new: 1}", "a.main.yaml:3:15: checks.new: unknown key"},
+		{"checks misspelled", "a.main.yaml", "port: 1\ncheck: []", `a.main.yaml:2:1: check: unknown key (did you mean "checks", without which nobody knows what is meant?)`},
+		{"registrations misspelled", "a.main.yaml", "port: 1\nregistration: [b.main]", `a.main.yaml:2:1: registration: unknown key (did you mean "registrations", without which nobody knows what is meant?)`},
 		{"a check without command", "a.main.yaml", "port: 1\nchecks:\n- type: cmd", "a.main.yaml:3:3: checks: a cmd check lacks cmd"},
 		{"a key of another check", "a.main.yaml", "port: 1\nchecks:\n- type: tcp\n  uri: /x", "a.main.yaml:4:3: checks.uri: means nothing to a check of type tcp"},
 	}
 	for _, tt := range tests {
-		_, problems := parseLocalService(tt.file, []byte(tt.text))
+		s, problems := parseLocalService(tt.file, []byte(tt.text))
+		if valid := s.Port > 0; valid != (len(problems.Of(Broken)) == 0) {
+			t.Errorf("%s: %v is used: %t", tt.name, problems, valid)
+		}
 		if got := problems.Error(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}

@@ -58,13 +58,14 @@ type reading struct {
 // size and time whether a file has changed.
 func (f *files) forget() { f.known = nil }
 
-// read reads the directory. One that does not exist has no files.
-func (f *files) read() (services map[string]soaconfig.LocalService, broken map[string]soaconfig.Problems, err error) {
+// read reads the directory, and returns the services by name and what is wrong
+// with files by path. One that does not exist has no files.
+func (f *files) read() (services map[string]soaconfig.LocalService, problems map[string]soaconfig.Problems, err error) {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
-	services, broken = map[string]soaconfig.LocalService{}, map[string]soaconfig.Problems{}
+	services, problems = map[string]soaconfig.LocalService{}, map[string]soaconfig.Problems{}
 	read := make(map[string]reading, len(entries))
 	for _, entry := range entries {
 		name := entry.Name()
@@ -75,19 +76,23 @@ func (f *files) read() (services map[string]soaconfig.LocalService, broken map[s
 		file := filepath.Join(f.dir, name)
 		r := f.readOne(file)
 		read[file] = r
-		problems := r.problems
-		if first, ok := services[r.service.Name]; ok && len(problems) == 0 {
-			problems = soaconfig.Problems{{File: file, Text: first.File + " describes a service of the same name"}}
+		found := append(r.problems.Of(soaconfig.Broken), r.problems.Of(soaconfig.Wrong)...)
+		if first, ok := services[r.service.Name]; ok && !broken(found) {
+			found = append(found, soaconfig.Problem{File: file, Text: first.File + " describes a service of the same name"})
 		}
-		if len(problems) > 0 {
-			broken[file] = problems
-			continue
+		if len(found) > 0 {
+			problems[file] = found
 		}
-		services[r.service.Name] = r.service
+		if !broken(found) {
+			services[r.service.Name] = r.service
+		}
 	}
 	f.known = read
-	return services, broken, nil
+	return services, problems, nil
 }
+
+// broken tells whether a file with these problems describes no service.
+func broken(p soaconfig.Problems) bool { return len(p.Of(soaconfig.Broken)) > 0 }
 
 func (f *files) readOne(file string) reading {
 	info, err := os.Stat(file) // before it is read: what changes in between shows the next time

@@ -44,9 +44,9 @@ type Nerve struct {
 	before     map[string]soaconfig.LocalService // of the agent before this one, by file; nil after the first reading
 	unwritten  string                            // what was said of good
 
-	mu      sync.Mutex
-	running map[string]*running
-	broken  map[string]soaconfig.Problems // by file
+	mu       sync.Mutex
+	running  map[string]*running
+	problems map[string]soaconfig.Problems // by file
 }
 
 type running struct {
@@ -61,11 +61,11 @@ func New(o Options) *Nerve {
 	if o.Resync == 0 {
 		o.Resync = 10 * time.Second
 	}
-	return &Nerve{o: o, now: time.Now, files: files{dir: o.Dir}, good: goodFile{path: o.Good}, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, broken: map[string]soaconfig.Problems{}}
+	return &Nerve{o: o, now: time.Now, files: files{dir: o.Dir}, good: goodFile{path: o.Good}, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, problems: map[string]soaconfig.Problems{}}
 }
 
-// Status returns the services of this host, by name, and the files that are
-// broken.
+// Status returns the services of this host, by name, and what is wrong with
+// files, by path.
 func (n *Nerve) Status() ([]Status, map[string]soaconfig.Problems) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -75,7 +75,7 @@ func (n *Nerve) Status() ([]Status, map[string]soaconfig.Problems) {
 		s.Pending = n.publisher.pending(name)
 		all = append(all, s)
 	}
-	return all, maps.Clone(n.broken)
+	return all, maps.Clone(n.problems)
 }
 
 // Run checks and registers until ctx ends. Then it takes every entry of this
@@ -135,7 +135,7 @@ func (n *Nerve) follow(ctx context.Context, events <-chan fsnotify.Event, errs <
 // read makes the runners those of the files. A broken file leaves its service
 // as it was; only a file that is gone takes it out.
 func (n *Nerve) read(ctx context.Context) {
-	services, broken, err := n.files.read()
+	services, problems, err := n.files.read()
 	if err != nil {
 		if text := err.Error(); text != n.unreadable {
 			n.o.Log.Warn("services directory not readable, going on with what is known", "path", n.o.Dir, "err", err)
@@ -151,26 +151,28 @@ func (n *Nerve) read(ctx context.Context) {
 	n.unreadable = ""
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	before := n.broken
-	n.broken = broken
+	before := n.problems
+	n.problems = problems
 	for name, s := range services {
 		n.start(ctx, name, s)
 	}
-	for file := range broken {
-		if s, ok := n.before[file]; ok && n.running[s.Name] == nil {
+	for file, found := range problems {
+		if s, ok := n.before[file]; ok && broken(found) && n.running[s.Name] == nil {
 			n.start(ctx, s.Name, s)
 		}
 	}
 	n.before = nil
-	for file, problems := range broken {
-		if !reflect.DeepEqual(before[file], problems) {
-			n.o.Log.Error("local service file is broken, going on with what it said before", "path", file, "err", problems)
+	for file, found := range problems {
+		switch {
+		case reflect.DeepEqual(before[file], found):
+		case broken(found):
+			n.o.Log.Error("local service file is broken, going on with what it said before", "path", file, "err", found)
+		default:
+			n.o.Log.Warn("local service file has mistakes, the rest of it counts", "path", file, "err", found)
 		}
 	}
 	for name, r := range n.running {
-		_, sound := services[name]
-		_, isBroken := broken[r.runner.service.File]
-		if !sound && !isBroken {
+		if _, valid := services[name]; !valid && !broken(problems[r.runner.service.File]) {
 			n.o.Log.Info("local service is no longer configured", "service", name)
 			n.end(name)
 			n.publisher.publish(ctx, name, nil)
@@ -205,7 +207,7 @@ func (n *Nerve) start(ctx context.Context, name string, s soaconfig.LocalService
 	}
 	e, err := n.entry(s)
 	if err != nil {
-		n.broken[s.File] = soaconfig.Problems{{File: s.File, Key: "host", Text: err.Error()}}
+		n.problems[s.File] = append(n.problems[s.File], soaconfig.Problem{File: s.File, Key: "host", Text: err.Error()})
 		return
 	}
 	publish := func(p *publication) { n.publisher.publish(ctx, name, p) }

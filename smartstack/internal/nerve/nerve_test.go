@@ -21,6 +21,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 	"github.com/gopaasta/paasta/paasta/zk/zktest"
 )
@@ -230,6 +231,26 @@ func TestBrokenFile(t *testing.T) {
 	h.entries("web.main", "10", "the broken one to stay")
 	up.Store(false)
 	h.entries("web.main", "", "the broken one to be checked still")
+}
+
+// A key that this version does not know, and the like, is said and stops nothing:
+// a newer version's file is used by an older agent.
+func TestWrongFile(t *testing.T) {
+	t.Parallel()
+	h := startHost(t)
+	port, up := service(t)
+	h.write("web.main.yaml", fast(port, "new: {a: 1}\nweight: 7\n"))
+	h.entries("web.main", "7", "the service to be registered")
+	_, problems := h.nerve.Status()
+	if p := problems[filepath.Join(h.dir, "web.main.yaml")]; len(p) != 1 || p[0].Class != soaconfig.Wrong || p[0].Line != 4 || p[0].Text != "unknown key" {
+		t.Errorf("problems %v", problems)
+	}
+	up.Store(false)
+	h.entries("web.main", "", "its check to count")
+	up.Store(true)
+	h.entries("web.main", "7", "it to come back")
+	h.write("web.main.yaml", fast(port, "new: {a: 1}\nweight: 8\n"))
+	h.entries("web.main", "8", "the change to count")
 }
 
 func TestDrainFile(t *testing.T) {
