@@ -2,11 +2,9 @@ package git
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -46,7 +44,7 @@ func (r *Remote) Expand(ctx context.Context, short string) (string, error) {
 		}
 	}
 	if r.dir != "" {
-		for _, sha := range commits(ctx, r.dir, short) {
+		for _, sha := range r.commits(ctx, r.dir, short) {
 			found[sha] = true
 		}
 	}
@@ -59,30 +57,26 @@ func (r *Remote) Expand(ctx context.Context, short string) (string, error) {
 			found[sha] = true
 		}
 	}
-	var list []string
-	for sha := range found {
-		list = append(list, sha)
-	}
-	slices.Sort(list)
-	switch len(list) {
+	switch list := slices.Sorted(maps.Keys(found)); len(list) {
 	case 0:
 		return "", fmt.Errorf("%s in %s: %w", short, r.url, ErrNoCommit)
 	case 1:
 		return list[0], nil
+	default:
+		return "", fmt.Errorf("%s in %s: %w: %s", short, r.url, ErrAmbiguous, strings.Join(list, ", "))
 	}
-	return "", fmt.Errorf("%s in %s: %w: %s", short, r.url, ErrAmbiguous, strings.Join(list, ", "))
 }
 
 // commits lists the commits in a repository on this machine that short begins.
-func commits(ctx context.Context, dir, short string) []string {
-	out, err := quietly(ctx, "-C", dir, "rev-parse", "--disambiguate="+short).Output()
+func (r *Remote) commits(ctx context.Context, dir, short string) []string {
+	out, err := r.git(ctx, "-C", dir, "rev-parse", "--disambiguate="+short)
 	if err != nil {
-		return nil // no git, or no repository
+		return nil // no repository
 	}
 	var list []string
-	for sha := range strings.FieldsSeq(string(out)) {
-		kind, err := quietly(ctx, "-C", dir, "cat-file", "-t", sha).Output()
-		if err == nil && strings.TrimSpace(string(kind)) == "commit" && paasta.IsSHA(sha) {
+	for sha := range strings.FieldsSeq(out) {
+		kind, err := r.git(ctx, "-C", dir, "cat-file", "-t", sha)
+		if err == nil && strings.TrimSpace(kind) == "commit" && paasta.IsSHA(sha) {
 			list = append(list, sha)
 		}
 	}
@@ -90,44 +84,18 @@ func commits(ctx context.Context, dir, short string) []string {
 }
 
 // fetchCommits fetches history without files into a repository that is thrown
-// away afterwards. It needs git.
-func (r *Remote) fetchCommits(ctx context.Context, short string) (list []string, err error) {
-	if _, err := exec.LookPath("git"); err != nil {
-		return nil, errors.New("git is not installed: give the full commit id")
-	}
+// away afterwards.
+func (r *Remote) fetchCommits(ctx context.Context, short string) ([]string, error) {
 	dir, err := os.MkdirTemp("", "paasta-git-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	bare := filepath.Join(dir, "r.git")
-	address := r.path
-	switch r.scheme {
-	case "ssh":
-		address = r.sshURL()
-	case "http", "https":
-		address = r.open().base
-		if r.user != nil {
-			address = r.scheme + "://" + r.user.String() + "@" + strings.TrimPrefix(address, r.scheme+"://")
-		}
+	if _, err := r.git(ctx, "init", "-q", "--bare", dir); err != nil {
+		return nil, err
 	}
-	for _, args := range [][]string{
-		{"init", "-q", "--bare", bare},
-		{"-C", bare, "fetch", "-q", "--filter=tree:0", "--no-tags", address, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"},
-	} {
-		if out, err := quietly(ctx, args...).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
-		}
+	if _, err := r.git(ctx, "-C", dir, "fetch", "-q", "--filter=tree:0", "--no-tags", remoteName, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"); err != nil {
+		return nil, err
 	}
-	return commits(ctx, bare, short), nil
-}
-
-// quietly is git without a prompt.
-func quietly(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
-	if os.Getenv("GIT_SSH_COMMAND") == "" && os.Getenv("GIT_SSH") == "" {
-		cmd.Env = append(cmd.Env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes -o ConnectTimeout=10")
-	}
-	return cmd
+	return r.commits(ctx, dir, short), nil
 }

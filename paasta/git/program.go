@@ -5,131 +5,87 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
-
-	"github.com/gopaasta/paasta/paasta"
 )
 
-// converse runs git-upload-pack or git-receive-pack where the repository is and
-// talks to it. What the program says on stderr explains a failure.
-func (r *Remote) converse(ctx context.Context, service string, talk func(in io.Writer, out *pktReader) error) error {
-	cmd := r.program(ctx, service)
-	cmd.Env = append(os.Environ(), "GIT_PROTOCOL=version=2", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
-	cmd.WaitDelay = time.Second
-	said := &tail{}
-	cmd.Stderr = said
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return err
+// remoteName is what git's configuration calls the repository while one of our
+// commands runs: so its address, which may hold a password, is no argument that
+// others can see.
+const remoteName = "paasta"
+
+// localVariables bind git to the repository whose hook runs us.
+var localVariables = []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_QUARANTINE_PATH"}
+
+// environment is ours, for a git that asks nobody and speaks English.
+func (r *Remote) environment() []string {
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(localVariables, name) || name == "GIT_CONFIG_COUNT"
+	})
+	n, _ := strconv.Atoi(os.Getenv("GIT_CONFIG_COUNT"))
+	env = append(env, "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true", "SSH_ASKPASS=true", "LC_ALL=C", "GIT_PROTOCOL=version=2",
+		fmt.Sprintf("GIT_CONFIG_COUNT=%d", n+1), fmt.Sprintf("GIT_CONFIG_KEY_%d=remote.%s.url", n, remoteName), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", n, r.address))
+	if os.Getenv("GIT_SSH_COMMAND") == "" && os.Getenv("GIT_SSH") == "" {
+		env = append(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes -o ConnectTimeout=10")
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
+	return env
+}
+
+// command is a program that ends, with those that it has started, when ctx does.
+func (r *Remote) command(ctx context.Context, name string, args ...string) (cmd *exec.Cmd, stderr *tail) {
+	cmd, stderr = exec.CommandContext(ctx, name, args...), &tail{}
+	cmd.Env, cmd.Stderr, cmd.WaitDelay = r.environment(), stderr, time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd, stderr
+}
+
+// git runs git and returns what it prints.
+func (r *Remote) git(ctx context.Context, args ...string) (string, error) {
+	cmd, stderr := r.command(ctx, "git", args...)
+	out, err := cmd.Output()
+	return string(out), r.explain(err, stderr)
+}
+
+// explain gives the failure of a program its class, by what the program says.
+func (r *Remote) explain(err error, stderr *tail) error {
+	text := stderr.String()
+	if password, ok := r.user.Password(); ok && password != "" {
+		text = strings.ReplaceAll(text, password, "xxxxx")
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	err = talk(in, newPktReader(out))
-	_ = in.Close() // the program may have ended
-	if err == nil {
-		_, err = io.Copy(io.Discard, io.LimitReader(out, maxBytes))
-	}
-	if err != nil && cmd.Process != nil {
-		// A half-finished conversation may leave it waiting for us.
-		time.AfterFunc(time.Second, func() { _ = cmd.Process.Kill() })
-	}
-	wait := cmd.Wait()
-	if err == nil && wait != nil {
-		err = fmt.Errorf("%w: %s: %w", ErrUnreachable, service, wait)
-	}
-	text := said.String()
 	switch {
-	case err == nil || text == "":
-		return err
-	case errors.Is(err, ErrUnreachable) && denied(text):
+	case err == nil:
+		return nil
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%w: install git, which this needs", err)
+	case denied(text):
 		return fmt.Errorf("%w: %s", ErrRefused, text)
-	case errors.Is(err, errSilent): // in the protocol's words, but not in these
-		return fmt.Errorf("%w: %s", ErrUnreachable, text)
+	case text == "":
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	return fmt.Errorf("%w: %s", err, text)
+	return fmt.Errorf("%w: %s", ErrUnreachable, text)
 }
 
 // denied tells whether git or ssh ended because it may not go on, whoever asks
 // again.
 func denied(text string) bool {
-	for _, words := range []string{"detected dubious ownership", "Permission denied", "Host key verification failed", "Repository not found", "access denied", "not authorized"} {
-		if strings.Contains(strings.ToLower(text), strings.ToLower(words)) {
-			return true
-		}
-	}
-	return false
+	text = strings.ToLower(text)
+	return slices.ContainsFunc([]string{
+		"detected dubious ownership", "permission denied", "host key verification failed", "repository not found", "access denied", "not authorized",
+		"authentication failed", "could not read username", "could not read password", "returned error: 401", "returned error: 403", "returned error: 404",
+	}, func(words string) bool { return strings.Contains(text, words) }) || strings.HasSuffix(text, "' not found")
 }
 
-// program is the command that runs service at the repository.
-func (r *Remote) program(ctx context.Context, service string) *exec.Cmd {
-	if r.scheme == "file" {
-		return exec.CommandContext(ctx, "git", strings.TrimPrefix(service, "git-"), r.path)
-	}
-	host := r.host
-	if r.user != nil {
-		host = r.user.Username() + "@" + host
-	}
-	args := []string{"-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "SendEnv=GIT_PROTOCOL"}
-	if r.port != "" {
-		args = append(args, "-p", r.port)
-	}
-	args = append(args, host, service+" '"+strings.ReplaceAll(r.path, "'", `'\''`)+"'")
-	if command := os.Getenv("GIT_SSH_COMMAND"); command != "" {
-		return exec.CommandContext(ctx, "sh", append([]string{"-c", command + ` "$@"`, "ssh"}, args...)...)
-	}
-	ssh := os.Getenv("GIT_SSH")
-	if ssh == "" {
-		ssh = "ssh"
-	}
-	return exec.CommandContext(ctx, ssh, args...)
-}
-
-func (r *Remote) listProgram(ctx context.Context, prefixes []string) (*listing, error) {
-	var l *listing
-	err := r.converse(ctx, "git-upload-pack", func(in io.Writer, out *pktReader) error {
-		var err error
-		if l, err = readAdvertisement(out, prefixes); err != nil {
-			return err
-		}
-		if l.version2 {
-			if _, err := io.WriteString(in, lsRefs(prefixes)); err != nil {
-				return fmt.Errorf("%w: %w", ErrUnreachable, err)
-			}
-			if l, err = readRefs(out, prefixes); err != nil {
-				return err
-			}
-		}
-		_, err = io.WriteString(in, flush) // nothing more
-		return err
-	})
-	return l, err
-}
-
-func (r *Remote) pushProgram(ctx context.Context, tags []paasta.Tag) error {
-	return r.converse(ctx, "git-receive-pack", func(in io.Writer, out *pktReader) error {
-		l, err := readAdvertisement(out, []string{paasta.TagRefPrefix})
-		if err != nil {
-			return err
-		}
-		request, err := updates(l, tags)
-		if err != nil {
-			_, _ = io.WriteString(in, flush) // a polite end
-			return err
-		}
-		if _, err := in.Write(request); err != nil && !errors.Is(err, os.ErrClosed) {
-			return fmt.Errorf("%w: %w", ErrUnreachable, err)
-		}
-		return readReport(out, l)
-	})
+// noCause is what git adds to whatever ssh or the other side said.
+var noCause = []string{
+	"fatal: Could not read from remote repository.", "Please make sure you have the correct access rights", "and the repository exists.",
+	"fatal: the remote end hung up unexpectedly",
 }
 
 // tail keeps the end of what is written to it.
@@ -142,13 +98,12 @@ func (t *tail) Write(p []byte) (int, error) {
 	return t.b.Write(p)
 }
 
-// String returns the last line, on which programs name the cause.
+// String returns the last lines, on which programs name the cause.
 func (t *tail) String() string {
-	var lines []string
-	for line := range strings.SplitSeq(t.b.String(), "\n") {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
+	lines := strings.FieldsFunc(t.b.String(), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(line)
 	}
+	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" || slices.Contains(noCause, line) })
 	return strings.Join(lines[max(0, len(lines)-3):], "; ")
 }

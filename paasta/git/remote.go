@@ -1,7 +1,6 @@
 // Package git lists and writes the tags of a remote repository, without a
-// clone. It speaks git's own protocol: over the ssh program or git's own
-// programs where there are any, over HTTP by itself; a machine without these
-// programs takes go-git, whose only user this package is.
+// clone. It runs git; what git cannot do, to create tags without the commits
+// that they point at, it does with go-git's encoding of git's protocol.
 //
 // Remotes are a path, file://, ssh://, user@host:path, http:// or https://.
 package git
@@ -11,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,26 +34,24 @@ var (
 	ErrAmbiguous = errors.New("short commit id is ambiguous")
 )
 
-// errSilent: the other end hung up before it said anything.
-var errSilent = errors.New("it hung up without a word")
-
 // defaultTimeout bounds each call whose context has no deadline.
 const defaultTimeout = 60 * time.Second
 
 // A Remote is a repository elsewhere. It holds no connection.
 type Remote struct {
-	url    string // as given, without a password: for messages
-	scheme string // file, ssh, http, https
-	user   *url.Userinfo
-	host   string // with port, for http; without, for ssh
-	port   string // for ssh
-	path   string
-	dir    string // where to look for a clone, see Expand
+	url     string // as given, without a password: for messages
+	address string // for git
+	scheme  string // file, ssh, http, https
+	user    *url.Userinfo
+	host    string // with port, for http; without, for ssh
+	port    string // for ssh
+	path    string
+	dir     string // where to look for a clone, see Expand
 }
 
 // Open reads the address of a repository. It does not connect.
 func Open(address string) (*Remote, error) {
-	r := &Remote{url: address}
+	r := &Remote{url: address, address: strings.TrimPrefix(address, "git+")}
 	scheme, _, ok := strings.Cut(address, "://")
 	switch {
 	case address == "":
@@ -93,7 +88,7 @@ func Open(address string) (*Remote, error) {
 			if err != nil {
 				return nil, fmt.Errorf("git url %s: %w", address, err)
 			}
-			r.scheme, r.path = "file", absolute
+			r.scheme, r.path, r.address = "file", absolute, absolute
 			break
 		}
 		r.scheme, r.host, r.path = "ssh", before, path
@@ -138,37 +133,46 @@ func (r *Remote) Tags(ctx context.Context) ([]paasta.Tag, error) {
 }
 
 // Refs lists the refs that begin with one of the prefixes and the commits that
-// they point at; for an annotated tag the commit behind it. A server that knows
-// protocol version 2 sends no others.
+// they point at; for an annotated tag the commit behind it.
 func (r *Remote) Refs(ctx context.Context, prefixes ...string) (map[string]string, error) {
 	ctx, cancel := bound(ctx)
 	defer cancel()
-	l, err := r.list(ctx, prefixes)
+	refs, err := r.list(ctx, prefixes)
 	if err != nil {
 		return nil, r.failed(ctx, "list refs of", err)
 	}
-	return l.refs, nil
+	return refs, nil
 }
 
-func (r *Remote) list(ctx context.Context, prefixes []string) (*listing, error) {
-	switch {
-	case r.scheme == "http" || r.scheme == "https":
-		return r.listHTTP(ctx, prefixes)
-	case r.programs():
-		return r.listProgram(ctx, prefixes)
-	default:
-		return r.listGoGit(ctx, prefixes)
+func (r *Remote) list(ctx context.Context, prefixes []string) (map[string]string, error) {
+	args := []string{"ls-remote", "--quiet", remoteName}
+	if !slices.ContainsFunc(prefixes, func(p string) bool { return !strings.HasPrefix(p, "refs/tags/") }) {
+		args = []string{"ls-remote", "--quiet", "--tags", remoteName} // the server sends no others
 	}
-}
-
-// programs tells whether this machine has what the address needs besides us.
-func (r *Remote) programs() bool {
-	if r.scheme == "ssh" {
-		_, err := exec.LookPath("ssh")
-		return err == nil || os.Getenv("GIT_SSH_COMMAND") != "" || os.Getenv("GIT_SSH") != ""
+	out, err := r.git(ctx, args...)
+	if err != nil {
+		return nil, err
 	}
-	_, err := exec.LookPath("git")
-	return err == nil
+	refs := map[string]string{}
+	for line := range strings.Lines(out) {
+		sha, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if !ok || !paasta.IsSHA(sha) {
+			return nil, fmt.Errorf("%w: %.80q is no ref", ErrUnreachable, line)
+		}
+		name = strings.TrimSuffix(name, "^{}") // the commit behind a tag comes after the tag
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			refs[name] = sha
+		}
+	}
+	if len(refs) == 0 && (r.scheme == "http" || r.scheme == "https") {
+		// Git takes a page that is not its protocol for a repository without refs.
+		said, err := r.open().advertisement(ctx, "git-upload-pack")
+		if err != nil {
+			return nil, err
+		}
+		return refs, said.Close()
+	}
+	return refs, nil
 }
 
 // Push writes tags on commits that the repository has already: it sends names,
@@ -185,15 +189,11 @@ func (r *Remote) Push(ctx context.Context, tags ...paasta.Tag) error {
 	}
 	ctx, cancel := bound(ctx)
 	defer cancel()
-	var err error
-	switch {
-	case r.scheme == "http" || r.scheme == "https":
-		err = r.pushHTTP(ctx, tags)
-	case r.programs():
-		err = r.pushProgram(ctx, tags)
-	default:
-		err = r.pushGoGit(ctx, tags)
+	push := r.pushProgram
+	if r.scheme == "http" || r.scheme == "https" {
+		push = r.pushHTTP
 	}
+	err := push(ctx, tags)
 	if errors.Is(err, ErrRefused) && !errors.Is(err, ErrExists) && r.hasOne(ctx, tags) {
 		// Servers other than git have their own words for it.
 		err = fmt.Errorf("%w: %w", ErrExists, err)
@@ -210,8 +210,8 @@ func (r *Remote) hasOne(ctx context.Context, tags []paasta.Tag) bool {
 	for i, t := range tags {
 		refs[i] = t.Ref()
 	}
-	l, err := r.list(ctx, refs)
-	return err == nil && slices.ContainsFunc(refs, func(ref string) bool { return l.refs[ref] != "" })
+	there, err := r.list(ctx, refs)
+	return err == nil && slices.ContainsFunc(refs, func(ref string) bool { return there[ref] != "" })
 }
 
 func (r *Remote) failed(ctx context.Context, doing string, err error) error {

@@ -173,31 +173,13 @@ func TestFileURL(t *testing.T) {
 	works(t, open(t, "file://"+strings.ReplaceAll(bare, " ", "%20")), bare, first, second)
 }
 
-// Without git on the machine a repository on it can be used all the same.
-func TestWithoutPrograms(t *testing.T) {
-	bare, first, second := repository(t)
-	path := os.Getenv("PATH")
+// Without git on the machine the error says so.
+func TestWithoutGit(t *testing.T) {
+	bare, _, _ := repository(t)
 	t.Setenv("PATH", t.TempDir())
-	ctx, r := bounded(t), open(t, bare)
-	if err := r.Push(ctx, tag(1, "a", paasta.TagDeploy, first)); err != nil {
-		t.Fatal(err)
+	if _, err := open(t, bare).Tags(bounded(t)); err == nil || !strings.Contains(err.Error(), "install git") {
+		t.Errorf("got %v", err)
 	}
-	if err := r.Push(ctx, tag(1, "a", paasta.TagDeploy, second)); !errors.Is(err, git.ErrExists) {
-		t.Errorf("again: %v", err)
-	}
-	if err := r.Push(ctx, tag(2, "a", paasta.TagDeploy, strings.Repeat("ab", 20))); !errors.Is(err, git.ErrNoCommit) {
-		t.Errorf("no such commit: %v", err)
-	}
-	if tags, err := r.Tags(ctx); err != nil || len(tags) != 1 || tags[0].SHA != first {
-		t.Errorf("tags: %v, %v", tags, err)
-	}
-	if refs, err := r.Refs(ctx, "refs/tags/v"); err != nil || refs["refs/tags/v1"] != first {
-		t.Errorf("refs: %v, %v", refs, err)
-	}
-	if got, err := r.Expand(ctx, second[:8]); err != nil || got != second {
-		t.Errorf("expand: %s, %v", got, err)
-	}
-	t.Setenv("PATH", path)
 }
 
 // serveHTTP is git's own http-backend, behind a password if there is one.
@@ -237,7 +219,7 @@ func TestHTTPWithPassword(t *testing.T) {
 	t.Parallel()
 	bare, first, second := repository(t)
 	address := serveHTTP(t, filepath.Dir(bare), "secret") + "/" + strings.ReplaceAll(filepath.Base(bare), " ", "%20")
-	if _, err := open(t, address).Tags(bounded(t)); !errors.Is(err, git.ErrRefused) || !strings.Contains(err.Error(), "401") {
+	if _, err := open(t, address).Tags(bounded(t)); !errors.Is(err, git.ErrRefused) || !strings.Contains(err.Error(), "Authentication failed") {
 		t.Errorf("without a password: %v", err)
 	}
 	r := open(t, strings.Replace(address, "http://", "http://me:secret@", 1))
@@ -330,52 +312,6 @@ func TestSSH(t *testing.T) {
 		t.Setenv("GIT_SSH_COMMAND", command+" -p "+port)
 		works(t, open(t, login+"@127.0.0.1:"+bare), bare, first, second)
 	})
-	t.Run("without the ssh program", func(t *testing.T) {
-		bare, first, _ := repository(t)
-		agent := filepath.Join(t.TempDir(), "agent")
-		cmd := exec.Command(paastatest.Need(t, "ssh-agent"), "-D", "-a", agent)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		})
-		t.Setenv("SSH_AUTH_SOCK", agent)
-		key := strings.Fields(strings.SplitAfter(command, " -i ")[1])[0]
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			out, err := exec.Command("ssh-add", key).CombinedOutput()
-			if err == nil {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("ssh-add: %v\n%s", err, out)
-			}
-		}
-		host, err := os.ReadFile(filepath.Join(filepath.Dir(key), "host.pub"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		known := filepath.Join(t.TempDir(), "known_hosts")
-		if err := os.WriteFile(known, []byte("[127.0.0.1]:"+port+" "+string(host)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv("SSH_KNOWN_HOSTS", known)
-		t.Setenv("PATH", t.TempDir())
-		ctx, r := bounded(t), open(t, "ssh://"+login+"@127.0.0.1:"+port+strings.ReplaceAll(bare, " ", "%20"))
-		if err := r.Push(ctx, tag(1, "a", paasta.TagDeploy, first)); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.Push(ctx, tag(1, "a", paasta.TagDeploy, first)); !errors.Is(err, git.ErrExists) {
-			t.Errorf("again: %v", err)
-		}
-		if err := r.Push(ctx, tag(2, "a", paasta.TagDeploy, strings.Repeat("ab", 20))); !errors.Is(err, git.ErrNoCommit) {
-			t.Errorf("no such commit: %v", err)
-		}
-		if tags, err := r.Tags(ctx); err != nil || len(tags) != 1 || tags[0].SHA != first {
-			t.Errorf("tags: %v, %v", tags, err)
-		}
-	})
 	t.Run("a key that may not", func(t *testing.T) {
 		t.Setenv("GIT_SSH_COMMAND", "ssh -F none -i /dev/null -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null")
 		_, err := open(t, "ssh://"+login+"@127.0.0.1:"+port+"/x.git").Tags(bounded(t))
@@ -392,7 +328,7 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hanging.Close()
+	t.Cleanup(func() { hanging.Close() })
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -404,7 +340,7 @@ func TestUnreachable(t *testing.T) {
 		}
 		fmt.Fprint(w, "zzzzhello")
 	}))
-	defer nonsense.Close()
+	t.Cleanup(nonsense.Close)
 	for name, address := range map[string]string{
 		"no such directory": t.TempDir() + "/nothing.git",
 		"refused":           "http://" + gone.Addr().String() + "/r.git",
