@@ -58,9 +58,9 @@ func (p *Playground) fixedForwards() []Forward {
 }
 
 // wantedForwards adds the proxy ports of a tree to the fixed ones. A namespace
-// that is broken keeps the port that it had, and nobody else gets that: the agent
-// serves what was last good, too.
-func (p *Playground) wantedForwards(tree *soaconfig.Tree, had []Forward) []Forward {
+// that is broken, or whose file vanished while the agent serves it, keeps the port
+// that it had, and nobody else gets that: the agent serves what was last good, too.
+func (p *Playground) wantedForwards(tree *soaconfig.Tree, had []Forward, served func(Forward) bool) []Forward {
 	wanted := p.fixedForwards()
 	taken := map[int]bool{}
 	for _, f := range wanted {
@@ -74,7 +74,7 @@ func (p *Playground) wantedForwards(tree *soaconfig.Tree, had []Forward) []Forwa
 	}
 	kept := map[string]bool{}
 	for _, f := range had {
-		if service, name, ok := strings.Cut(f.What, "."); ok && broken(tree, service, name) {
+		if service, name, ok := strings.Cut(f.What, "."); ok && (broken(tree, service, name) || vanished(tree, f) && served(f)) {
 			kept[f.What] = true
 			add(f.Port, f.What)
 		}
@@ -107,6 +107,14 @@ func broken(tree *soaconfig.Tree, service, name string) bool {
 	}
 	_, _, err := s.Namespaces.Find(name)
 	return err != nil
+}
+
+// vanished tells whether a proxy port was that of a namespace whose file is not
+// there any more.
+func vanished(tree *soaconfig.Tree, f Forward) bool {
+	service, _, isProxy := strings.Cut(f.What, ".")
+	s := tree.Services[service]
+	return isProxy && (s == nil || s.Namespaces.File == "")
 }
 
 func (p *Playground) forwardsFile() string { return p.path("run", "forwards.json") }
@@ -160,8 +168,7 @@ func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
 	if err := removeIfThere(p.forwardsFile()); err != nil {
 		return err
 	}
-	had = p.proxiesOf(had)
-	f.set(ctx, append(p.fixedForwards(), had...))
+	f.set(ctx, append(p.fixedForwards(), p.proxiesOf(had)...))
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -169,10 +176,7 @@ func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
 	wg.Go(func() { f.retry(ctx) })
 	w := &soaconfig.Watcher{Dir: p.SoaDir(), Options: soaconfig.Options{Clusters: []string{Cluster}}}
 	err = w.Run(ctx,
-		func(t *soaconfig.Tree, _ []string) {
-			had = p.wantedForwards(t, had)
-			f.set(ctx, had)
-		},
+		func(t *soaconfig.Tree, _ []string) { f.follow(ctx, t) },
 		func(err error) { log.Warn("soa-configs cannot be read", "err", err) })
 	stopped := ctx.Err() != nil
 	cancel()
@@ -191,6 +195,9 @@ type forwarder struct {
 	n   *Namespace
 	log *slog.Logger
 
+	following sync.Mutex // held by follow, and for tree
+	tree      *soaconfig.Tree
+
 	mu     sync.Mutex
 	wanted []Forward
 	open   map[int]*opened
@@ -206,15 +213,44 @@ type opened struct {
 	target string
 }
 
-// retry tries ports that were taken again.
+// follow opens and closes what tree says; nil is the one that it said last.
+func (f *forwarder) follow(ctx context.Context, tree *soaconfig.Tree) {
+	f.following.Lock()
+	defer f.following.Unlock()
+	f.mu.Lock()
+	wanted := f.wanted
+	f.mu.Unlock()
+	unsettled := func(w Forward) bool { return w.Error != "" || f.tree != nil && vanished(f.tree, w) }
+	if tree == nil && !slices.ContainsFunc(wanted, unsettled) {
+		return
+	}
+	if tree != nil {
+		f.tree = tree
+	}
+	if f.tree != nil {
+		wanted = f.p.wantedForwards(f.tree, wanted, f.served(ctx))
+	}
+	f.set(ctx, wanted)
+}
+
+// retry tries ports that were taken again, and whether the agent still serves what
+// soa-configs lack.
 func (f *forwarder) retry(ctx context.Context) {
 	for sleep(ctx, 5*time.Second) {
-		f.mu.Lock()
-		wanted := f.wanted
-		f.mu.Unlock()
-		if slices.ContainsFunc(wanted, func(w Forward) bool { return w.Error != "" }) {
-			f.set(ctx, wanted)
+		f.follow(ctx, nil)
+	}
+}
+
+// served tells whether somebody inside listens where a forward leads.
+func (f *forwarder) served(ctx context.Context) func(Forward) bool {
+	return func(w Forward) bool {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		conn, err := f.n.DialContext(ctx, "tcp", w.Target)
+		if err == nil {
+			conn.Close()
 		}
+		return err == nil
 	}
 }
 

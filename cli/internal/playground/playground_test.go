@@ -88,6 +88,36 @@ func TestLeavesForeignDirectoriesAlone(t *testing.T) {
 	}
 }
 
+// Nor does one that another account may change: what is in it runs as root.
+func TestLeavesOthersDirectoriesAlone(t *testing.T) {
+	t.Parallel()
+	paastatest.NeedRoot(t)
+	for want, change := range map[string]func(dir string) error{
+		"belongs to the user with the id 65534": func(dir string) error { return os.Chown(dir, 65534, 0) },
+		"others may write to":                   func(dir string) error { return os.Chmod(dir, 0o775) },
+	} {
+		dir := filepath.Join(t.TempDir(), "playground")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := mayBecomePlayground(dir); err != nil {
+			t.Errorf("an empty directory of ours: %v", err)
+		}
+		if err := change(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := mayBecomePlayground(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "playground.json"), []byte("{}"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := mayBecomePlayground(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("as a playground: %v, want %q", err, want)
+		}
+	}
+}
+
 func TestPortOwner(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,12 +82,25 @@ func Up(ctx context.Context, o UpOptions) (*Playground, error) {
 }
 
 // mayBecomePlayground refuses directories that hold something else: Down
-// removes all of it.
+// removes all of it. And those that somebody else may change: what is in them runs
+// as root.
 func mayBecomePlayground(dir string) error {
-	entries, err := os.ReadDir(dir)
+	info, err := os.Stat(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	} else if err != nil {
+		return err
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+		return command.WithHint(fmt.Errorf("%s belongs to the user with the id %d, who could change what runs in it as root", dir, owner),
+			"chown root "+dir+", or a --dir that is not there yet")
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return command.WithHint(fmt.Errorf("others may write to %s (%s), and could change what runs in it as root", dir, info.Mode()),
+			"chmod go-w "+dir+", or a --dir that is not there yet")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		return err
 	}
 	isMarker := func(e os.DirEntry) bool { return e.Name() == "playground.json" }

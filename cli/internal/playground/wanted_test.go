@@ -27,13 +27,14 @@ func TestForwardsOutliveMistakes(t *testing.T) {
 	}
 	p := &Playground{Address: "127.0.0.1"}
 	var had []Forward
+	served := map[int]bool{}
 	want := func(step string, want ...string) {
 		t.Helper()
 		tree, err := soaconfig.Load(t.Context(), dir, soaconfig.Options{Clusters: []string{Cluster}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		had = p.wantedForwards(tree, had)
+		had = p.wantedForwards(tree, had, func(f Forward) bool { return served[f.Port] })
 		var got []string
 		for _, f := range p.proxiesOf(slices.Clone(had)) {
 			got = append(got, fmt.Sprintf("%s:%d", f.What, f.Port))
@@ -57,8 +58,18 @@ func TestForwardsOutliveMistakes(t *testing.T) {
 	want("both ask for it", "web.admin:20002", "web.main:20001", "zoo.main:20003")
 	write("web", "main: {proxy_port: 20005}\n")
 	want("it moves, and the other one gets it", "abc.main:20001", "web.main:20005", "zoo.main:20003")
+	served = map[int]bool{20001: true, 20003: true, 20005: true}
+	if err := os.Remove(filepath.Join(dir, "zoo", "smartstack.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	want("a file is gone, and the agent serves on", "abc.main:20001", "web.main:20005", "zoo.main:20003")
 	if err := os.RemoveAll(filepath.Join(dir, "zoo")); err != nil {
 		t.Fatal(err)
 	}
-	want("it is gone", "abc.main:20001", "web.main:20005")
+	write("ape", "main: {proxy_port: 20003}\n")
+	want("all of it is gone, and another service asks for the port", "abc.main:20001", "web.main:20005", "zoo.main:20003")
+	served[20003] = false
+	want("the agent does not serve it any more", "abc.main:20001", "ape.main:20003", "web.main:20005")
+	write("abc", "other: {proxy_port: 20006}\n")
+	want("a namespace went, and its file is there", "abc.other:20006", "ape.main:20003", "web.main:20005")
 }
