@@ -487,6 +487,15 @@ func (s *session) strangers() {
 		s.t.Errorf("with what DIR/env says: %v\n%s", err, out)
 	}
 
+	// Another account that could read ZooKeeper could end the sessions in it.
+	for uid, want := range map[uint32]string{0: "imok", 65534: ""} {
+		ruok := exec.Command("curl", "--silent", "--max-time", "10", "telnet://"+p.Address+":2181")
+		ruok.Dir, ruok.Stdin = "/", strings.NewReader("ruok")
+		ruok.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		if out, err := ruok.Output(); string(out) != want {
+			s.t.Errorf("ZooKeeper answers %q to user %d, want %q (%v)", out, uid, want, err)
+		}
+	}
 	stranger, err := zk.Dial(zk.Options{Servers: p.Address + ":2181"})
 	if err != nil {
 		s.t.Fatal(err)

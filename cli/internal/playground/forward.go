@@ -36,7 +36,7 @@ type Forward struct {
 // Who on this host may use a forward. Whoever has an account on it can connect.
 const (
 	accessAPI       = "all may read, and ask for a look at the tags"
-	accessZooKeeper = "all may read; changes need zookeeper_auth"
+	accessZooKeeper = "root; changes need zookeeper_auth"
 	accessMarathon  = "all may read; changes need the token in DIR/env"
 	accessRegistry  = "all may pull; pushes go through DOCKER_HOST"
 	accessProxy     = "all"
@@ -316,16 +316,19 @@ func (f *forwarder) listen(ctx context.Context, w Forward) error {
 	}
 	o := &opened{l, w.Target}
 	f.open[w.Port] = o
-	if w.Port == PortRegistry {
+	switch w.Port {
+	case PortRegistry:
 		f.conns.Go(func() { f.serveReads(ctx, o) })
-	} else {
-		f.conns.Go(func() { f.accept(ctx, o) })
+	case PortZooKeeper: // whoever can read a node can compute the password of its session, and end that
+		f.conns.Go(func() { f.accept(ctx, o, isOurs) })
+	default:
+		f.conns.Go(func() { f.accept(ctx, o, func(*net.TCPConn) bool { return true }) })
 	}
 	return nil
 }
 
-// accept serves a listener until it is closed.
-func (f *forwarder) accept(ctx context.Context, o *opened) {
+// accept serves a listener until it is closed. Who may not use it is reset.
+func (f *forwarder) accept(ctx context.Context, o *opened, may func(*net.TCPConn) bool) {
 	for {
 		conn, err := o.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -339,7 +342,15 @@ func (f *forwarder) accept(ctx context.Context, o *opened) {
 			}
 			continue
 		}
-		f.conns.Go(func() { f.connect(ctx, conn.(*net.TCPConn), o.target) })
+		client := conn.(*net.TCPConn)
+		f.conns.Go(func() {
+			if !may(client) {
+				reset(client)
+				f.complain(o.target, errors.New("its client belongs to another account"))
+				return
+			}
+			f.connect(ctx, client, o.target)
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -301,6 +302,61 @@ COMMIT
 	want := "-A PAASTA-KEEP -d 10.77.1.1/32 ! -i docker0 -p tcp -m tcp --dport 31003 -j DNAT --to-destination 172.17.0.5:8888"
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Only sockets of our own user are ours, not those of others, nor one that was
+// closed, which the kernel counts as root's.
+func TestIsOurs(t *testing.T) {
+	t.Parallel()
+	paastatest.NeedRoot(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, tt := range map[string]struct {
+		uid    int
+		to     string
+		closed bool
+		want   bool
+	}{
+		"ours":                 {0, "", false, true},
+		"ours, of both kinds":  {0, "::ffff:127.0.0.1", false, true},
+		"another's":            {65534, "", false, false},
+		"another's, of both":   {65534, "::ffff:127.0.0.1", false, false},
+		"another's and closed": {65534, "", true, false},
+		"ours and closed":      {0, "", true, false},
+	} {
+		runtime.LockOSThread() // to which the user belongs that the kernel gives the socket
+		if err := unix.Setfsuid(tt.uid); err != nil {
+			t.Fatal(err)
+		}
+		family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: l.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}})
+		if tt.to != "" {
+			family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: l.Addr().(*net.TCPAddr).Port, Addr: netip.MustParseAddr(tt.to).As16()}
+		}
+		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err := errors.Join(err, unix.Setfsuid(0)); err != nil {
+			t.Fatal(err)
+		}
+		runtime.UnlockOSThread()
+		if err := unix.Connect(fd, address); err != nil {
+			t.Fatal(err)
+		}
+		if tt.closed {
+			unix.Close(fd)
+		} else {
+			defer unix.Close(fd)
+		}
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if got := isOurs(conn.(*net.TCPConn)); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 

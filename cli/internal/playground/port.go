@@ -94,23 +94,49 @@ func listener(line, address string, port int) (inode string, ok bool) {
 	if len(fields) < 10 || fields[3] != "0A" {
 		return "", false
 	}
-	host, hexPort, _ := strings.Cut(fields[1], ":")
-	n, err := strconv.ParseUint(hexPort, 16, 16)
-	if err != nil || int(n) != port {
+	at := socketAddress(fields[1])
+	if !at.IsValid() || int(at.Port()) != port {
 		return "", false
+	}
+	return fields[9], at.Addr().IsUnspecified() || at.Addr().String() == address
+}
+
+// socketAddress reads an address of /proc/net/tcp; the zero one for none.
+func socketAddress(text string) netip.AddrPort {
+	host, hexPort, _ := strings.Cut(text, ":")
+	port, err := strconv.ParseUint(hexPort, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}
 	}
 	raw, err := hex.DecodeString(host)
 	if err != nil || len(raw)%4 != 0 {
-		return "", false
+		return netip.AddrPort{}
 	}
 	// Each group of four bytes is in the machine's order.
 	for i := 0; i < len(raw); i += 4 {
 		raw[i], raw[i+1], raw[i+2], raw[i+3] = raw[i+3], raw[i+2], raw[i+1], raw[i]
 	}
-	addr, ok := netip.AddrFromSlice(raw)
-	if !ok {
-		return "", false
+	addr, _ := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(port))
+}
+
+// isOurs tells whether the other end of a connection over loopback is a socket of
+// our own user.
+func isOurs(conn *net.TCPConn) bool {
+	client, server := conn.RemoteAddr().(*net.TCPAddr).AddrPort(), conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile("/proc/thread-self/net/" + table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line)
+			if len(fields) < 10 || socketAddress(fields[1]) != client || socketAddress(fields[2]) != server {
+				continue
+			}
+			// One that its process has closed is nobody's, and has no inode.
+			return fields[7] == strconv.Itoa(os.Geteuid()) && fields[9] != "0"
+		}
 	}
-	addr = addr.Unmap()
-	return fields[9], addr.IsUnspecified() || addr.String() == address
+	return false
 }
