@@ -243,7 +243,7 @@ func (h *hostCrowd) node(s, i, weight int) registry.Node {
 	return registry.Node{Entry: e, Path: registry.Root + "/" + h.name(s) + "/" + registry.NodeName(e, 0)}
 }
 
-func (h *hostCrowd) runtime() haproxy.Runtime {
+func (h *hostCrowd) runtime() *haproxy.Runtime {
 	return haproxy.Process{Dir: h.config.Smartstack.StateDir}.Runtime()
 }
 

@@ -106,7 +106,7 @@ type outageHost struct {
 	ops     *zk.Conn
 	backend []int
 	weight  int
-	runtime haproxy.Runtime
+	runtime *haproxy.Runtime
 }
 
 func newOutageHost(t *testing.T, servers, ways string) *outageHost {

@@ -60,7 +60,7 @@ type Agent struct {
 	o        Options
 	log      *slog.Logger
 	dir      string
-	runtime  haproxy.Runtime
+	runtime  *haproxy.Runtime
 	watcher  discover.Watcher
 	probes   probe.Pool
 	names    names.Book
@@ -80,7 +80,6 @@ type Agent struct {
 	retry          bool             // what was in the way of one of them may be gone without an event
 	custom         custom
 	hap            hap
-	session        haproxy.Session // for changes of servers
 	files          files
 	callers        callers
 	old            map[string]journalLine // of the cache, by registration
@@ -113,7 +112,6 @@ func New(o Options) *Agent {
 	a := &Agent{
 		o: o, log: o.Log, dir: o.Process.Dir,
 		runtime:       o.Process.Runtime(),
-		session:       haproxy.Session{Runtime: o.Process.Runtime()},
 		watcher:       discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce), Jitter: o.Jitter},
 		probes:        probe.Pool{Size: probesAtOnce},
 		inbox:         newInbox(),
@@ -122,6 +120,7 @@ func New(o Options) *Agent {
 		later:         map[*registration]bool{},
 		problems:      map[string]error{},
 	}
+	a.runtime.Idle = time.Second
 	a.names.Resolve, a.names.Every, a.names.Log = o.Resolve, o.ResolveEvery, o.Log
 	a.names.Changed = func() { a.inbox.put(func() { a.inbox.names = true }) }
 	a.files.cache.path = filepath.Join(a.dir, "cache.json")
@@ -228,7 +227,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.watcher.Stop()
 		a.resolver.Wait()
 		a.probes.Wait()
-		a.session.Close()
+		a.runtime.CloseIdle()
 		a.o.Process.Kept.Drop()
 	}()
 	a.resolver.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
@@ -281,7 +280,6 @@ func (a *Agent) next() time.Time {
 		earlier(r.again)
 	}
 	earlier(a.hap.due())
-	earlier(a.session.Due())
 	earlier(a.files.due())
 	if a.callers.known {
 		earlier(a.callers.again)

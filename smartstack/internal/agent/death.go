@@ -26,7 +26,7 @@ func (a *Agent) died(ctx context.Context) {
 	}
 	a.hap.deaths++
 	a.hap.diedAt = now
-	a.session.Close()
+	a.runtime.CloseIdle()
 	a.hap.pid, a.hap.gone = 0, nil
 	a.hap.leaving, a.hap.retryAt = map[string]time.Time{}, time.Time{}
 	a.writeConfig()

@@ -33,7 +33,7 @@ func (a *Agent) reap(ctx context.Context, now time.Time) {
 		}
 		keys, commands, lines = append(keys, key), append(commands, c), append(lines, c.Lines()...)
 	}
-	answers, err := a.session.Do(ctx, a.hap.pid, lines...)
+	answers, err := a.runtime.Do(ctx, a.hap.pid, lines...)
 	if err != nil {
 		a.log.Warn("deleted servers", "err", err, "servers", strings.Join(keys, " "))
 		return

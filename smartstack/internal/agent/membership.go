@@ -78,7 +78,7 @@ func (a *Agent) tellHealth(ctx context.Context, now time.Time) {
 	if len(lines) == 0 {
 		return
 	}
-	if _, err := a.session.Do(ctx, a.hap.pid, lines...); err != nil {
+	if _, err := a.runtime.Do(ctx, a.hap.pid, lines...); err != nil {
 		a.hap.retryAt = now.Add(200 * time.Millisecond)
 		a.log.Warn("told HAProxy what probes found", "err", err)
 		return
@@ -94,7 +94,7 @@ func (a *Agent) command(ctx context.Context, commands []haproxy.Command, now tim
 	for _, c := range commands {
 		lines = append(lines, c.Lines()...)
 	}
-	answers, err := a.session.Do(ctx, a.hap.pid, lines...)
+	answers, err := a.runtime.Do(ctx, a.hap.pid, lines...)
 	if err != nil {
 		return err
 	}

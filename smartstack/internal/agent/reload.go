@@ -167,7 +167,7 @@ func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	a.session.Close()                // else the old process waits for it
+	a.runtime.CloseIdle()            // else the old process waits for it
 	a.files.work.Wait()              // else what it writes may come after this
 	last, _ := a.o.Process.Written() // none yet: nothing to go back to
 	if err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, a.o.Global, a.custom.text, sections) }); err != nil {

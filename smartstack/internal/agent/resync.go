@@ -39,7 +39,7 @@ func (a *Agent) resync(ctx context.Context) {
 	}
 	states, err := a.runtime.ServerStates(ctx, a.hap.pid, backends...)
 	if err != nil {
-		a.session.Close()                                     // perhaps to a process that does not serve any more
+		a.runtime.CloseIdle()                                 // perhaps to a process that does not serve any more
 		a.log.Warn("read the servers of HAProxy", "err", err) // the next check, or what does not work again, leads here
 		return
 	}

@@ -30,7 +30,6 @@ func (a *Agent) act(ctx context.Context) {
 	if a.hap.pid != 0 && !a.hap.keepAt.IsZero() && now.After(a.hap.keepAt) {
 		a.keep(ctx)
 	}
-	a.session.Rest(now)
 	a.files.write(a, time.Now())
 }
 

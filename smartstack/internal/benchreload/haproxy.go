@@ -131,7 +131,7 @@ func (h *haproxy) close() {
 
 // command sends one runtime command and returns the answer.
 func (h *haproxy) command(ctx context.Context, text string) (string, error) {
-	answers, err := runtime.Runtime{Socket: filepath.Join(h.dir, "admin.sock")}.Do(ctx, 0, text)
+	answers, err := (&runtime.Runtime{Socket: filepath.Join(h.dir, "admin.sock")}).Do(ctx, 0, text)
 	if err != nil {
 		return "", err
 	}

@@ -9,7 +9,7 @@ import (
 
 // ReplaceMap gives process pid the content of a map of addresses, in one step:
 // a request sees either all of the old one or all of the new.
-func (r Runtime) ReplaceMap(ctx context.Context, pid int, file string, order []netip.Addr, names map[netip.Addr]string) error {
+func (r *Runtime) ReplaceMap(ctx context.Context, pid int, file string, order []netip.Addr, names map[netip.Addr]string) error {
 	answers, err := r.Do(ctx, pid, "prepare map "+file)
 	if err != nil {
 		return fmt.Errorf("prepare map %s: %w", file, err)

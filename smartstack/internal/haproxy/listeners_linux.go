@@ -78,7 +78,7 @@ func closeAll(ls []listener) {
 }
 
 func listenersOf(ctx context.Context, socket string, pid int) ([]listener, error) {
-	c, err := Runtime{Socket: socket}.connect(ctx)
+	c, err := (&Runtime{Socket: socket}).connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func listenersOf(ctx context.Context, socket string, pid int) ([]listener, error
 		return nil, err
 	}
 	conn := c.conn.(*net.UnixConn)
-	if err := conn.SetDeadline(time.Now().Add(c.timeout())); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(c.runtime.timeout())); err != nil {
 		return nil, err
 	}
 	if _, err := io.WriteString(conn, "_getsocks\n"); err != nil {

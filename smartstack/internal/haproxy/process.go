@@ -38,7 +38,7 @@ func (p Process) Socket() string { return filepath.Join(p.Dir, "haproxy.sock") }
 func (p Process) StateFile() string { return filepath.Join(p.Dir, "server-state") }
 
 // Runtime returns the runtime API of the process.
-func (p Process) Runtime() Runtime { return Runtime{Socket: p.Socket()} }
+func (p Process) Runtime() *Runtime { return &Runtime{Socket: p.Socket()} }
 
 // A ConfigError is HAProxy's refusal of a config or of a start.
 type ConfigError struct {

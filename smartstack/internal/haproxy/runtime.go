@@ -16,12 +16,23 @@ import (
 	"time"
 )
 
-// Runtime speaks HAProxy's runtime API.
+// A Runtime is a client of HAProxy's runtime API. Several goroutines may use it.
 type Runtime struct {
 	Socket string
 	// Timeout bounds one exchange; default 5s.
 	Timeout time.Duration
+	// Idle is how long a connection is kept that nobody uses; 0: not at all. To
+	// make one, and to hear each time who answers, costs more than a command.
+	Idle time.Duration
+
+	mu    sync.Mutex
+	kept  *conn // nil: none
+	epoch int   // of connections that may be kept
 }
+
+// keepAge is how long a connection is kept at most: somebody else may have
+// reloaded HAProxy, and the old process answers as if nothing were.
+const keepAge = 5 * time.Second
 
 // ErrOtherProcess says that another process than the expected one answered:
 // after a reload both listen on the socket for a moment.
@@ -33,30 +44,95 @@ const batch = 100
 
 // Do sends commands to the process pid (0: whichever answers) and returns their
 // answers, "" for the empty ones. Answers that say what went wrong are answers
-// too: HAProxy does not tell them apart.
-func (r Runtime) Do(ctx context.Context, pid int, commands ...string) ([]string, error) {
-	s := Session{Runtime: r}
-	defer s.Close()
-	return s.Do(ctx, pid, commands...)
+// too: HAProxy does not tell them apart. After an error nobody knows which of the
+// commands were carried out.
+func (r *Runtime) Do(ctx context.Context, pid int, commands ...string) ([]string, error) {
+	answers := make([][]byte, len(commands))
+	err := r.each(ctx, pid, commands, func(i int, line []byte) error {
+		answers[i] = append(append(answers[i], line...), '\n')
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(commands))
+	for i, a := range answers {
+		texts[i] = string(a)
+	}
+	return texts, nil
 }
 
-// dump sends commands to process pid and tells each line of their answers with
-// the number of its command, without keeping them. A line is valid until the next
-// one.
-func (r Runtime) dump(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
-	c, err := r.connect(ctx)
+// each sends commands to process pid and hands each line of their answers, with the
+// number of its command, to line, without keeping them. A line is valid until the
+// next one.
+func (r *Runtime) each(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
+	c, err := r.take(ctx, pid)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	return c.exchange(ctx, pid, commands, line)
+	if err := c.exchange(ctx, pid, commands, line); err != nil {
+		c.close()
+		return err
+	}
+	r.keep(c)
+	return nil
 }
 
-func (r Runtime) timeout() time.Duration { return cmp.Or(r.Timeout, 5*time.Second) }
+// take returns the connection that is kept, if it leads to process pid, or a new one.
+func (r *Runtime) take(ctx context.Context, pid int) (*conn, error) {
+	r.mu.Lock()
+	c, epoch := r.kept, r.epoch
+	r.kept = nil
+	r.mu.Unlock()
+	if c != nil && c.pid == pid && time.Since(c.made) < keepAge {
+		return c, nil
+	}
+	if c != nil {
+		c.close()
+	}
+	c, err := r.connect(ctx)
+	if err == nil {
+		c.epoch = epoch
+	}
+	return c, err
+}
+
+// keep keeps a connection for the next commands, or closes it.
+func (r *Runtime) keep(c *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Idle == 0 || r.kept != nil || c.epoch != r.epoch {
+		c.close()
+		return
+	}
+	r.kept, c.used = c, time.Now()
+	time.AfterFunc(r.Idle, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.kept == c && time.Since(c.used) >= r.Idle {
+			c.close()
+			r.kept = nil
+		}
+	})
+}
+
+// CloseIdle closes the connection that is kept, and those in use once they are not:
+// a process that is to end waits for them.
+func (r *Runtime) CloseIdle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epoch++
+	if r.kept != nil {
+		r.kept.close()
+		r.kept = nil
+	}
+}
+
+func (r *Runtime) timeout() time.Duration { return cmp.Or(r.Timeout, 5*time.Second) }
 
 // dial waits while more connect than HAProxy has come to accept, as when the
 // machine is overloaded.
-func (r Runtime) dial(ctx context.Context) (net.Conn, error) {
+func (r *Runtime) dial(ctx context.Context) (net.Conn, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", r.Socket)
 		if !errors.Is(err, syscall.EAGAIN) {
@@ -70,34 +146,37 @@ func (r Runtime) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// A client is one connection to the runtime API, in its interactive mode. Each
+// A conn is one connection to the runtime API, in its interactive mode. Each
 // command is a line of its own and each answer ends with a prompt: the one form
 // that every version answers alike. (Of commands that are joined by ";", versions
 // from 3.2 on end only the last answer with a prompt.)
-type client struct {
-	Runtime
-	conn net.Conn
-	in   *bufio.Reader
-	pid  int    // who answers; 0 before the first answer
-	text []byte // kept for the next exchange
+type conn struct {
+	runtime *Runtime
+	conn    net.Conn
+	in      *bufio.Reader
+	pid     int    // who answers; 0 before the first answer
+	text    []byte // kept for the next exchange
+	epoch   int
+	made    time.Time
+	used    time.Time // for the last time
 }
 
 // readers are kept: answers about thousands of servers are megabytes.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1<<16) }}
 
-func (r Runtime) connect(ctx context.Context) (*client, error) {
+func (r *Runtime) connect(ctx context.Context) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout())
 	defer cancel()
-	conn, err := r.dial(ctx)
+	c, err := r.dial(ctx)
 	if err != nil {
 		return nil, err // says the address
 	}
 	in := readers.Get().(*bufio.Reader)
-	in.Reset(conn)
-	return &client{Runtime: r, conn: conn, in: in}, nil
+	in.Reset(c)
+	return &conn{runtime: r, conn: c, in: in, made: time.Now()}, nil
 }
 
-func (c *client) close() {
+func (c *conn) close() {
 	_ = c.conn.Close() // nothing is under way
 	c.in.Reset(nil)
 	readers.Put(c.in)
@@ -108,18 +187,18 @@ func (c *client) close() {
 // line of their answers, without its newline, with the number of its command; an
 // empty line before a prompt belongs to the prompt. A line is valid until the
 // next one. After an error the connection is of no more use.
-func (c *client) exchange(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
+func (c *conn) exchange(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
 	for at := 0; at < len(commands); at += batch {
 		some := commands[at:min(at+batch, len(commands))]
 		err := c.once(ctx, pid, some, func(i int, text []byte) error { return line(at+i, text) })
 		if err != nil {
-			return fmt.Errorf("runtime api at %s: %w", c.Socket, err)
+			return fmt.Errorf("runtime api at %s: %w", c.runtime.Socket, err)
 		}
 	}
 	return nil
 }
 
-func (c *client) once(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
+func (c *conn) once(ctx context.Context, pid int, commands []string, line func(command int, line []byte) error) error {
 	c.text = c.text[:0]
 	greeted := c.pid != 0
 	if !greeted {
@@ -133,14 +212,14 @@ func (c *client) once(ctx context.Context, pid int, commands []string, line func
 		}
 		c.text = append(append(c.text, command...), '\n')
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	ctx, cancel := context.WithTimeout(ctx, c.runtime.timeout())
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return err
 	}
-	conn := c.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // of one that may be closed already
+	socket := c.conn
+	stop := context.AfterFunc(ctx, func() { _ = socket.SetDeadline(time.Now()) }) // of one that may be closed already
 	defer stop()
 	if _, err := c.conn.Write(c.text); err != nil {
 		return err
@@ -162,7 +241,7 @@ func (c *client) once(ctx context.Context, pid int, commands []string, line func
 }
 
 // greet reads the answers to prompt and show info.
-func (c *client) greet(pid int) error {
+func (c *conn) greet(pid int) error {
 	var info bytes.Buffer
 	for range 2 {
 		info.Reset()
@@ -186,7 +265,7 @@ func (c *client) greet(pid int) error {
 
 // answer reads one answer, up to its prompt: "> " at the beginning of a line, and
 // the line break before it.
-func (c *client) answer(line func([]byte) error) error {
+func (c *conn) answer(line func([]byte) error) error {
 	empty := false // a line that is the prompt's, unless another one follows
 	for {
 		if begin, err := c.in.Peek(2); err != nil {
@@ -238,7 +317,7 @@ type Info struct {
 }
 
 // Info asks whoever answers.
-func (r Runtime) Info(ctx context.Context) (Info, error) {
+func (r *Runtime) Info(ctx context.Context) (Info, error) {
 	answers, err := r.Do(ctx, 0, "show info")
 	if err != nil {
 		return Info{}, err

@@ -44,7 +44,7 @@ func TestRuntimeWaitsForItsTurn(t *testing.T) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		c, err := Runtime{Socket: path}.dial(ctx)
+		c, err := (&Runtime{Socket: path}).dial(ctx)
 		if err == nil {
 			c.Close()
 		}

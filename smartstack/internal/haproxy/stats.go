@@ -53,14 +53,14 @@ func (r Row) Check() string {
 }
 
 // Stats reads the rows of the proxies with the given ids, of all without any.
-func (r Runtime) Stats(ctx context.Context, pid int, proxies ...int) ([]Row, error) {
+func (r *Runtime) Stats(ctx context.Context, pid int, proxies ...int) ([]Row, error) {
 	var rows []Row
 	err := r.EachRow(ctx, pid, func(row Row) { rows = append(rows, row) }, proxies...)
 	return rows, err
 }
 
 // EachRow is Stats for those who keep little of it.
-func (r Runtime) EachRow(ctx context.Context, pid int, each func(Row), proxies ...int) error {
+func (r *Runtime) EachRow(ctx context.Context, pid int, each func(Row), proxies ...int) error {
 	commands := []string{"show stat"}
 	if len(proxies) > 0 {
 		commands = commands[:0]
@@ -73,15 +73,15 @@ func (r Runtime) EachRow(ctx context.Context, pid int, each func(Row), proxies .
 
 // BackendIDs returns the numbers of all backends, which is much less than all
 // rows.
-func (r Runtime) BackendIDs(ctx context.Context, pid int) (map[string]int, error) {
+func (r *Runtime) BackendIDs(ctx context.Context, pid int) (map[string]int, error) {
 	ids := map[string]int{}
 	err := r.stats(ctx, pid, func(row Row) { ids[row.Proxy] = row.ProxyID }, []string{"show stat -1 2 -1"})
 	return ids, err
 }
 
-func (r Runtime) stats(ctx context.Context, pid int, each func(Row), commands []string) error {
+func (r *Runtime) stats(ctx context.Context, pid int, each func(Row), commands []string) error {
 	tables := make([]table, len(commands))
-	return r.dump(ctx, pid, commands, func(command int, line []byte) error {
+	return r.each(ctx, pid, commands, func(command int, line []byte) error {
 		t := &tables[command]
 		if t.columns == nil {
 			return t.head(line)
@@ -208,7 +208,7 @@ type ServerState struct {
 
 // ServerStates reads the state of every server, of some backends if they are
 // given.
-func (r Runtime) ServerStates(ctx context.Context, pid int, backends ...string) ([]ServerState, error) {
+func (r *Runtime) ServerStates(ctx context.Context, pid int, backends ...string) ([]ServerState, error) {
 	commands := []string{"show servers state"}
 	if len(backends) > 0 {
 		commands = commands[:0]
@@ -219,7 +219,7 @@ func (r Runtime) ServerStates(ctx context.Context, pid int, backends ...string) 
 	var states []ServerState
 	for some := range slices.Chunk(commands, batch) {
 		versions := make([]string, len(some))
-		err := r.dump(ctx, pid, some, func(command int, line []byte) error {
+		err := r.each(ctx, pid, some, func(command int, line []byte) error {
 			switch {
 			case versions[command] == "":
 				if versions[command] = string(line); versions[command] != stateVersion {

@@ -13,9 +13,9 @@ import (
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
-// A session keeps its connection, and its commands reach the process that they
-// are for, or none.
-func TestSession(t *testing.T) {
+// A client keeps its connection, and its commands reach the process that they are
+// for, or none.
+func TestRuntimeKeepsItsConnection(t *testing.T) {
 	p := Process{Binary: paastatest.Need(t, "haproxy"), Dir: t.TempDir()}
 	defer func() {
 		if err := p.Stop(t.Context()); err != nil {
@@ -40,8 +40,14 @@ func TestSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Session{Runtime: p.Runtime()}
-	defer s.Close()
+	s := p.Runtime()
+	s.Idle = 200 * time.Millisecond
+	defer s.CloseIdle()
+	connection := func() *conn {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.kept
+	}
 	weigh := func(pid int) error {
 		t.Helper()
 		name := "svc.a/" + service.Backends[0].Servers[0].Name
@@ -74,9 +80,9 @@ func TestSession(t *testing.T) {
 		}
 	}
 	eventually(first)
-	kept := s.client
-	if err := weigh(first); err != nil || s.client != kept {
-		t.Errorf("the second time: %v, on another connection: %v", err, s.client != kept)
+	kept := connection()
+	if err := weigh(first); err != nil || kept == nil || connection() != kept {
+		t.Errorf("the second time: %v, on another connection: %v", err, connection() != kept)
 	}
 
 	second, err := p.Start(t.Context(), first)
@@ -88,15 +94,19 @@ func TestSession(t *testing.T) {
 		t.Errorf("for a process that serves no more: %v", err)
 	}
 	eventually(second)
-	kept, s.made = s.client, time.Now().Add(-time.Minute)
-	if err := weigh(second); err != nil || s.client == kept {
-		t.Errorf("after a minute: %v, on the same connection: %v", err, s.client == kept)
+	kept = connection()
+	kept.made = time.Now().Add(-time.Minute)
+	if err := weigh(second); err != nil || connection() == kept {
+		t.Errorf("after a minute: %v, on the same connection: %v", err, connection() == kept)
 	}
-	if s.Rest(time.Now()); s.client == nil {
-		t.Error("closed while it was used")
+	for begin := time.Now(); connection() != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("kept though nobody uses it")
+		}
 	}
-	if s.Rest(s.Due()); s.client != nil || !s.Due().IsZero() {
-		t.Error("kept though nobody uses it")
+	eventually(second)
+	if s.CloseIdle(); connection() != nil {
+		t.Error("kept though it was closed")
 	}
 
 	eventually(second)
