@@ -8,9 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -67,63 +65,15 @@ an agent that starts adopts it.`,
 	}
 }
 
-// A start has much to do for about this long, and the first probes of a large
-// host for some times as long.
-const (
-	starting = 3 * time.Second
-	probing  = 5 * starting
-)
-
-// frugal makes Go's runtime take little from a host that is there for its tasks.
-// While the agent starts it has all cores; garbage is collected often even then,
-// because the holes that a large heap leaves are never filled. What stays changes
-// slowly, and of it little has to be scanned. GOGC and GOMAXPROCS in the
-// environment have the last word.
-func frugal() (stop func()) {
-	percent := func(n int) {
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(n)
-		}
-	}
-	percent(40)
-	started := time.AfterFunc(starting, func() {
-		oneCore()
-		percent(25)
-		debug.FreeOSMemory()
-	})
-	probed := time.AfterFunc(probing, debug.FreeOSMemory)
-	return func() { started.Stop(); probed.Stop() }
-}
-
-// oneCore lets Go run on one core at a time. What an agent does is many short
-// waits for others, one after the other; with more cores each of them wakes a
-// thread that looks for work and finds none, which costs a third of all that the
-// agent uses.
-func oneCore() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(1)
-	}
-	lazyTimers()
-}
-
-// lazyTimers lets the kernel put off the agent's timers by a millisecond. While
-// there is work, Go's monitor thread looks every 20 µs whether it goes on; it has
-// little to see with one core, and costs a sixth of what the agent uses. The
-// setting is a thread's (proc(5), timerslack_ns); where it may not be made,
-// everything works all the same.
-func lazyTimers() {
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return // no Linux
-	}
-	for _, t := range threads {
-		_ = os.WriteFile("/proc/"+t.Name()+"/timerslack_ns", []byte("1000000"), 0)
-	}
-}
+// gcPercent makes Go's garbage collector keep the memory of an agent near to what
+// it needs: a host is there for its tasks. GOGC in the environment has the last word.
+const gcPercent = 25
 
 // start makes the real things and runs the agent.
 func start(ctx context.Context, c sysconfig.Config, w Wiring, log *slog.Logger) error {
-	defer frugal()()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	conn, err := zk.Dial(zk.Options{Servers: c.ZooKeeper, Auth: c.ZooKeeperAuth, Log: log})
 	if err != nil {
 		return err

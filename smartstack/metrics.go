@@ -1,6 +1,7 @@
 package smartstack
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -159,10 +160,6 @@ func (r *requestLog) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descDropped, prometheus.CounterValue, float64(r.dropped.Load()))
 }
 
-// graphiteEvery is how often Graphite gets everything; a test does not wait as
-// long.
-var graphiteEvery = 10 * time.Second
-
 // graphite sends everything to a Carbon server; nil when there is none.
 func graphite(o Options) *metrics.Graphite {
 	if o.Config.Smartstack.Graphite == "" {
@@ -171,7 +168,7 @@ func graphite(o Options) *metrics.Graphite {
 	g := &metrics.Graphite{
 		Addr:   o.Config.Smartstack.Graphite,
 		Prefix: "paasta." + strings.ReplaceAll(o.Config.Hostname, ".", "_"),
-		Every:  graphiteEvery,
+		Every:  cmp.Or(o.GraphiteEvery, 10*time.Second),
 		Gather: o.Metrics,
 		Log:    o.Log,
 	}

@@ -39,7 +39,6 @@ func TestRequestMetrics(t *testing.T) {
 		return
 	}
 	binary := paastatest.Need(t, "haproxy")
-	graphiteEvery = 100 * time.Millisecond
 	dir, err := os.MkdirTemp("", "ss")
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +88,7 @@ func TestRequestMetrics(t *testing.T) {
 	wait.Go(func() {
 		shop := LocalTask{ID: "shop.main.t1", Host: "127.0.0.1", IP: "127.0.0.2", Service: "shop", Instance: "main"}
 		local := func(context.Context) (LocalTasks, error) { return LocalTasks{Tasks: []LocalTask{shop}}, nil }
-		o := Options{Config: c, LocalTasks: local, Registry: entries, Listener: l, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+		o := Options{Config: c, GraphiteEvery: 100 * time.Millisecond, LocalTasks: local, Registry: entries, Listener: l, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 		if err := Run(ctx, o); err != nil {
 			t.Error(err)
 		}

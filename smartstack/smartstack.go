@@ -56,9 +56,11 @@ type Options struct {
 	// Cleaning is how often entries of this host are compared with its tasks, and
 	// how old an entry is before it is touched; default 5s and 30s.
 	Cleaning struct{ Every, Grace time.Duration }
-	Listener net.Listener // serves /status, /healthz, /metrics, /v1
-	Metrics  *prometheus.Registry
-	Log      *slog.Logger
+	// GraphiteEvery is how often a Graphite server gets everything; default 10s.
+	GraphiteEvery time.Duration
+	Listener      net.Listener // serves /status, /healthz, /metrics, /v1
+	Metrics       *prometheus.Registry
+	Log           *slog.Logger
 }
 
 // A Session is what the agent needs of ZooKeeper besides the registry.
