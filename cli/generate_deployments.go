@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/deployments"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
@@ -124,7 +125,7 @@ func (env *Env) generate(ctx context.Context, dir, name, gitURL string, dryRun b
 	if dryRun {
 		return true, err
 	}
-	return true, errors.Join(err, writeFile(path, text))
+	return true, errors.Join(err, atomicfile.Write(path, text, 0o644))
 }
 
 // brokenIn returns what keeps instances out of deployments.json.
@@ -139,24 +140,4 @@ func brokenIn(s *soaconfig.Service) soaconfig.Problems {
 		}
 	}
 	return problems
-}
-
-// writeFile replaces a file at once: a reader sees the old text or the new.
-func writeFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone after the rename
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // nearest returns up to five of known that name may be a slip of, the nearest
@@ -17,7 +18,7 @@ func nearest(name string, known []string) []string {
 	}
 	var guesses []guess
 	for _, k := range known {
-		far := distance(strings.ToLower(name), strings.ToLower(k))
+		far := spelling.Distance(strings.ToLower(name), strings.ToLower(k))
 		// A third of the letters may be wrong; a beginning is a guess as well.
 		if far <= max(1, max(len(name), len(k))/3) || (len(name) >= 3 && strings.HasPrefix(k, name)) {
 			guesses = append(guesses, guess{k, far})
@@ -34,31 +35,6 @@ func nearest(name string, known []string) []string {
 		names = append(names, g.name)
 	}
 	return names
-}
-
-// distance counts the letters to insert, delete, change, or swap with their
-// neighbour to get from a to b.
-func distance(a, b string) int {
-	older, old := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range old {
-		old[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(old[j]+1, row[j-1]+1, old[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], older[j-2]+1)
-			}
-		}
-		older, old = old, row
-	}
-	return old[len(b)]
 }
 
 // didYouMean returns ` (did you mean "a" or "b"?)`, or nothing.

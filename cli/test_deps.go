@@ -17,6 +17,7 @@ import (
 	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/docker/testdeps/environment"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/command"
 )
 
@@ -94,7 +95,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 		env.notef("paasta: note: %s", note)
 	}
 	if f.envFile != "" {
-		if err := writeFile(f.envFile, []byte(strings.Join(x.Variables(), "\n")+"\n")); err != nil {
+		if err := atomicfile.Write(f.envFile, []byte(strings.Join(x.Variables(), "\n")+"\n"), 0o644); err != nil {
 			return nil, errors.Join(fmt.Errorf("--env-file %s: %w", f.envFile, err), x.Down(ctx))
 		}
 	}

@@ -1,7 +1,6 @@
 package git
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // remoteName is what git's configuration calls the repository while one of our
@@ -38,8 +39,8 @@ func (r *Remote) environment() []string {
 }
 
 // command is a program that ends, with those that it has started, when ctx does.
-func (r *Remote) command(ctx context.Context, name string, args ...string) (cmd *exec.Cmd, stderr *tail) {
-	cmd, stderr = exec.CommandContext(ctx, name, args...), &tail{}
+func (r *Remote) command(ctx context.Context, name string, args ...string) (cmd *exec.Cmd, stderr *process.Tail) {
+	cmd, stderr = exec.CommandContext(ctx, name, args...), &process.Tail{Max: 8 << 10}
 	cmd.Env, cmd.Stderr, cmd.WaitDelay = r.environment(), stderr, time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -54,8 +55,8 @@ func (r *Remote) git(ctx context.Context, args ...string) (string, error) {
 }
 
 // explain gives the failure of a program its class, by what the program says.
-func (r *Remote) explain(err error, stderr *tail) error {
-	text := stderr.String()
+func (r *Remote) explain(err error, stderr *process.Tail) error {
+	text := cause(stderr)
 	if password, ok := r.user.Password(); ok && password != "" {
 		text = strings.ReplaceAll(text, password, "xxxxx")
 	}
@@ -88,19 +89,9 @@ var noCause = []string{
 	"fatal: the remote end hung up unexpectedly",
 }
 
-// tail keeps the end of what is written to it.
-type tail struct{ b bytes.Buffer }
-
-func (t *tail) Write(p []byte) (int, error) {
-	if t.b.Len() > 8<<10 {
-		t.b.Reset()
-	}
-	return t.b.Write(p)
-}
-
-// String returns the last lines, on which programs name the cause.
-func (t *tail) String() string {
-	lines := strings.FieldsFunc(t.b.String(), func(r rune) bool { return r == '\n' || r == '\r' })
+// cause returns the last lines of what a program said, on which it names the cause.
+func cause(stderr *process.Tail) string {
+	lines := strings.FieldsFunc(stderr.String(), func(r rune) bool { return r == '\n' || r == '\r' })
 	for i, line := range lines {
 		lines[i] = strings.TrimSpace(line)
 	}

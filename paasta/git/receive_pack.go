@@ -19,6 +19,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // maxBytes bounds what a server may answer: some million refs.
@@ -60,7 +61,7 @@ func createTags(tags []paasta.Tag, advertisement io.Reader, send func(request []
 		return err
 	}
 	answer = io.LimitReader(answer, maxBytes)
-	hook := &tail{}
+	hook := &process.Tail{Max: 4 << 10}
 	if request.Capabilities.Supports(capability.Sideband64k) {
 		demuxer := sideband.NewDemuxer(sideband.Sideband64k, answer)
 		demuxer.Progress = hook
@@ -71,7 +72,7 @@ func createTags(tags []paasta.Tag, advertisement io.Reader, send func(request []
 		return fmt.Errorf("%w: it did not say whether it took the tags: %w", ErrUnreachable, err)
 	}
 	_, _ = io.Copy(io.Discard, answer) // what a hook says comes to its end
-	return refusals(report, hook.String())
+	return refusals(report, cause(hook))
 }
 
 // refusals is what a report says of tags that were not created; nil for none.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // maxSteps bounds how many values one file may have once its aliases are
@@ -265,7 +267,7 @@ func (c *checker) checkText(at, v *value, s *shape) bool {
 // unknownValue is the text about a word that is none of the known ones.
 func unknownValue(got string, known []string) string {
 	text := "unknown value " + quote(got) + " (known: " + strings.Join(known, ", ")
-	if near := nearest(got, known); near != "" {
+	if near := spelling.Nearest(got, known); near != "" {
 		return text + "; did you mean " + quote(near) + "?)"
 	}
 	return text + ")"
@@ -418,13 +420,13 @@ func (c *checker) checkObject(at, v *value, s *shape) *value {
 // newer version can add keys. In an open object only what looks like a misspelled
 // key is wrong.
 func (c *checker) unknown(f *field, v *value, s *shape) *value {
-	if near := misspelled(f.key.text, s.vitalNames(v)); near != "" {
+	if near := spelling.Misspelled(f.key.text, s.vitalNames(v)); near != "" {
 		c.at(f.key, fmt.Sprintf("unknown key (did you mean %q, without which nobody knows what is meant?)", near))
 		return nil
 	}
-	near := nearest(f.key.text, s.keyNames())
+	near := spelling.Nearest(f.key.text, s.keyNames())
 	if s.open {
-		near = misspelled(f.key.text, s.keyNames())
+		near = spelling.Misspelled(f.key.text, s.keyNames())
 	}
 	switch {
 	case near != "":

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // defaultInstance is what an empty entry of marathon-<cluster>.yaml means.
@@ -348,7 +350,7 @@ func (r *instanceReader) references(e *entry, in *Instance, grouped bool) {
 	case r.groups != nil && !r.groups[in.DeployGroup]:
 		known := slices.Sorted(maps.Keys(r.groups))
 		text := "the deploy group " + quote(in.DeployGroup) + " is no step of deploy.yaml"
-		if near := nearest(in.DeployGroup, known); near != "" {
+		if near := spelling.Nearest(in.DeployGroup, known); near != "" {
 			text += fmt.Sprintf(" (did you mean %q?)", near)
 		} else if len(known) > 0 {
 			text += " (its groups: " + strings.Join(known, ", ") + ")"
@@ -385,7 +387,7 @@ func noNamespace(name string, known Entries[Namespace]) string {
 	names := append(slices.Collect(maps.Keys(known.Valid)), slices.Collect(maps.Keys(known.Invalid))...)
 	slices.Sort(names)
 	text := quote(name) + ": smartstack.yaml of " + service + " has no namespace " + namespace
-	if near := nearest(namespace, names); near != "" {
+	if near := spelling.Nearest(namespace, names); near != "" {
 		text += fmt.Sprintf(" (did you mean %q?)", service+"."+near)
 	}
 	return text

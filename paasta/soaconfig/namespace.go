@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // defaultNamespace is what an empty entry of smartstack.yaml means.
@@ -157,9 +159,7 @@ func (ns *Namespace) together(e *entry) {
 		known := strings.Join(ns.Advertise, ", ")
 		if has("discover") {
 			text := quote(ns.Discover) + " is not in advertise (" + known + ")"
-			if near := nearest(ns.Discover, ns.Advertise); near != "" {
-				text += fmt.Sprintf(" (did you mean %q?)", near)
-			}
+			text += spelling.Suggest(ns.Discover, ns.Advertise)
 			e.report(text, "discover")
 		} else {
 			e.report("lacks "+ns.Discover+", which discover means by default: add it, or set discover to one of "+known, "advertise")

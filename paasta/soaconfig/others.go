@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // readDeploy reads deploy.yaml. A step that cannot be read is left out, and then
@@ -57,7 +59,7 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 			c.at(at, quote(step.Name)+" cannot be part of a git tag", "pipeline", "step")
 		}
 		if step.IsGroup() {
-			if near := nearest(step.Name, reservedSteps); near != "" && distance(near, step.Name) == 1 {
+			if near := spelling.Nearest(step.Name, reservedSteps); near != "" && spelling.Distance(near, step.Name) == 1 {
 				c.at(at, fmt.Sprintf("%s is taken for a deploy group (did you mean %q?)", quote(step.Name), near), "pipeline", "step")
 			}
 		}
@@ -65,9 +67,7 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 	}
 	if group := deploy.ProductionGroup; whole && group != "" && !slices.Contains(deploy.Groups(), group) {
 		text := "the deploy group " + quote(group) + " is no step of the pipeline"
-		if near := nearest(group, deploy.Groups()); near != "" {
-			text += fmt.Sprintf(" (did you mean %q?)", near)
-		}
+		text += spelling.Suggest(group, deploy.Groups())
 		c.at(root.find("production_deploy_group").key, text, "production_deploy_group")
 	}
 	return deploy, whole, c.problems

@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 //go:embed schema/*.schema.json
@@ -44,9 +46,7 @@ func Schemas() []string {
 func Schema(name string) ([]byte, error) {
 	if !slices.Contains(Schemas(), name) {
 		text := fmt.Sprintf("no schema %q (known: %s)", name, strings.Join(Schemas(), ", "))
-		if near := nearest(name, Schemas()); near != "" {
-			text += fmt.Sprintf(" (did you mean %q?)", near)
-		}
+		text += spelling.Suggest(name, Schemas())
 		return nil, fmt.Errorf("%s", text)
 	}
 	return schemas.ReadFile(path.Join("schema", name+".schema.json"))

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // Files of a service by name; those of instances have a prefix and a cluster.
@@ -240,14 +242,14 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 		cluster, adhoc = strings.CutPrefix(base, adhocPrefix)
 	}
 	if !marathon && !adhoc {
-		near := nearest(name, knownFiles)
+		near := spelling.Nearest(name, knownFiles)
 		for _, prefix := range foreign {
 			if strings.HasPrefix(name, prefix) {
 				near = ""
 			}
 		}
 		for _, prefix := range []string{marathonPrefix, adhocPrefix} {
-			if kind, rest, ok := strings.Cut(base, "-"); ok && kind != "" && nearest(kind+"-", []string{prefix}) != "" {
+			if kind, rest, ok := strings.Cut(base, "-"); ok && kind != "" && spelling.Nearest(kind+"-", []string{prefix}) != "" {
 				near = prefix + rest + ".yaml"
 			}
 		}
@@ -258,9 +260,7 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 	}
 	if o.Clusters != nil && !slices.Contains(o.Clusters, cluster) {
 		text := fmt.Sprintf("is for %q, which is none of the known clusters (%s)", cluster, strings.Join(slices.Sorted(slices.Values(o.Clusters)), ", "))
-		if near := nearest(cluster, o.Clusters); near != "" {
-			text += fmt.Sprintf(" (did you mean %q?)", near)
-		}
+		text += spelling.Suggest(cluster, o.Clusters)
 		add(text)
 		return
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // Options say what a tree is read against.
@@ -229,7 +231,7 @@ func (r reference) missing(services map[string]*Service) (Problem, bool) {
 	other := services[service]
 	if other == nil {
 		p.Text = quote(r.name) + ": there is no service " + service
-		if near := nearest(service, slices.Sorted(maps.Keys(services))); near != "" {
+		if near := spelling.Nearest(service, slices.Sorted(maps.Keys(services))); near != "" {
 			p.Text += fmt.Sprintf(" (did you mean %q?)", strings.Replace(r.name, service, near, 1))
 		}
 		return p, true

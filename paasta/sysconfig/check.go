@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // complete fills in what depends on other keys or on the machine.
@@ -62,7 +64,7 @@ func (c *Config) check() []mistake {
 	}
 	oneOf := func(key, value string, known ...string) {
 		if !slices.Contains(known, value) {
-			bad(key, "unknown value %q (known: %s)%s", value, strings.Join(known, ", "), suggest(value, known))
+			bad(key, "unknown value %q (known: %s)%s", value, strings.Join(known, ", "), spelling.Suggest(value, known))
 		}
 	}
 	positive := func(key string, d time.Duration) {
@@ -115,7 +117,7 @@ func (c *Config) check() []mistake {
 	}
 	for t := range c.Location {
 		if !slices.Contains(c.LocationTypes, t) {
-			bad("location", "unknown location type %q (known: %s)%s", t, strings.Join(c.LocationTypes, ", "), suggest(t, c.LocationTypes))
+			bad("location", "unknown location type %q (known: %s)%s", t, strings.Join(c.LocationTypes, ", "), spelling.Suggest(t, c.LocationTypes))
 		}
 	}
 	if c.Deployd.Workers < 1 {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/viper"
+
+	"github.com/gopaasta/paasta/paasta/spelling"
 )
 
 // maxFile bounds a file of settings; ours are a few kilobytes.
@@ -228,7 +230,7 @@ func (r *reader) unknown(path, known []string) {
 		known = slices.Concat(known, slices.Collect(maps.Keys(retired)), slices.Collect(maps.Keys(aliases)))
 		slices.Sort(known)
 	}
-	if near := suggest(key, known); near != "" {
+	if near := spelling.Suggest(key, known); near != "" {
 		r.mistake(path, "unknown key%s", near)
 		return
 	}
@@ -366,41 +368,4 @@ func (s settings) merge(r reader, values, into map[string]any, path []string) []
 		}
 	}
 	return mistakes
-}
-
-// suggest returns ` (did you mean "x"?)` when a known key is near.
-func suggest(key string, known []string) string {
-	best, least := "", 1+len(key)/3
-	for _, k := range known {
-		if d := distance(key, k); d <= least && (best == "" || d < distance(key, best)) {
-			best = k
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
-}
-
-// distance is the number of letters to change, add, drop or swap.
-func distance(a, b string) int {
-	before, last, row := []int(nil), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(row[j]+1, last[j+1]+1, last[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, last, row = last, row, make([]int, len(b)+1)
-	}
-	return last[len(b)]
 }

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
@@ -294,7 +295,7 @@ func (f *forwarder) set(ctx context.Context, wanted []Forward) {
 	if err != nil {
 		panic(err) // strings and numbers
 	}
-	if err := replaceFile(f.p.forwardsFile(), append(text, '\n'), 0o644); err != nil {
+	if err := atomicfile.Write(f.p.forwardsFile(), append(text, '\n'), 0o644); err != nil {
 		f.log.Warn("forwards not written down", "err", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/command"
 )
 
@@ -99,7 +100,7 @@ func (p *Playground) save() error {
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}
-	return replaceFile(p.path("playground.json"), append(text, '\n'), 0o644)
+	return atomicfile.Write(p.path("playground.json"), append(text, '\n'), 0o644)
 }
 
 // path joins names to the playground's directory.
@@ -134,23 +135,6 @@ func lock(dir string) (unlock func(), err error) {
 		return nil, command.WithHint(fmt.Errorf("another command is at work on the playground in %s", dir), "the same again once that is done")
 	}
 	return unlock, err
-}
-
-// replaceFile writes a file whole or not at all, with these permissions.
-func replaceFile(path string, text []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all is well
-	if _, err := f.Write(text); err != nil {
-		f.Close()
-		return err
-	}
-	if err := errors.Join(f.Chmod(mode), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // lockDir takes the lock of a directory, which has to exist, until unlock is

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 )
 
 // A process is told apart from a later one with the same pid by its start, in
@@ -134,7 +136,7 @@ func (p *Playground) writePID(name string, proc process) error {
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}
-	return replaceFile(p.pidFile(name), append(text, '\n'), 0o644)
+	return atomicfile.Write(p.pidFile(name), append(text, '\n'), 0o644)
 }
 
 // buildOf tells builds of a binary apart.

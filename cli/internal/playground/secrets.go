@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
 
@@ -37,7 +38,7 @@ func (p *Playground) makeSecrets() (secrets, error) {
 			continue
 		}
 		*value = rand.Text()
-		if err := replaceFile(file, []byte(*value+"\n"), 0o600); err != nil {
+		if err := atomicfile.Write(file, []byte(*value+"\n"), 0o600); err != nil {
 			return secrets{}, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	soaconfigs "github.com/gopaasta/paasta/soa-configs"
 )
 
@@ -78,7 +79,7 @@ func (p *Playground) writeSettings() error {
 			}
 			continue
 		}
-		if err := replaceFile(path, []byte(text), mode); err != nil {
+		if err := atomicfile.Write(path, []byte(text), mode); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 )
 
 // times is what is known of how long dependencies take from their start until
@@ -70,23 +71,10 @@ func (t times) save(file string) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".times-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // unless it has its name
-	_, err = f.Write(text)
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
+	return atomicfile.Write(file, text, 0o600)
 }
 
 // of is how long a node takes. For one that was never seen it is a guess:

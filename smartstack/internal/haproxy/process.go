@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 )
 
 // A Process is the HAProxy on this host. It belongs to nobody: it is a daemon
@@ -284,21 +286,10 @@ func (p Process) Stop(ctx context.Context) error {
 
 // WriteFile replaces the file at path in one step.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return WriteFileBy(path, mode, func(w *bufio.Writer) { w.Write(data) })
+	return atomicfile.Write(path, data, mode)
 }
 
 // WriteFileBy replaces the file at path in one step by what write writes.
 func WriteFileBy(path string, mode fs.FileMode, write func(*bufio.Writer)) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	w := bufio.NewWriterSize(f, 1<<16)
-	write(w)
-	err = w.Flush() // and what went wrong before
-	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
+	return atomicfile.WriteFunc(path, mode, write)
 }

@@ -15,8 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
+	"github.com/gopaasta/paasta/paasta/process"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/printable"
 	"github.com/gopaasta/paasta/smartstack/internal/probe"
@@ -141,7 +141,7 @@ func checkCommand(ctx context.Context, c soaconfig.LocalCheck) error {
 	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { kill(); close(killed) })
 	read := make(chan struct{})
-	out := &tail{max: longestWhy}
+	out := &process.Tail{Max: longestWhy}
 	go func() {
 		defer close(read)
 		_, _ = io.Copy(out, output) // until all have closed it, or it is time
@@ -169,26 +169,3 @@ const lastWords = 100 * time.Millisecond
 
 // longestWhy bounds what is kept of why a check fails.
 const longestWhy = 256
-
-// tail keeps the last max bytes written to it.
-type tail struct {
-	max int
-	buf []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, p[max(len(p)-t.max, 0):]...)
-	if over := len(t.buf) - t.max; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
-	}
-	return len(p), nil
-}
-
-// String leaves out what a character lost when its begin was dropped.
-func (t *tail) String() string {
-	text := t.buf
-	for n := 0; n < utf8.UTFMax-1 && len(text) > 0 && !utf8.RuneStart(text[0]); n++ {
-		text = text[1:]
-	}
-	return string(text)
-}

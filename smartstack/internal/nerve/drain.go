@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 )
 
 // A Drain is the content of a drain file: a service with one that has not
@@ -79,19 +81,7 @@ func WriteDrain(dir, service string, d Drain) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(dir, ".drain-")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(append(text, '\n'))
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(dir, service))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
+	return atomicfile.Write(filepath.Join(dir, service), append(text, '\n'), 0o644)
 }
 
 // RemoveDrain ends a drain; false when there was none.

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
@@ -50,17 +50,8 @@ func (g *goodFile) write(all map[string]soaconfig.LocalService) error {
 	if bytes.Equal(text, g.written) {
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(g.path), "."+filepath.Base(g.path)+"-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", g.path, err)
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), g.path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", g.path, err)
+	if err := atomicfile.Write(g.path, text, 0o600); err != nil {
+		return err
 	}
 	g.written = text
 	return nil
