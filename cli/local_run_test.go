@@ -123,50 +123,6 @@ func (s *shop) until(what string, done func() bool) {
 	}
 }
 
-// writeConfig writes a system config for a paasta in a process of its own.
-func (s *shop) writeConfig() string {
-	s.t.Helper()
-	dir := s.t.TempDir()
-	text := fmt.Sprintf("cluster: test\nlocal_run_cluster: test\nsoa_dir: %s\ndocker_registry: %s\n", s.config.SoaDir, registryAddress)
-	if err := os.WriteFile(filepath.Join(dir, "paasta.yaml"), []byte(text), 0o644); err != nil {
-		s.t.Fatal(err)
-	}
-	return dir
-}
-
-// follow runs the commands of a page.
-func (s *shop) follow(page string) {
-	s.t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	bin := filepath.Join(s.dir, "bin")
-	if _, err := os.Stat(bin); err != nil {
-		if err := os.Mkdir(bin, 0o755); err != nil {
-			s.t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(bin, "paasta"), dockertest.Compile(s.t, "github.com/gopaasta/paasta/paasta/cmd/paasta"), 0o755); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	parts := strings.Split(string(text), "```sh\n")
-	if len(parts) < 2 {
-		s.t.Errorf("%s has no commands", page)
-	}
-	for _, part := range parts[1:] {
-		block, _, _ := strings.Cut(part, "```")
-		ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
-		cmd := exec.CommandContext(ctx, "bash", "-euc", block)
-		cmd.Dir = s.dir
-		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			s.t.Errorf("%s says:\n%s%v:\n%s", page, block, err, out)
-		}
-		cancel()
-	}
-}
-
 // A said is what a command said and how it ended.
 type said struct {
 	code     int
@@ -359,15 +315,6 @@ func TestImagesAndLocalRuns(t *testing.T) {
 	}
 	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--pull", "-t", "--with-deps"), 0, "Healthcheck succeeded!: 200 OK")
 	if left := s.docker.Containers(); len(left) > 0 {
-		t.Errorf("%d containers are left", len(left))
-	}
-
-	// The pages about it, word for word.
-	t.Setenv("PAASTA_SYSTEM_CONFIG_DIR", s.writeConfig())
-	for _, page := range []string{"images.md", "local-run.md"} {
-		s.follow(filepath.Join("..", "docs", "how-to", page))
-	}
-	if left := s.docker.Containers("paasta.localrun"); len(left) > 0 {
 		t.Errorf("%d containers are left", len(left))
 	}
 

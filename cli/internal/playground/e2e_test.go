@@ -23,6 +23,7 @@ import (
 	"github.com/gopaasta/paasta/cli/internal/demo"
 	"github.com/gopaasta/paasta/cli/internal/load"
 	"github.com/gopaasta/paasta/cli/internal/playground"
+	"github.com/gopaasta/paasta/docker/dockertest"
 	"github.com/gopaasta/paasta/docker/examples"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -134,7 +135,8 @@ func TestDemo(t *testing.T) {
 	if !paastatest.InNamespace(t) {
 		return
 	}
-	s := &session{t: t, dir: filepath.Join(t.TempDir(), "playground"), paasta: buildPaasta(t), env: os.Environ()}
+	home := t.TempDir()
+	s := &session{t: t, dir: filepath.Join(home, ".playground"), paasta: buildPaasta(t), env: os.Environ()}
 	t.Cleanup(s.remove)
 	for range 2 {
 		out := s.run("", "demo", "--dir", s.dir)
@@ -143,6 +145,48 @@ func TestDemo(t *testing.T) {
 			t.Error("the demo does not say that no request failed")
 		}
 	}
+	// The pages that go on from there, each in a shell of its own.
+	for _, page := range []string{"local-run.md", "images.md"} {
+		s.shell(home, strings.Join(commandsOf(t, "how-to/"+page), ""))
+	}
+}
+
+// commandsOf are the commands of a page of docs, block by block.
+func commandsOf(t *testing.T, page string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../../docs", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, b := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+		all = append(all, b[1])
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s has no commands", page)
+	}
+	return all
+}
+
+// shell runs commands in a new shell, as a person would who has built paasta; the
+// first that fails ends it.
+func (s *session) shell(dir, commands string, env ...string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-x")
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader("set -eu\n"+commands)
+	cmd.WaitDelay = 5 * time.Second
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		// Of a playground that whoever runs the tests works in.
+		return strings.HasPrefix(kv, "PAASTA_") || strings.HasPrefix(kv, "DOCKER_")
+	})
+	cmd.Env = append(append(cmd.Env, "PATH="+filepath.Dir(s.paasta)+":"+os.Getenv("PATH")), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+	s.t.Logf("%s", out)
 }
 
 // TestSideBySide starts two playgrounds, starts one of them once more, kills all
@@ -230,24 +274,18 @@ func TestSideBySide(t *testing.T) {
 	}
 }
 
-// TestTutorial does what docs/tutorial.md says, word for word.
+// TestTutorial does what docs/tutorial.md says, word for word, and, in the same
+// shell, before the playground is removed, what test-dependencies.md says.
 func TestTutorial(t *testing.T) {
 	need(t)
+	paastatest.Need(t, "redis-server")
 	if !paastatest.InNamespace(t) {
 		return
 	}
-	text, err := os.ReadFile("../../../docs/tutorial.md")
+	tutorial, howTo := commandsOf(t, "tutorial.md"), commandsOf(t, "how-to/test-dependencies.md")
+	source, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
-	}
-	var script strings.Builder
-	script.WriteString("set -eu\n")
-	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
-	for _, b := range blocks {
-		script.WriteString(b[1])
-	}
-	if len(blocks) < 8 {
-		t.Fatalf("only %d blocks of commands in the tutorial", len(blocks))
 	}
 	start(t) // another one, which has 127.0.0.1
 	home := t.TempDir()
@@ -257,20 +295,10 @@ func TestTutorial(t *testing.T) {
 			s.remove() // the script ended early
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-x")
-	cmd.Dir, cmd.Stdin = home, strings.NewReader(script.String())
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		// Of a playground that whoever runs the tests works in.
-		return strings.HasPrefix(kv, "PAASTA_") || strings.HasPrefix(kv, "DOCKER_")
-	})
-	cmd.Env = append(cmd.Env, "PATH="+filepath.Dir(s.paasta)+":"+os.Getenv("PATH"))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("the tutorial: %v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+	last := len(tutorial) - 1 // which removes it
+	s.shell(home, strings.Join(tutorial[:last], "")+
+		"(cd "+source+"\n"+howTo[0]+"[ -z \"${DOCKER_HOST-}\" ]; export DOCKER_HOST=$MACHINE\n"+strings.Join(howTo[1:], "")+")\n"+
+		tutorial[last], "MACHINE="+dockertest.Start(t).Host, "TMPDIR="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
 }
 
 // TestKillEveryDaemon kills each daemon, with -9, in the middle of a second
