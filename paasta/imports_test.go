@@ -35,6 +35,7 @@ var ownedBy = map[string][]string{
 	"go.yaml.in/yaml":                       {"paasta/soaconfig"},
 	"github.com/santhosh-tekuri/jsonschema": {"paasta/soaconfig"},
 	"github.com/go-zookeeper/zk":            {"paasta/zk"},
+	"github.com/dlclark/regexp2":            {"paasta/pattern"},
 	"github.com/go-git/go-git":              {"paasta/git"},
 	"github.com/gambol99/go-marathon":       {"paasta/marathon"},
 	"github.com/docker":                     {"docker"},

@@ -5,13 +5,13 @@ import (
 	"maps"
 	"math"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/pattern"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
@@ -406,7 +406,7 @@ func listed(black [][]string, white *soaconfig.Whitelist) [][]string {
 }
 
 // allowed tells whether an agent passes a black and a white list, whose values
-// are regular expressions; one that does not compile is taken literally.
+// are regular expressions; what is none is taken literally.
 func allowed(agent map[string]string, black [][]string, white *soaconfig.Whitelist) bool {
 	for _, b := range black {
 		if len(b) == 2 && matches(b[1], agent[b[0]]) {
@@ -419,12 +419,9 @@ func allowed(agent map[string]string, black [][]string, white *soaconfig.Whiteli
 	return slices.ContainsFunc(white.Values, func(v string) bool { return matches(v, agent[white.Attribute]) })
 }
 
-func matches(pattern, value string) bool {
-	re, err := regexp.Compile("^(?:" + pattern + ")$")
-	if err != nil {
-		return pattern == value
-	}
-	return re.MatchString(value)
+func matches(expression, value string) bool {
+	ok, err := pattern.Matches(expression, value)
+	return ok || err != nil && expression == value
 }
 
 // whitelistOf reads the system config's [attribute, [value…]].

@@ -248,6 +248,9 @@ func TestFormSpreads(t *testing.T) {
 		{"over those that it may run on", func(in *FormInput) {
 			in.Namespace, in.Instance.DeployWhitelist = nil, &soaconfig.Whitelist{Attribute: "region", Values: []string{"we.*"}}
 		}, []string{"region", "GROUP_BY", "1"}},
+		{"over those that a lookahead leaves", func(in *FormInput) {
+			in.Namespace, in.Instance.DeployWhitelist = nil, &soaconfig.Whitelist{Attribute: "region", Values: []string{"(?!we).*"}}
+		}, []string{"region", "GROUP_BY", "1"}},
 		{"agents that are in no region", func(in *FormInput) {
 			in.Namespace, in.System.ExpectedAgents = nil, []map[string]string{{"pool": "default"}}
 		}, nil},

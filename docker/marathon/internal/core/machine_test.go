@@ -26,6 +26,7 @@ func TestConstraints(t *testing.T) {
 		"CLUSTER takes the first one's":   {`[["hostname","CLUSTER"]]`, 2, "[h0 h0]"},
 		"LIKE wants the whole value":      {`[["hostname","LIKE","h[12]"]]`, 2, "[h1 h2]"},
 		"LIKE of a part fits nothing":     {`[["hostname","LIKE","h"]]`, 1, "[]"},
+		"a lookahead, as in Java":         {`[["hostname","LIKE","(?!h[01]).*"]]`, 1, "[h2]"},
 		"UNLIKE":                          {`[["hostname","UNLIKE","h[12]"]]`, 2, "[h0 h0]"},
 		"UNLIKE passes without attribute": {`[["nothing","UNLIKE","x"]]`, 1, "[h0]"},
 		"others do not":                   {`[["nothing","LIKE",".*"]]`, 1, "[]"},

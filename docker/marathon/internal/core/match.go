@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
+	"github.com/gopaasta/paasta/paasta/pattern"
 )
 
 // Reasons are why an offer is declined, in the order in which they are looked at.
@@ -229,8 +229,8 @@ func satisfies(field, op, value string, x *Agent, placed []*Agent) bool {
 	case "CLUSTER":
 		return value != "" && v == value || value == "" && (len(placed) == 0 || v == first)
 	case "LIKE", "UNLIKE":
-		re, err := regexp.Compile("^(?:" + value + ")$")
-		return err == nil && re.MatchString(v) == (op == "LIKE")
+		matches, err := pattern.Matches(value, v)
+		return err == nil && matches == (op == "LIKE")
 	case "MAX_PER":
 		return counts[v] < n
 	case "IS":

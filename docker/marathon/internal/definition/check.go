@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/gopaasta/paasta/paasta/pattern"
 )
 
 const segment = `^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])$`
@@ -121,7 +123,7 @@ func checkConstraint(c []string) string {
 		if value == "" {
 			return "LIKE and UNLIKE require a non-empty, regular expression value"
 		}
-		if _, err := regexp.Compile(value); err != nil {
+		if _, err := pattern.Matches(value, ""); err != nil {
 			return fmt.Sprintf("'%s' is not a valid regular expression", value)
 		}
 	case "IS":
