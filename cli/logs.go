@@ -15,6 +15,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/api"
+	"github.com/gopaasta/paasta/paasta/printable"
 )
 
 type logsFlags struct {
@@ -228,46 +229,10 @@ func (p *logPrinter) print(l paasta.LogLine) error {
 	// command.
 	text := l.Message
 	if p.env.TTY {
-		text = printable(text)
+		text = printable.Text(text)
 	}
 	_, err := fmt.Fprintf(p.env.Out, "%s [%s] [%s] [%s] - [%s] %s\n", p.env.paint(faint, at), l.Component, l.Cluster, who, l.Level, p.env.paint(c, text))
 	return err
-}
-
-// printable shows control characters instead of obeying them; colours pass.
-func printable(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == 0x1b {
-			if n := sgr(s[i:]); n > 0 {
-				b.WriteString(s[i : i+n])
-				i += n - 1
-				continue
-			}
-		}
-		if s[i] != '\t' && (s[i] < 0x20 || s[i] == 0x7f) {
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-			continue
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-// sgr is the length of the colour sequence that s begins with, 0 for none.
-func sgr(s string) int {
-	if !strings.HasPrefix(s, "\x1b[") {
-		return 0
-	}
-	for i := 2; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == 'm':
-			return i + 1
-		case c != ';' && (c < '0' || c > '9'):
-			return 0
-		}
-	}
-	return 0
 }
 
 // moment reads a time: ISO 8601, or how long before now. "" is the zero time.

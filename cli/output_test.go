@@ -96,21 +96,6 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{
-		"plain\ttext":              "plain\ttext",
-		"\x1b[31mred\x1b[0m":       "\x1b[31mred\x1b[0m",
-		"\x1b]0;title\x07 \x1b[2J": `\x1b]0;title\x07 \x1b[2J`,
-		"back\rover":               `back\x0dover`,
-		"grüße":                    "grüße",
-	} {
-		if got := printable(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestMoment(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Time{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta/api"
 	"github.com/gopaasta/paasta/paasta/command"
+	"github.com/gopaasta/paasta/paasta/printable"
 )
 
 type statusFlags struct {
@@ -192,5 +193,5 @@ func orDash(s string) string {
 	return s
 }
 
-// oneLine keeps a text from breaking a table.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine keeps a text from breaking a table, and a terminal.
+func oneLine(s string) string { return printable.Text(strings.Join(strings.Fields(s), " ")) }

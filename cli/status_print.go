@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/api"
+	"github.com/gopaasta/paasta/paasta/printable"
 )
 
 // A statusPrinter prints statuses in PaaSTA's shape, whose indentation people
@@ -174,7 +175,7 @@ func (p statusPrinter) version(s api.InstanceStatus, v api.Version) {
 	p.line("        %d running, %d healthy, %d staged out of %d", running, healthy, staged, v.Size)
 	p.line("        App created: %s", p.at(v.Created))
 	if f := v.LastFailure; f != nil && !s.OK {
-		p.line("        %s %s on %s, %s: %s", p.env.paint(bad, "Last failure:"), f.State, f.Host, p.at(f.Time), printable(oneLine(f.Message)))
+		p.line("        %s %s on %s, %s: %s", p.env.paint(bad, "Last failure:"), f.State, f.Host, p.at(f.Time), oneLine(f.Message))
 	}
 	if p.verbose == 0 {
 		return
@@ -373,7 +374,7 @@ func (p statusPrinter) tails(ctx context.Context, s api.InstanceStatus) {
 		}
 		p.line("    Output of %s:", task)
 		for _, l := range byTask[task] {
-			p.line("      %s %s", p.env.paint(faint, l.Component+":"), l.Message)
+			p.line("      %s %s", p.env.paint(faint, l.Component+":"), printable.Text(l.Message))
 		}
 	}
 }

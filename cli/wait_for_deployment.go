@@ -302,7 +302,7 @@ func crashing(a answer, instance string) string {
 	}
 	for _, v := range s.Versions {
 		if f := v.LastFailure; v.Desired && f != nil {
-			return fmt.Sprintf("; its tasks fail: %s: %s", f.State, printable(oneLine(f.Message)))
+			return fmt.Sprintf("; its tasks fail: %s: %s", f.State, oneLine(f.Message))
 		}
 	}
 	return ""

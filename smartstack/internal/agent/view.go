@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/printable"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
-	"github.com/gopaasta/paasta/smartstack/internal/printable"
 )
 
 // view is what others may see of the agent, at any time.

@@ -16,9 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/printable"
 	"github.com/gopaasta/paasta/paasta/process"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
-	"github.com/gopaasta/paasta/smartstack/internal/printable"
 	"github.com/gopaasta/paasta/smartstack/internal/probe"
 )
 

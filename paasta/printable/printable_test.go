@@ -1,6 +1,7 @@
 package printable
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -26,6 +27,28 @@ func TestLine(t *testing.T) {
 	} {
 		if got := Line(text, 30); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"plain\ttext":              "plain\ttext",
+		"\x1b[31mred\x1b[0m":       "\x1b[31mred\x1b[0m",
+		"\x1b]0;title\x07 \x1b[2J": `\x1b]0;title\x07 \x1b[2J`,
+		"\u009b2J\x9b2J":           `\u009b2J\x9b2J`,
+		"back\rover":               `back\x0dover`,
+		"a\u2028b":                 `a\u2028b`,
+		"grüße, 👨\u200d👩\u200d👧":   "grüße, 👨\u200d👩\u200d👧",
+	} {
+		if got := Text(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+	for _, r := range "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069" {
+		if got, want := Text("a"+string(r)+"b"), fmt.Sprintf(`a\u%04xb`, r); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
