@@ -91,6 +91,39 @@ func TestWrongBreaksNothing(t *testing.T) {
 	}
 }
 
+// Whoever forms an app keeps the last good team while nobody knows what it is, and
+// only then.
+func TestTeamThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		monitoring, instance string
+		want                 string // "?" for unknown
+	}{
+		"known":                         {"team: a", "{}", "a"},
+		"no file":                       {"", "{}", ""},
+		"the instance's own":            {"team: a", "{monitoring: {team: b}}", "b"},
+		"the instance's is empty":       {"team: a", "{monitoring: {team: }}", "a"},
+		"no YAML":                       {"team: \"", "{}", "?"},
+		"of another kind":               {"team: [a]", "{}", "?"},
+		"no YAML, but the instance's":   {"team: \"", "{monitoring: {team: b}}", "b"},
+		"no YAML, the instance's empty": {"team: \"", "{monitoring: {team: , page: true}}", "?"},
+		"the instance's of another":     {"team: a", "{monitoring: {team: [b]}}", "?"},
+	} {
+		archive := "-- web/marathon-norcal.yaml --\nmain: " + tt.instance + "\n"
+		if tt.monitoring != "" {
+			archive += "-- web/monitoring.yaml --\n" + tt.monitoring + "\n"
+		}
+		tree, err := Load(t.Context(), unpack(t, txtar.Parse([]byte(archive))), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := tree.Services["web"].Instances["norcal"].Valid["main"].Monitoring
+		if m.TeamUnknown != (tt.want == "?") || !m.TeamUnknown && m.Team != tt.want {
+			t.Errorf("%s: team %q, unknown %t, want %q", name, m.Team, m.TeamUnknown, tt.want)
+		}
+	}
+}
+
 // What cannot run, or must not.
 func TestBroken(t *testing.T) {
 	t.Parallel()

@@ -95,7 +95,7 @@ func (m Monitoring) with(v *value, problems Problems, path ...string) Monitoring
 	if v == nil {
 		return m
 	}
-	if v.has("team") {
+	if v.get("team").given() {
 		m.TeamUnknown = false
 	}
 	read(v, "team", &m.Team)
