@@ -146,7 +146,10 @@ func TestTheFloorSaysForHowLong(t *testing.T) {
 		return nil
 	})
 	h.up("web.main", all[0].port)
-	if s := h.agent.Status().Registrations[0]; s.Held != 0 || !s.HeldUntil.IsZero() {
-		t.Errorf("%+v", s)
-	}
+	eventually(t, func() error { // the status follows HAProxy
+		if s := h.agent.Status().Registrations[0]; s.Held != 0 || !s.HeldUntil.IsZero() {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
 }
