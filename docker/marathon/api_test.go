@@ -2,7 +2,9 @@ package marathon_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,34 @@ func TestAnswers(t *testing.T) {
 		{"scale and wipe", "DELETE", "/v2/apps/x/tasks?scale=true&wipe=true", ``, 400, `^{"message":"You cannot use scale and wipe at the same time."}$`},
 		{"a bad task id", "POST", "/v2/tasks/delete", `{"ids":["x"]}`, 400, `Invalid task id 'x'`},
 		{"unknown tasks are skipped", "POST", "/v2/tasks/delete", `{"ids":["x.unknown"]}`, 200, `^{"tasks":\[\]}$`},
+		{"unknown tasks are skipped, with their apps' sizes", "POST", "/v2/tasks/delete?scale=true", `{"ids":["nope.unknown","x.unknown","x.unknown"]}`, 200, `^{"deploymentId":"[-0-9a-f]+","version":"`},
+		{"secrets", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","secrets":{"a":{"source":"b"}}}`, 422, `^{"details":\[{"path":"/secrets","errors":\["Feature secrets is not enabled[^"]*"\]}\],"message":"Object is not valid"}$`},
+		{"a check", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","check":{"exec":{"command":{"shell":"true"}}}}`, 422, `"path":"/check"`},
+		{"an executor's resources", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","executorResources":{"mem":32}}`, 422, `"path":"/executorResources"`},
+		{"residency", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","residency":{"relaunchEscalationTimeoutSeconds":1}}`, 422, `"path":"/residency"`},
+		{"a registry's credential", "POST", "/v2/apps", `{"id":"/a","container":{"docker":{"image":"x","credential":{"principal":"p"}}}}`, 422, `"path":"/container/docker/credential","errors":\["must be empty"\]`},
+		{"in an update, too", "PUT", "/v2/apps/x", `{"secrets":{"a":{"source":"b"}}}`, 422, `"path":"/secrets"`},
+		{"two checks of Mesos", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","healthChecks":[{"protocol":"MESOS_HTTP"},{"protocol":"MESOS_TCP"}]}`, 422, `"path":"/","errors":\["AppDefinition can contain at most one Mesos health check"\]`},
+		{"an unknown role", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","acceptedResourceRoles":["prod"]}`, 422, `"path":"/acceptedResourceRoles","errors":\["acceptedResourceRoles can only contain \*"\]`},
+		{"an invalid URI", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","uris":["http://h/a b"]}`, 422, `"path":"/uris\(0\)","errors":\["URI has invalid syntax."\]`},
+		{"an invalid URI to fetch", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","fetch":[{"uri":"http://h/%zz"}]}`, 422, `"path":"/fetch\(0\)/uri"`},
+		{"a check all the time", "POST", "/v2/apps", `{"id":"/zero","instances":0,"cmd":"sleep 1","healthChecks":[{"protocol":"TCP","intervalSeconds":0,"timeoutSeconds":0}]}`, 201, `"intervalSeconds":0,"timeoutSeconds":0`},
+		{"an empty command", "POST", "/v2/apps", `{"id":"/a","cmd":""}`, 422, `"path":"/cmd","errors":\["error.minLength"\]`},
+		{"a command of one letter", "POST", "/v2/apps", `{"id":"/a","cmd":"x"}`, 422, `"path":"/","errors":\["must not be an empty string"\]`},
+		{"a bridge with a name", "POST", "/v2/apps", `{"id":"/a","container":{"docker":{"image":"x"}},"networks":[{"mode":"container/bridge","name":"n"}]}`, 422, `"path":"/networks","errors":\["Bridge networks may not have names"\]`},
+		{"a port twice", "POST", "/v2/apps", `{"id":"/a","cmd":"sleep 1","portDefinitions":[{"port":80},{"port":80}]}`, 422, `"path":"/portDefinitions","errors":\["Ports must be unique."\]`},
+		{"a mapping's name twice", "POST", "/v2/apps", `{"id":"/a","container":{"docker":{"image":"x","network":"BRIDGE"},"portMappings":[{"name":"x"},{"name":"x"}]}}`, 422, `"path":"/container/portMappings","errors":\["Port names must be unique."\]`},
+		{"two dialects of networks", "POST", "/v2/apps", `{"id":"/a","container":{"docker":{"image":"x","network":"HOST"}},"networks":[{"mode":"host"}]}`, 422, `"path":"/","errors":\["must not specify both container.docker.network and networks"\]`},
+		{"a version of a group together with more", "PUT", "/v2/groups/g", `{"version":"2020-02-01T10:00:00.000Z","apps":[{"id":"x"}]}`, 422, `"path":"/version","errors":\["not allowed in conjunction with other properties."\]`},
+		{"a version of a group below", "PUT", "/v2/groups/g", `{"groups":[{"id":"h","version":"2020-02-01T10:00:00.000Z"}]}`, 422, `"path":"/version"`},
+		{"a version that a group never had", "PUT", "/v2/groups", `{"version":"2020-02-01T10:00:00.000Z"}`, 422, `^{"message":"Group / not available in version 2020-02-01T10:00:00.000Z"}$`},
+		{"no version of a group", "GET", "/v2/groups/versions/foo", ``, 422, `Invalid timestamp provided 'foo'`},
+		{"an unknown version of a group", "GET", "/v2/groups/g/versions/2020-02-01T10:00:00.000Z", ``, 404, `Group '/g' does not exist`},
+		{"a group that depends on itself", "PUT", "/v2/groups/g", `{"dependencies":["/g"],"apps":[{"id":"a","cmd":"sleep 1"}]}`, 422, `"path":"/","errors":\["Dependency graph has cyclic dependencies\.`},
+		{"an app of another group", "PUT", "/v2/groups/g", `{"apps":[{"id":"/h/a","cmd":"sleep 1"}]}`, 422, `"path":"/apps\(0\)/id","errors":\["Identifier is not child of '/g'"\]`},
+		{"options", "OPTIONS", "/v2/apps", ``, 200, `^$`},
+		{"options of an app that is not", "OPTIONS", "/v2/apps/nope/tasks/x.y", ``, 200, `^$`},
+		{"options of nothing", "OPTIONS", "/v2/nope", ``, 404, `URI not found`},
 		{"a bad selector", "GET", "/v2/apps?label=a%3D%3D", ``, 422, `Can not parse label selector 'a=='`},
 		{"a version together with more", "PUT", "/v2/apps/x", `{"version":"2020-02-01T10:00:00.000Z","instances":2}`, 422, `"path":"/","errors":\["The 'version' field may only be combined with the 'id' field."\]`},
 		{"double slashes", "GET", "/v2//apps//x", ``, 200, `"id":"/x"`},
@@ -70,6 +100,14 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%s %s %s: %d %s\nwant %d %s", tt.method, tt.path, tt.body, r.status, r.body, tt.status, tt.want)
 			}
 		})
+	}
+	for path, want := range map[string]string{
+		"/ping": "GET, HEAD, OPTIONS", "/v2/apps": "GET, HEAD, POST, PUT, PATCH, OPTIONS", "/v2/apps/x": "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
+		"/v2/apps/x/restart": "POST, OPTIONS", "/v2/tasks/delete": "POST, OPTIONS", "/v2/leader": "GET, HEAD, DELETE, OPTIONS",
+	} {
+		if r := d.call("OPTIONS", path, ""); r.status != 200 || r.header.Get("Allow") != want {
+			t.Errorf("OPTIONS %s: %d, Allow %q, want %q", path, r.status, r.header.Get("Allow"), want)
+		}
 	}
 	r := d.call("GET", "/", "")
 	if r.status != 302 || r.header.Get("Location") != "/ui/" {
@@ -197,6 +235,115 @@ func TestGroups(t *testing.T) {
 		t.Fatal(r)
 	}
 	d.until(20*time.Second, "the group is gone", func() bool { return len(d.tasks("")) == 0 && d.call("GET", "/v2/groups/g", "").status == 404 })
+}
+
+// A group goes back to what it was: its apps, those that were deleted, too, its
+// groups, and what they depend on. A kill -9 forgets nothing of it.
+func TestGroupsGoBack(t *testing.T) {
+	t.Parallel()
+	d := spawnWithoutDocker(t)
+	put := func(id, body string) string {
+		t.Helper()
+		var got struct{ Version string }
+		r := d.call("PUT", "/v2/groups/"+id, body)
+		if err := json.Unmarshal([]byte(r.body), &got); err != nil || r.status != 200 {
+			t.Fatalf("PUT %s: %+v, %v", body, r, err)
+		}
+		d.until(20*time.Second, "it is deployed", func() bool { return d.call("GET", "/v2/deployments", "").body == "[]" })
+		return got.Version
+	}
+	const one = `{"id":"one","cmd":"sleep 1001","cpus":0.1,"mem":16}`
+	other := put("other", `{}`)
+	first := put("g", `{"dependencies":["../base"],"apps":[`+one+`],"groups":[{"id":"sub","apps":[`+strings.Replace(one, "one", "two", 1)+`]}]}`)
+	second := put("g", `{"dependencies":[],"apps":[`+strings.Replace(one, "1001", "1002", 1)+`],"groups":[]}`)
+	d.kill()
+	d.begin()
+	if r := d.call("GET", "/v2/groups/g/versions", ""); r.body != `["`+second+`","`+first+`"]` {
+		t.Errorf("versions %s", r.body)
+	}
+	if r := d.call("GET", "/v2/groups/versions", ""); r.body != `["`+second+`","`+first+`","`+other+`"]` {
+		t.Errorf("versions of the root %s", r.body)
+	}
+	was := d.call("GET", "/v2/groups/g/versions/"+first, "").body
+	for _, want := range []string{`"dependencies":["/base"]`, `"id":"/g/sub/two"`, `"cmd":"sleep 1001"`, `"version":"` + first} {
+		if !strings.Contains(was, want) {
+			t.Errorf("no %s in\n%s", want, was)
+		}
+	}
+	steps := d.call("PUT", "/v2/groups/g?dryRun=true", `{"version":"`+first+`"}`)
+	const want = `{"steps":[{"actions":[{"action":"StartApplication","app":"/g/sub/two"}]},{"actions":[{"action":"RestartApplication","app":"/g/one"},{"action":"ScaleApplication","app":"/g/sub/two"}]}]}`
+	if steps.body != want {
+		t.Errorf("steps %s\nwant  %s", steps.body, want)
+	}
+	third := put("g", `{"version":"`+first+`"}`)
+	d.running("/g/sub/two", 1)
+	now := d.call("GET", "/v2/groups/g", "").body
+	for _, want := range []string{`"dependencies":["/base"]`, `"id":"/g/sub/two"`, `"cmd":"sleep 1001"`, `"version":"` + third} {
+		if !strings.Contains(now, want) {
+			t.Errorf("no %s in\n%s", want, now)
+		}
+	}
+	put("g", `{"version":"`+second+`"}`)
+	if n := len(d.tasks("/g/sub/two")); n != 0 || d.call("GET", "/v2/groups/g/sub", "").status != 404 {
+		t.Errorf("%d tasks of what was not there", n)
+	}
+}
+
+func TestTaskListsForScripts(t *testing.T) {
+	t.Parallel()
+	d := start(t, nil)
+	d.post(`{"id":"/a/b","cmd":"sleep 1000","cpus":0.1,"mem":16,"instances":2,"ports":[0,0]}`)
+	d.post(`{"id":"/c","cmd":"sleep 1000","cpus":0.1,"mem":16,"ports":[]}`)
+	list := d.running("/a/b", 2)
+	c := d.running("/c", 1)[0]
+	lines := ""
+	for i := range 2 {
+		var at []string
+		for _, one := range list {
+			at = append(at, fmt.Sprintf("%s:%d", one.Host, one.Ports[i]))
+		}
+		slices.Sort(at)
+		lines += fmt.Sprintf("a_b\t%d\t%s\t\n", 10000+i, strings.Join(at, "\t"))
+	}
+	for path, want := range map[string]string{"/v2/tasks": lines + "c\t \t" + c.Host + "\t\n", "/v2/apps/a/b/tasks": lines} {
+		if r := d.call("GET", path, "", "Accept", "text/plain"); r.body != want || r.header.Get("Content-Type") != "text/plain" {
+			t.Errorf("%s: %s\n%q, want\n%q", path, r.header.Get("Content-Type"), r.body, want)
+		}
+		for _, accept := range []string{"*/*", "text/plain, application/json"} {
+			if r := d.call("GET", path, "", "Accept", accept); !strings.HasPrefix(r.body, `{"tasks":[`) {
+				t.Errorf("%s for %s: %s", path, accept, r.body)
+			}
+		}
+	}
+	if r := d.call("GET", "/v2/apps/nope/tasks", "", "Accept", "text/plain"); r.status != 404 {
+		t.Errorf("tasks of nobody: %+v", r)
+	}
+}
+
+func TestMetricsHaveMarathonsNames(t *testing.T) {
+	t.Parallel()
+	d := start(t, nil)
+	d.post(`{"id":"/g/x","cmd":"sleep 1000","cpus":0.1,"mem":16}`)
+	d.running("/g/x", 1)
+	var got struct {
+		Version  string
+		Counters map[string]struct{ Count int }
+		Gauges   map[string]struct{ Value float64 }
+	}
+	d.get("/metrics", &got)
+	for name, want := range map[string]int{"marathon.deployments.counter": 1, "marathon.deployments.dismissed.counter": 0, "marathon.tasks.launched.counter": 1, "marathon.mesos.task-updates.task-running.counter": 1} {
+		if c, ok := got.Counters[name]; !ok || c.Count != want {
+			t.Errorf("%s %v %v, want %d", name, ok, c, want)
+		}
+	}
+	for name, want := range map[string]float64{"marathon.apps.active.gauge": 1, "marathon.groups.active.gauge": 2, "marathon.instances.running.gauge": 1, "marathon.instances.staged.gauge": 0} {
+		if g, ok := got.Gauges[name]; !ok || g.Value != want {
+			t.Errorf("%s %v %v, want %v", name, ok, g, want)
+		}
+	}
+	if r := d.call("GET", "/metrics/prometheus", ""); !strings.Contains(r.body, "# TYPE marathon_apps_active_gauge gauge\nmarathon_apps_active_gauge 1\n\n") || !strings.Contains(r.body, "\nmarathon_tasks_launched_counter 1\n") {
+		t.Errorf("for Prometheus: %s", r.body)
+	}
 }
 
 // Appendix: a document of every version of Marathon's own examples.

@@ -26,7 +26,8 @@ func Command() command.Command {
 		Long: "Serve Marathon's v2 API on this machine: apps with an image run in containers of a Docker Engine, apps with only\n" +
 			"a cmd as processes. For laptops, CI and demos; a cluster runs the real Marathon on Mesos. Virtual agents, each\n" +
 			"with an address of its own on lo, let constraints and spreading mean something. State is kept in one directory;\n" +
-			"tasks go on while this command is away, and are adopted when it comes back.\n" +
+			"tasks go on while this command is away, and are adopted when it comes back. Pods, secrets, check, GPUs and all\n" +
+			"volumes but those of the host are not there: what asks for one is refused.\n" +
 			"\n" +
 			"Whoever may change an app runs what they like as this command's user, so set a token unless all accounts of this\n" +
 			"machine are trusted: it is wanted, as bearer token or as the password of basic auth, for all but GET. Requests\n" +

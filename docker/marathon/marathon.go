@@ -131,11 +131,14 @@ type server struct {
 	api     *api.Server
 
 	unstored map[string]any // changes that could not be stored yet
+	counters counters       // of own
+	began    time.Time
 }
 
 func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *store.Store) (*server, error) {
 	s := &server{
 		log: o.Log, machine: m, store: st, hub: &api.Hub{}, inputs: make(chan input, 256), ctx: ctx, unstored: map[string]any{},
+		counters: newCounters(), began: time.Now(),
 	}
 	owner := m.FrameworkID()
 	var err error

@@ -107,8 +107,12 @@ func (s *server) commit(ctx context.Context) error {
 	clear(s.unstored)
 	if events := s.machine.Events(); len(events) > 0 {
 		s.hub.Send(events)
+		s.counters.events(events)
 	}
 	for _, e := range s.machine.Effects() {
+		if e.Launch != nil {
+			s.counters["tasks.launched.counter"]++
+		}
 		switch {
 		case e.Launch != nil && e.Launch.Task.Process():
 			s.log.Info("task started", "task", e.Launch.Task.ID, "agent", e.Launch.Agent.Hostname)

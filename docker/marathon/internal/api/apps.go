@@ -23,11 +23,11 @@ func (s *Server) apps(q *request, rest []string) answer {
 		case http.MethodPut, http.MethodPatch:
 			return s.updateApps(q)
 		}
-		return notAllowed()
+		return q.notAllowed("GET, HEAD, POST, PUT, PATCH")
 	}
 	id := func(k int) string { return "/" + strings.Join(rest[:k], "/") }
 	switch {
-	case rest[n-1] == "restart" && q.method == http.MethodPost && n > 1:
+	case rest[n-1] == "restart" && n > 1:
 		return s.restart(q, id(n-1))
 	case rest[n-1] == "tasks" && n > 1:
 		return s.appTasks(q, id(n-1))
@@ -185,7 +185,7 @@ func (s *Server) app(q *request, id string) answer {
 		d, err := q.m.Change(q.now, q.by, core.Change{Delete: []string{id}}, force)
 		return q.deployed(http.StatusOK, d, err)
 	}
-	return notAllowed()
+	return q.notAllowed("GET, HEAD, PUT, PATCH, DELETE")
 }
 
 func (s *Server) updateApp(q *request, id string) answer {
@@ -216,9 +216,7 @@ func (s *Server) updateApp(q *request, id string) answer {
 // updated returns what an app would be after an update.
 func (s *Server) updated(q *request, id string, o definition.Object) (*definition.App, error) {
 	if given, is := o["id"].(string); is && definition.ResolveID(given, "/") != id {
-		return nil, &definition.InvalidError{Message: "Object is not valid", Problems: []definition.Problem{
-			{Path: "/id", Errors: []string{"must be " + id + ", as in the path"}},
-		}}
+		return nil, invalid("/id", "must be "+id+", as in the path")
 	}
 	if o["version"] != nil {
 		return s.former(q, id, o)
@@ -236,9 +234,7 @@ func (s *Server) updated(q *request, id string, o definition.Object) (*definitio
 func (s *Server) former(q *request, id string, o definition.Object) (*definition.App, error) {
 	for key, v := range o {
 		if key != "id" && key != "version" && v != nil && !emptyList(v) {
-			return nil, &definition.InvalidError{Message: "Object is not valid", Problems: []definition.Problem{
-				{Path: "/", Errors: []string{"The 'version' field may only be combined with the 'id' field."}},
-			}}
+			return nil, invalid("/", "The 'version' field may only be combined with the 'id' field.")
 		}
 	}
 	version, _ := o["version"].(string)
@@ -252,16 +248,25 @@ func emptyList(v any) bool {
 }
 
 func findVersion(q *request, id, version string) (*definition.App, error) {
-	at, err := time.Parse(time.RFC3339Nano, version)
+	at, err := parseVersion(version)
 	if err != nil {
-		return nil, refusal(http.StatusUnprocessableEntity, "Invalid timestamp provided '%s'. Expecting ISO-8601 datetime string.", version)
+		return nil, err
 	}
 	for _, a := range q.m.Versions(id) {
-		if a.Version == core.Timestamp(at) {
+		if a.Version == at {
 			return a.Clone(), nil
 		}
 	}
 	return nil, refusal(http.StatusNotFound, "App '%s' does not exist in version %s", id, version)
+}
+
+// parseVersion returns a version as core writes it.
+func parseVersion(version string) (string, error) {
+	at, err := time.Parse(time.RFC3339Nano, version)
+	if err != nil {
+		return "", refusal(http.StatusUnprocessableEntity, "Invalid timestamp provided '%s'. Expecting ISO-8601 datetime string.", version)
+	}
+	return core.Timestamp(at), nil
 }
 
 func (s *Server) updateApps(q *request) answer {
@@ -298,6 +303,9 @@ func (s *Server) updateApps(q *request) answer {
 }
 
 func (s *Server) restart(q *request, id string) answer {
+	if q.method != http.MethodPost {
+		return q.notAllowed("POST")
+	}
 	if q.m.App(id) == nil {
 		return noApp(id)
 	}
@@ -307,7 +315,7 @@ func (s *Server) restart(q *request, id string) answer {
 
 func (s *Server) versions(q *request, id string) answer {
 	if q.method != http.MethodGet {
-		return notAllowed()
+		return q.notAllowed("GET, HEAD")
 	}
 	if q.m.App(id) == nil {
 		return noApp(id)
@@ -321,7 +329,7 @@ func (s *Server) versions(q *request, id string) answer {
 
 func (s *Server) version(q *request, id, version string) answer {
 	if q.method != http.MethodGet {
-		return notAllowed()
+		return q.notAllowed("GET, HEAD")
 	}
 	a, err := findVersion(q, id, version)
 	if err != nil {
@@ -331,32 +339,37 @@ func (s *Server) version(q *request, id, version string) answer {
 }
 
 func (s *Server) appTasks(q *request, id string) answer {
-	if group, is := strings.CutSuffix(id, "/*"); is && q.method == http.MethodGet {
+	group, all := strings.CutSuffix(id, "/*")
+	text := q.wantsText() && q.method == http.MethodGet
+	switch {
+	case q.method != http.MethodGet && q.method != http.MethodDelete:
+		return q.notAllowed("GET, HEAD, DELETE")
+	case all && q.method == http.MethodGet && !text:
 		views := []core.TaskView{}
 		for _, app := range q.m.Apps(max(group, "/")) {
 			views = append(views, q.m.Tasks(app)...)
 		}
 		return ok(map[string]any{"tasks": views})
-	}
-	if q.m.App(id) == nil {
+	case q.m.App(id) == nil:
 		return noApp(id)
-	}
-	switch q.method {
-	case http.MethodGet:
+	case text:
+		return ok(endpoints(q.m, []string{id}))
+	case q.method == http.MethodGet:
 		return ok(map[string]any{"tasks": q.m.Tasks(id)})
-	case http.MethodDelete:
-		var ids []string
-		for _, t := range q.m.Tasks(id) {
-			if host := q.query.Get("host"); host == "" || host == t.Host {
-				ids = append(ids, t.ID)
-			}
-		}
-		return s.kill(q, ids, func(views []core.TaskView) any { return map[string]any{"tasks": views} })
 	}
-	return notAllowed()
+	var ids []string
+	for _, t := range q.m.Tasks(id) {
+		if host := q.query.Get("host"); host == "" || host == t.Host {
+			ids = append(ids, t.ID)
+		}
+	}
+	return s.kill(q, ids, func(views []core.TaskView) any { return map[string]any{"tasks": views} })
 }
 
 func (s *Server) appTask(q *request, id, taskID string) answer {
+	if q.method != http.MethodGet && q.method != http.MethodDelete {
+		return q.notAllowed("GET, HEAD, DELETE")
+	}
 	if q.m.App(id) == nil {
 		return noApp(id)
 	}
@@ -364,11 +377,8 @@ func (s *Server) appTask(q *request, id, taskID string) answer {
 	if i < 0 {
 		return wrong(refusal(http.StatusNotFound, "Task '%s' does not exist", taskID))
 	}
-	switch q.method {
-	case http.MethodGet:
+	if q.method == http.MethodGet {
 		return ok(map[string]any{"task": q.m.Tasks(id)[i]})
-	case http.MethodDelete:
-		return s.kill(q, []string{taskID}, func(views []core.TaskView) any { return map[string]any{"task": views[0]} })
 	}
-	return notAllowed()
+	return s.kill(q, []string{taskID}, func(views []core.TaskView) any { return map[string]any{"task": views[0]} })
 }

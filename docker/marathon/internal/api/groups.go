@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"path"
@@ -14,57 +15,80 @@ import (
 
 // groups serves /v2/groups and what is below it.
 func (s *Server) groups(q *request, rest []string) answer {
-	if n := len(rest); n > 0 && q.method == http.MethodGet {
-		switch rest[n-1] {
-		case "apps":
-			group := "/" + strings.Join(rest[:n-1], "/")
-			if !q.m.HasGroup(group) {
-				return noGroup(group)
-			}
+	id := func(k int) string { return "/" + strings.Join(rest[:k], "/") }
+	n, get := len(rest), q.method == http.MethodGet
+	switch {
+	case get && n > 0 && rest[n-1] == "apps":
+		return inGroup(q.m.Root(), id(n-1), func(r core.Root, group string) answer {
 			views := []core.AppView{}
-			for _, id := range q.m.Apps(group) {
-				views = append(views, q.m.View(q.m.App(id), q.embed(core.Embed{Counts: true, Deployments: true})))
+			apps, _ := r.Below(group)
+			for _, app := range apps {
+				views = append(views, q.m.View(q.m.App(app), q.embed(core.Embed{Counts: true, Deployments: true})))
 			}
 			return ok(views)
-		case "versions":
-			group := "/" + strings.Join(rest[:n-1], "/")
-			if !q.m.HasGroup(group) {
-				return noGroup(group)
+		})
+	case get && n > 0 && rest[n-1] == "versions":
+		return inGroup(q.m.Root(), id(n-1), func(_ core.Root, group string) answer {
+			versions := []string{}
+			for _, r := range q.m.Roots() {
+				if r.Has(group) {
+					versions = append(versions, r.Version)
+				}
 			}
-			return ok([]string{q.m.Group(group, false, false, core.Embed{})["version"].(string)})
+			return ok(versions)
+		})
+	case get && n > 1 && rest[n-2] == "versions":
+		r, err := formerRoot(q, rest[n-1])
+		if err != nil {
+			return wrong(err)
 		}
+		return inGroup(r, id(n-2), q.showGroup)
+	case get:
+		return inGroup(q.m.Root(), id(n), q.showGroup)
 	}
-	id := "/" + strings.Join(rest, "/")
 	switch q.method {
-	case http.MethodGet:
-		if !q.m.HasGroup(id) {
-			return noGroup(id)
-		}
-		return s.showGroup(q, id)
 	case http.MethodPost, http.MethodPut:
-		return s.putGroup(q, id)
+		return s.putGroup(q, id(n))
 	case http.MethodDelete:
-		if !q.m.HasGroup(id) {
-			return noGroup(id)
-		}
-		d, err := q.m.Change(q.now, q.by, core.Change{Delete: q.m.Apps(id), Drop: []string{id}}, q.flag("force"))
-		return q.deployed(http.StatusOK, d, err)
+		return inGroup(q.m.Root(), id(n), func(_ core.Root, group string) answer {
+			d, err := q.m.Change(q.now, q.by, core.Change{Delete: q.m.Apps(group), Drop: []string{group}}, q.flag("force"))
+			return q.deployed(http.StatusOK, d, err)
+		})
 	}
-	return notAllowed()
+	return q.notAllowed("GET, HEAD, POST, PUT, DELETE")
+}
+
+func inGroup(r core.Root, id string, do func(core.Root, string) answer) answer {
+	if !r.Has(id) {
+		return noGroup(id)
+	}
+	return do(r, id)
+}
+
+// formerRoot returns what was there as of a version, nothing for one that nobody
+// knows.
+func formerRoot(q *request, version string) (core.Root, error) {
+	at, err := parseVersion(version)
+	for _, r := range q.m.Roots() {
+		if err == nil && r.Version == at {
+			return r, nil
+		}
+	}
+	return core.Root{}, err
 }
 
 func noGroup(id string) answer {
 	return wrong(refusal(http.StatusNotFound, "Group '%s' does not exist", id))
 }
 
-func (s *Server) showGroup(q *request, id string) answer {
+func (q *request) showGroup(r core.Root, id string) answer {
 	embeds := q.query["embed"]
 	apps, groups := len(embeds) == 0, len(embeds) == 0
 	for _, e := range embeds {
 		apps = apps || strings.HasPrefix(e, "group.apps")
 		groups = groups || e == "group.groups"
 	}
-	return ok(q.m.Group(id, apps, groups, q.embed(core.Embed{})))
+	return ok(q.m.Group(r, id, apps, groups, q.embed(core.Embed{})))
 }
 
 // putGroup makes or changes a group. A list of apps that is given is all that
@@ -78,42 +102,30 @@ func (s *Server) putGroup(q *request, id string) answer {
 		id = definition.ResolveID(given, id)
 	}
 	if text := definition.CheckID(id); id != "/" && text != "" {
-		return wrong(&definition.InvalidError{Message: "Object is not valid", Problems: []definition.Problem{{Path: "/id", Errors: []string{text}}}})
+		return wrong(invalid("/id", text))
 	}
 	if q.method == http.MethodPost {
 		if q.m.App(id) != nil {
 			return wrong(refusal(http.StatusConflict, "An app with the path %s already exists.", id))
 		}
-		if q.m.HasGroup(id) && id != "/" {
+		if q.m.Root().Has(id) && id != "/" {
 			return wrong(refusal(http.StatusConflict, "Group %s is already created. Use PUT to change this group.", id))
 		}
 	}
-	var c core.Change
-	if o["scaleBy"] != nil {
-		err = s.scaleGroup(q, id, o, &c)
-	} else {
+	c := core.Change{Groups: map[string][]string{}}
+	switch {
+	case o["version"] != nil:
+		err = revertGroup(q, id, o, &c)
+	case o["scaleBy"] != nil:
+		err = scaleGroup(q, id, o, &c)
+	default:
 		err = s.fillGroup(q, id, o, &c)
 	}
 	if err != nil {
 		return wrong(err)
 	}
 	if q.flag("dryRun") {
-		old, target, all := map[string]*definition.App{}, map[string]*definition.App{}, map[string]*definition.App{}
-		for _, app := range q.m.Apps("/") {
-			all[app] = q.m.App(app)
-		}
-		for _, a := range c.Put {
-			old[a.ID], target[a.ID], all[a.ID] = q.m.App(a.ID), a, a
-		}
-		for _, app := range c.Delete {
-			old[app], target[app] = q.m.App(app), nil
-			delete(all, app)
-		}
-		steps := core.Plan(old, target, nil, all)
-		if steps == nil {
-			steps = []core.Step{}
-		}
-		return ok(map[string]any{"steps": steps})
+		return ok(map[string]any{"steps": q.m.Steps(c)})
 	}
 	d, err := q.m.Change(q.now, q.by, c, q.flag("force"))
 	status := http.StatusOK
@@ -124,11 +136,23 @@ func (s *Server) putGroup(q *request, id string) answer {
 	return q.deployed(status, d, err)
 }
 
-func (s *Server) scaleGroup(q *request, id string, o definition.Object, c *core.Change) error {
-	for key, v := range o {
-		if key != "id" && key != "scaleBy" && v != nil && !emptyList(v) {
-			return refusal(http.StatusUnprocessableEntity, "scaleBy is not allowed in conjunction with other properties.")
+// only refuses a key that is given together with others.
+func only(o definition.Object, key string) error {
+	for k, v := range o {
+		if k != key && v != nil && !emptyList(v) {
+			return invalid("/"+key, "not allowed in conjunction with other properties.")
 		}
+	}
+	return nil
+}
+
+func invalid(path, text string) error {
+	return &definition.InvalidError{Message: "Object is not valid", Problems: []definition.Problem{{Path: path, Errors: []string{text}}}}
+}
+
+func scaleGroup(q *request, id string, o definition.Object, c *core.Change) error {
+	if err := only(o, "scaleBy"); err != nil {
+		return err
 	}
 	n, is := o["scaleBy"].(json.Number)
 	factor, err := n.Float64()
@@ -143,16 +167,62 @@ func (s *Server) scaleGroup(q *request, id string, o definition.Object, c *core.
 	return nil
 }
 
-func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.Change) error {
-	c.Groups = append(c.Groups, id)
-	for _, key := range []string{"version", "dependencies"} {
-		if v := o[key]; v != nil && !emptyList(v) {
-			return refusal(http.StatusUnprocessableEntity, "paasta marathon keeps no %s of groups: only of apps", key)
+// revertGroup makes a group what it was as of a version.
+func revertGroup(q *request, id string, o definition.Object, c *core.Change) error {
+	if err := only(o, "version"); err != nil {
+		return err
+	}
+	version, _ := o["version"].(string)
+	then, err := formerRoot(q, version)
+	if err != nil {
+		return err
+	}
+	if then.Version == "" || !then.Has(id) {
+		return refusal(http.StatusUnprocessableEntity, "Group %s not available in version %s", id, version)
+	}
+	apps, groups := then.Below(id)
+	for _, app := range apps {
+		c.Put = append(c.Put, then.Apps[app].Clone())
+	}
+	for _, g := range groups {
+		c.Groups[g] = append([]string{}, then.Groups[g]...)
+	}
+	apps, groups = q.m.Root().Below(id)
+	for _, app := range apps {
+		if then.Apps[app] == nil {
+			c.Delete = append(c.Delete, app)
 		}
+	}
+	for _, g := range groups {
+		if !then.Has(g) {
+			c.Drop = append(c.Drop, g)
+		}
+	}
+	return nil
+}
+
+func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.Change) error {
+	for _, key := range []string{"version", "scaleBy"} {
+		if o[key] != nil {
+			return only(o, key)
+		}
+	}
+	c.Groups[id] = nil
+	if list, is := o["dependencies"].([]any); is {
+		c.Groups[id] = []string{}
+		for i, v := range list {
+			on, is := v.(string)
+			if !is {
+				return &definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{{Path: fmt.Sprintf("/dependencies(%d)", i), Errors: []string{"error.expected.jsstring"}}}}
+			}
+			c.Groups[id] = append(c.Groups[id], definition.ResolveID(on, id))
+		}
+	} else if o["dependencies"] != nil {
+		return notList("/dependencies")
 	}
 	if apps, is := o["apps"].([]any); is {
 		var named []string
-		for _, v := range apps {
+		for i, v := range apps {
 			one, err := asObject(v, "/apps")
 			if err != nil {
 				return err
@@ -164,7 +234,7 @@ func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.C
 				return err
 			}
 			if path.Dir(a.ID) != id {
-				return refusal(http.StatusUnprocessableEntity, "app %s is not in the group %s", a.ID, id)
+				return invalid(fmt.Sprintf("/apps(%d)/id", i), "Identifier is not child of '"+id+"'")
 			}
 			named = append(named, a.ID)
 			c.Put = append(c.Put, a)
@@ -175,14 +245,17 @@ func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.C
 			}
 		}
 	} else if o["apps"] != nil {
-		return refusal(http.StatusUnprocessableEntity, "apps is no list")
+		return notList("/apps")
 	}
 	groups, is := o["groups"].([]any)
-	if !is {
+	switch {
+	case o["groups"] == nil:
 		return nil
+	case !is:
+		return notList("/groups")
 	}
 	var named []string
-	for _, v := range groups {
+	for i, v := range groups {
 		one, err := asObject(v, "/groups")
 		if err != nil {
 			return err
@@ -190,17 +263,30 @@ func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.C
 		given, _ := one["id"].(string)
 		child := definition.ResolveID(given, id)
 		if path.Dir(child) != id {
-			return refusal(http.StatusUnprocessableEntity, "group %s is not in the group %s", child, id)
+			return invalid(fmt.Sprintf("/groups(%d)/id", i), "Identifier is not child of '"+id+"'")
 		}
 		named = append(named, child)
 		if err := s.fillGroup(q, child, one, c); err != nil {
 			return err
 		}
 	}
-	for _, app := range q.m.Apps(id) {
-		if dir := path.Dir(app); dir != id && !slices.ContainsFunc(named, func(g string) bool { return dir == g || strings.HasPrefix(dir, g+"/") }) {
+	kept := func(g string) bool {
+		return g == id || slices.ContainsFunc(named, func(n string) bool { return g == n || strings.HasPrefix(g, n+"/") })
+	}
+	apps, below := q.m.Root().Below(id)
+	for _, app := range apps {
+		if !kept(path.Dir(app)) {
 			c.Delete = append(c.Delete, app)
 		}
 	}
+	for _, g := range below {
+		if !kept(g) {
+			c.Drop = append(c.Drop, g)
+		}
+	}
 	return nil
+}
+
+func notList(path string) error {
+	return &definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{{Path: path, Errors: []string{"error.expected.jsarray"}}}}
 }

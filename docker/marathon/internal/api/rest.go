@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,8 @@ const Version = "1.5.11"
 // tasks serves /v2/tasks.
 func (s *Server) tasks(q *request, rest []string) answer {
 	switch {
+	case len(rest) == 0 && q.method == http.MethodGet && q.wantsText():
+		return ok(endpoints(q.m, q.m.Apps("/")))
 	case len(rest) == 0 && q.method == http.MethodGet:
 		wanted := map[string]bool{}
 		for _, state := range append(q.query["status"], q.query["status[]"]...) {
@@ -36,10 +39,54 @@ func (s *Server) tasks(q *request, rest []string) answer {
 		return ok(map[string]any{"tasks": views})
 	case len(rest) == 1 && rest[0] == "delete" && q.method == http.MethodPost:
 		return s.deleteTasks(q)
-	case len(rest) == 0 || rest[0] == "delete":
-		return notAllowed()
+	case len(rest) == 0:
+		return q.notAllowed("GET, HEAD")
+	case len(rest) == 1 && rest[0] == "delete":
+		return q.notAllowed("POST")
 	}
 	return wrong(refusal(http.StatusNotFound, "URI not found: %s", q.r.URL.Path))
+}
+
+// wantsText tells whether a list of tasks is wanted for scripts to read.
+func (q *request) wantsText() bool {
+	return accepts(q.r, "text/plain") && !accepts(q.r, "application/json")
+}
+
+// endpoints lists where tasks are, one line for each service port of each app:
+// the id with underscores, the port, and the addresses, a tab behind each.
+func endpoints(m *core.Machine, apps []string) plain {
+	var b strings.Builder
+	line := func(id, port string, address func(t *core.Task) string) {
+		b.WriteString(strings.ReplaceAll(strings.TrimPrefix(id, "/"), "/", "_") + "\t" + port + "\t")
+		var list []string
+		for _, v := range m.Tasks(id) {
+			if v.State == core.Running {
+				list = append(list, address(m.Task(v.ID)))
+			}
+		}
+		slices.Sort(list)
+		for _, address := range list {
+			if address != "" {
+				b.WriteString(address + "\t")
+			}
+		}
+		b.WriteString("\n")
+	}
+	for _, id := range apps {
+		ports := m.App(id).ServicePorts()
+		if len(ports) == 0 {
+			line(id, " ", func(t *core.Task) string { return t.Host })
+		}
+		for i, port := range ports {
+			line(id, strconv.Itoa(port), func(t *core.Task) string {
+				if i >= len(t.Slots) || t.Slots[i] == 0 {
+					return "" // it has no port of its host
+				}
+				return t.Host + ":" + strconv.Itoa(t.Slots[i])
+			})
+		}
+	}
+	return plain(b.String())
 }
 
 func (s *Server) deleteTasks(q *request) answer {
@@ -58,12 +105,8 @@ func (s *Server) deleteTasks(q *request) answer {
 		}})
 	}
 	for _, id := range *body.IDs {
-		app := core.AppOfTask(id)
-		if app == "" {
+		if core.AppOfTask(id) == "" {
 			return wrong(refusal(http.StatusBadRequest, "Invalid task id '%s'. [a task id is <app id>.<uuid>]", id))
-		}
-		if q.flag("scale") && q.m.App(app) == nil {
-			return noApp(app)
 		}
 	}
 	return s.kill(q, *body.IDs, func(views []core.TaskView) any { return map[string]any{"tasks": views} })
@@ -102,8 +145,10 @@ func (s *Server) deployments(q *request, rest []string) answer {
 		}
 		d, err := q.m.RevertDeployment(q.now, q.by, rest[0])
 		return q.deployed(http.StatusOK, d, err)
+	case len(rest) == 0:
+		return q.notAllowed("GET, HEAD")
 	}
-	return notAllowed()
+	return q.notAllowed("DELETE")
 }
 
 // queue serves /v2/queue.
@@ -121,8 +166,10 @@ func (s *Server) queue(q *request, rest []string) answer {
 			return wrong(refusal(http.StatusNotFound, "Application %s not found in tasks queue.", id))
 		}
 		return answer{status: http.StatusNoContent}
+	case n == 0:
+		return q.notAllowed("GET, HEAD")
 	}
-	return notAllowed()
+	return q.notAllowed("DELETE")
 }
 
 func (s *Server) leader(q *request) answer {
@@ -133,12 +180,12 @@ func (s *Server) leader(q *request) answer {
 		// There is nobody else: we lead again at once.
 		return ok(map[string]string{"message": "Leadership abdicated"})
 	}
-	return notAllowed()
+	return q.notAllowed("GET, HEAD, DELETE")
 }
 
 func (s *Server) info(q *request) answer {
 	if q.method != http.MethodGet {
-		return notAllowed()
+		return q.notAllowed("GET, HEAD")
 	}
 	host, text, _ := net.SplitHostPort(s.Leader)
 	port, _ := strconv.Atoi(text) // a listener's address

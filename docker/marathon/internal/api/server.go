@@ -86,6 +86,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case len(segments) == 0:
 		http.Redirect(w, r, "/ui/", http.StatusFound)
 		return
+	case r.Method == http.MethodOptions && (segments[0] == "ping" || segments[0] == "metrics"):
+		h.Set("Allow", "GET, HEAD, OPTIONS")
+		return
 	case segments[0] == "ping" && len(segments) == 1:
 		ping(w, r)
 		return
@@ -109,7 +112,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.m, q.now = m, now
 		a = s.route(q)
 		// Inside, since what is shown belongs to the machine.
-		if a.err == nil && a.body != nil {
+		if text, is := a.body.(plain); is {
+			a.text = []byte(text)
+		} else if a.err == nil && a.body != nil {
 			a.text, a.err = encode(a.body)
 		}
 	})
@@ -154,7 +159,18 @@ func refusal(status int, format string, args ...any) *core.Error {
 	return &core.Error{Status: status, Body: map[string]any{"message": fmt.Sprintf(format, args...)}}
 }
 
-func notAllowed() answer { return wrong(refusal(http.StatusMethodNotAllowed, "Method Not Allowed")) }
+// notAllowed answers what is none of the methods of a route, with their list,
+// e.g. "GET, HEAD", which is all that OPTIONS asks for.
+func (q *request) notAllowed(methods string) answer {
+	q.header.Set("Allow", methods+", OPTIONS")
+	if q.method == http.MethodOptions {
+		return answer{status: http.StatusOK}
+	}
+	return wrong(refusal(http.StatusMethodNotAllowed, "Method Not Allowed"))
+}
+
+// plain is a body that is no JSON.
+type plain string
 
 // deployed answers with the id of the deployment that a call has started.
 func (q *request) deployed(status int, d *core.Deployment, err error) answer {
@@ -186,7 +202,7 @@ func (s *Server) route(q *request) answer {
 	case "queue":
 		return s.queue(q, rest)
 	case "events":
-		return notAllowed()
+		return q.notAllowed("GET")
 	case "info":
 		if len(rest) == 0 {
 			return s.info(q)
@@ -196,6 +212,9 @@ func (s *Server) route(q *request) answer {
 			return s.leader(q)
 		}
 	case "plugins":
+		if q.method != http.MethodGet {
+			return q.notAllowed("GET, HEAD")
+		}
 		return ok(map[string]any{"plugins": []any{}})
 	}
 	return notFound
@@ -217,6 +236,9 @@ func write(w http.ResponseWriter, r *http.Request, a answer) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if _, is := a.body.(plain); is {
+		w.Header().Set("Content-Type", "text/plain")
+	}
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && len(a.text) > 1400 {
 		w.Header().Set("Content-Encoding", "gzip")
 		w.WriteHeader(a.status)

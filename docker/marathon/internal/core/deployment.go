@@ -1,7 +1,9 @@
 package core
 
 import (
+	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -50,14 +52,27 @@ type Change struct {
 	Put     []*definition.App // new or changed definitions; Version and VersionInfo are filled in
 	Delete  []string
 	Restart []string
-	Groups  []string // to be made, even if empty
-	Drop    []string // groups to be removed with all below
+	Groups  map[string][]string // to be made, even if empty; not nil is what they depend on from now on
+	Drop    []string            // groups to be removed with all below
 }
 
 // Change makes a change of several apps. Without force it is refused while a
 // deployment runs that touches one of them; with it that one is cancelled.
 func (m *Machine) Change(now time.Time, by Request, c Change, force bool) (*Deployment, error) {
 	return m.change(now, by, c, force, func() {})
+}
+
+// Steps returns what Change would do, in order.
+func (m *Machine) Steps(c Change) []Step {
+	old, target, all := map[string]*definition.App{}, map[string]*definition.App{}, maps.Clone(m.apps)
+	for _, a := range c.Put {
+		old[a.ID], target[a.ID], all[a.ID] = m.apps[a.ID], a, a
+	}
+	for _, id := range c.Delete {
+		old[id], target[id] = m.apps[id], nil
+		delete(all, id)
+	}
+	return append([]Step{}, Plan(old, target, nil, Root{"", all, m.groupsAfter(c)})...)
 }
 
 func (m *Machine) change(now time.Time, by Request, c Change, force bool, accepted func()) (*Deployment, error) {
@@ -102,6 +117,7 @@ func groupOf(d *Deployment) string {
 // changes nothing but d and the definitions in c.
 func (m *Machine) form(d *Deployment, c Change, force bool) error {
 	all := maps.Clone(m.apps)
+	groups := m.groupsAfter(c)
 	restart := map[string]bool{}
 	for _, id := range c.Delete {
 		d.Original[id], d.Target[id] = m.apps[id], nil
@@ -131,12 +147,13 @@ func (m *Machine) form(d *Deployment, c Change, force bool) error {
 		d.Original[id], d.Target[id], restart[id] = m.apps[id], a, true
 		all[id] = a
 	}
-	for id := range d.Target {
-		if depth(id, all, nil) < 0 {
-			return refuse(422, "Dependency graph has cyclic dependencies: %s depends on itself.", id)
+	root := Root{d.Version, all, groups}
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		if depth(id, root, nil) < 0 {
+			return invalid("/", "Dependency graph has cyclic dependencies. %s depends on itself.", id)
 		}
 	}
-	d.Steps = Plan(d.Original, d.Target, restart, all)
+	d.Steps = Plan(d.Original, d.Target, restart, root)
 	if len(m.deployments) >= m.cfg.MaxDeployments {
 		return refuse(403, "Max number (%d) of running deployments is achieved. Wait for existing deployments to complete or cancel one using force=true parameter.", m.cfg.MaxDeployments)
 	}
@@ -152,26 +169,44 @@ func (m *Machine) form(d *Deployment, c Change, force bool) error {
 	return nil
 }
 
+func invalid(path, text string, args ...any) error {
+	e := refuse(422, "Object is not valid")
+	e.Body["details"] = []definition.Problem{{Path: path, Errors: []string{fmt.Sprintf(text, args...)}}}
+	return e
+}
+
+// groupsAfter returns the groups that there will be after a change, but for those
+// that new apps make, which depend on nothing.
+func (m *Machine) groupsAfter(c Change) map[string][]string {
+	groups := maps.Clone(m.groups)
+	for _, drop := range c.Drop {
+		maps.DeleteFunc(groups, func(id string, _ []string) bool {
+			return id == drop || drop == "/" || strings.HasPrefix(id, drop+"/")
+		})
+	}
+	for id, dependencies := range c.Groups {
+		if _, ok := groups[id]; dependencies != nil || !ok && id != "/" {
+			groups[id] = dependencies
+		}
+	}
+	return groups
+}
+
 // checkPlace refuses an app where a group is, or below an app.
 func (m *Machine) checkPlace(id string, all map[string]*definition.App) error {
 	if all[id] != nil {
 		return nil
 	}
-	wrong := func(text string, args ...any) error {
-		e := refuse(422, "Object is not valid")
-		e.Body["details"] = []definition.Problem{{Path: "/id", Errors: []string{refuse(0, text, args...).Error()}}}
-		return e
-	}
 	if _, ok := m.groups[id]; ok {
 		for other := range all {
 			if strings.HasPrefix(other, id+"/") {
-				return wrong("a group with id %s exists, and holds apps", id)
+				return invalid("/id", "a group with id %s exists, and holds apps", id)
 			}
 		}
 	}
 	for other := range all {
 		if strings.HasPrefix(id, other+"/") {
-			return wrong("an app with id %s exists: nothing can be below it", other)
+			return invalid("/id", "an app with id %s exists: nothing can be below it", other)
 		}
 	}
 	return nil
@@ -223,6 +258,7 @@ func (m *Machine) conflicts(d *Deployment) []*Deployment {
 }
 
 func (m *Machine) store(d *Deployment, c Change) {
+	before, after := maps.Clone(m.groups), m.groupsAfter(c)
 	for _, id := range slices.Sorted(maps.Keys(d.Target)) {
 		if a := d.Target[id]; a == nil {
 			m.removeApp(id)
@@ -231,17 +267,19 @@ func (m *Machine) store(d *Deployment, c Change) {
 		}
 		m.touched[id] = true
 	}
-	for _, g := range c.Groups {
-		m.addGroups(g, d.Version)
-	}
-	for _, drop := range c.Drop {
-		for g := range m.groups {
-			if g == drop || drop == "/" || strings.HasPrefix(g, drop+"/") {
-				delete(m.groups, g)
-				m.changes["group:"+g] = nil
-			}
+	for id := range before {
+		if _, ok := after[id]; !ok {
+			delete(m.groups, id)
+			m.changes["group:"+id] = nil
 		}
 	}
+	for id, dependencies := range after {
+		m.addGroups(path.Dir(id))
+		if was, ok := m.groups[id]; !ok || !slices.Equal(was, dependencies) {
+			m.putGroup(id, dependencies)
+		}
+	}
+	m.remember(d, before)
 	m.changes["deployment:"+d.ID] = d
 }
 

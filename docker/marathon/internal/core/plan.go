@@ -29,9 +29,9 @@ type Step struct {
 }
 
 // Plan returns the steps from the old definitions of the changed apps to the
-// new ones; nil is "not there". all is every app as it will be: dependencies go
-// by it. Apps in restart are replaced even when nothing differs.
-func Plan(old, target map[string]*definition.App, restart map[string]bool, all map[string]*definition.App) []Step {
+// new ones; nil is "not there". all is every app and group as it will be:
+// dependencies go by it. Apps in restart are replaced even when nothing differs.
+func Plan(old, target map[string]*definition.App, restart map[string]bool, all Root) []Step {
 	var stop, start []Action
 	layers := map[int][]Action{}
 	ids := slices.Sorted(slices.Values(append(keys(old), keys(target)...)))
@@ -80,17 +80,16 @@ func keys[K comparable, V any](m map[K]V) []K {
 
 // depth is the length of an app's longest chain of dependencies, and negative
 // for one that depends on itself.
-func depth(id string, all map[string]*definition.App, seen []string) int {
+func depth(id string, all Root, seen []string) int {
 	if slices.Contains(seen, id) {
 		return math.MinInt32
 	}
-	a := all[id]
-	if a == nil {
+	if all.Apps[id] == nil {
 		return 0
 	}
 	longest := 0
-	for _, on := range a.Dependencies {
-		for other := range all {
+	for _, on := range all.needs(id) {
+		for other := range all.Apps {
 			// A dependency on a group is one on all its apps.
 			if other == on || strings.HasPrefix(other, on+"/") {
 				d := 1 + depth(other, all, append(seen, id))

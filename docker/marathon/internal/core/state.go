@@ -51,7 +51,8 @@ type Machine struct {
 
 	apps        map[string]*definition.App
 	versions    map[string][]*definition.App // oldest first
-	groups      map[string]string            // id → version
+	groups      map[string][]string          // id → what it depends on
+	past        []*Past                      // oldest first
 	tasks       map[string]map[string]*Task  // app id → task id → task
 	byID        map[string]*Task
 	deployments []*Deployment // oldest first
@@ -74,6 +75,7 @@ type Machine struct {
 
 type meta struct {
 	LastVersion string `json:"lastVersion"`
+	Root        string `json:"root"` // the version of all groups: that of the last change
 	FrameworkID string `json:"frameworkId"`
 }
 
@@ -84,7 +86,7 @@ func New(cfg Config) *Machine {
 	}
 	m := &Machine{
 		cfg: cfg, agents: map[string]*Agent{}, apps: map[string]*definition.App{},
-		versions: map[string][]*definition.App{}, groups: map[string]string{}, tasks: map[string]map[string]*Task{},
+		versions: map[string][]*definition.App{}, groups: map[string][]string{}, tasks: map[string]map[string]*Task{},
 		byID: map[string]*Task{}, delays: map[string]*Delay{}, failures: map[string]*Failure{}, want: map[string]int{},
 		since: map[string]time.Time{}, offers: map[string]*Offers{}, touched: map[string]bool{}, changes: map[string]any{},
 	}
@@ -112,6 +114,7 @@ func (m *Machine) Load(records map[string]json.RawMessage) error {
 	for _, list := range m.versions {
 		slices.SortFunc(list, func(a, b *definition.App) int { return strings.Compare(a.Version, b.Version) })
 	}
+	slices.SortFunc(m.past, func(a, b *Past) int { return strings.Compare(a.Version, b.Version) })
 	slices.SortFunc(m.deployments, func(a, b *Deployment) int { return strings.Compare(a.Version, b.Version) })
 	for id := range m.apps {
 		m.touched[id] = true
@@ -125,11 +128,18 @@ func (m *Machine) load(key string, text json.RawMessage) error {
 	case "meta":
 		return json.Unmarshal(text, &m.meta)
 	case "group":
-		m.groups[id] = ""
-		var version string
-		err := json.Unmarshal(text, &version)
-		m.groups[id] = version
+		m.groups[id] = nil
+		if text[0] == '"' {
+			return nil // a version, as it was stored once
+		}
+		var dependencies []string
+		err := json.Unmarshal(text, &dependencies)
+		m.groups[id] = dependencies
 		return err
+	case "past":
+		p := new(Past)
+		m.past = append(m.past, p)
+		return json.Unmarshal(text, p)
 	case "app":
 		return loadInto(m.apps, id, text)
 	case "version":
@@ -253,17 +263,21 @@ func (m *Machine) putApp(a *definition.App) {
 		m.changes["version:"+a.ID+"@"+list[0].Version] = nil
 	}
 	m.versions[a.ID] = list
-	m.addGroups(path.Dir(a.ID), a.Version)
+	m.addGroups(path.Dir(a.ID))
 }
 
 // addGroups makes the group id and those above it.
-func (m *Machine) addGroups(id, version string) {
+func (m *Machine) addGroups(id string) {
 	for ; id != "/"; id = path.Dir(id) {
 		if _, ok := m.groups[id]; !ok {
-			m.groups[id] = version
-			m.changes["group:"+id] = version
+			m.putGroup(id, nil)
 		}
 	}
+}
+
+func (m *Machine) putGroup(id string, dependencies []string) {
+	m.groups[id] = dependencies
+	m.changes["group:"+id] = append([]string{}, dependencies...)
 }
 
 func (m *Machine) removeApp(id string) {

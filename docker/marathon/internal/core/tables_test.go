@@ -155,15 +155,17 @@ func TestPlan(t *testing.T) {
 		old, target apps
 		restart     bool
 		want        string
+		groups      map[string][]string
 	}{
-		"a new app":             {apps{"/a": nil}, apps{"/a": a1}, false, "[[StartApplication /a] [ScaleApplication /a]]"},
-		"nothing":               {apps{"/a": a1}, apps{"/a": a1}, false, "[]"},
-		"a restart":             {apps{"/a": a1}, apps{"/a": a1}, true, "[[RestartApplication /a]]"},
-		"a change":              {apps{"/a": a1}, apps{"/a": a2}, false, "[[RestartApplication /a]]"},
-		"only the size":         {apps{"/a": a1}, apps{"/a": a3}, false, "[[ScaleApplication /a]]"},
-		"a change to nothing":   {apps{"/a": a1}, apps{"/a": a0}, false, "[[ScaleApplication /a]]"},
-		"a deletion":            {apps{"/a": a1}, apps{"/a": nil}, false, "[[StopApplication /a]]"},
-		"dependencies go first": {apps{"/a": a1, "/web": nil}, apps{"/a": a2, "/web": web}, false, "[[StartApplication /web] [RestartApplication /a] [ScaleApplication /web]]"},
+		"a new app":             {apps{"/a": nil}, apps{"/a": a1}, false, "[[StartApplication /a] [ScaleApplication /a]]", nil},
+		"nothing":               {apps{"/a": a1}, apps{"/a": a1}, false, "[]", nil},
+		"a restart":             {apps{"/a": a1}, apps{"/a": a1}, true, "[[RestartApplication /a]]", nil},
+		"a change":              {apps{"/a": a1}, apps{"/a": a2}, false, "[[RestartApplication /a]]", nil},
+		"only the size":         {apps{"/a": a1}, apps{"/a": a3}, false, "[[ScaleApplication /a]]", nil},
+		"a change to nothing":   {apps{"/a": a1}, apps{"/a": a0}, false, "[[ScaleApplication /a]]", nil},
+		"a deletion":            {apps{"/a": a1}, apps{"/a": nil}, false, "[[StopApplication /a]]", nil},
+		"dependencies go first": {apps{"/a": a1, "/web": nil}, apps{"/a": a2, "/web": web}, false, "[[StartApplication /web] [RestartApplication /a] [ScaleApplication /web]]", nil},
+		"groups depend, too":    {apps{"/a": a1, "/b/c/x": nil}, apps{"/a": a2, "/b/c/x": app(`{"id":"/b/c/x","cmd":"run"}`)}, false, "[[StartApplication /b/c/x] [RestartApplication /a] [ScaleApplication /b/c/x]]", map[string][]string{"/b": {"/a"}, "/b/c": nil}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +177,7 @@ func TestPlan(t *testing.T) {
 				}
 			}
 			got := []string{}
-			for _, s := range core.Plan(tt.old, tt.target, map[string]bool{"/a": tt.restart}, all) {
+			for _, s := range core.Plan(tt.old, tt.target, map[string]bool{"/a": tt.restart}, core.Root{Apps: all, Groups: tt.groups}) {
 				text := ""
 				for _, a := range s.Actions {
 					text += a.Action + " " + a.App

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -330,7 +331,7 @@ func (m *Machine) KillTasks(now time.Time, by Request, ids []string, scale, forc
 	sizes := map[string]int{}
 	for _, id := range ids {
 		t := m.byID[id]
-		if t == nil {
+		if t == nil || slices.Contains(doomed, t) {
 			continue
 		}
 		views = append(views, m.viewTask(t))

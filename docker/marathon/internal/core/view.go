@@ -309,39 +309,24 @@ func (m *Machine) Queue(now time.Time, lastUnusedOffers bool) []map[string]any {
 	return list
 }
 
-// HasGroup tells whether a group exists; the root always does.
-func (m *Machine) HasGroup(id string) bool {
-	_, ok := m.groups[id]
-	return ok || id == "/"
-}
-
-// Group returns a group. With apps or groups false these are left out, at every
-// level.
-func (m *Machine) Group(id string, apps, groups bool, e Embed) map[string]any {
-	version := m.groups[id]
-	g := map[string]any{"id": id, "dependencies": []string{}, "pods": []any{}}
+// Group returns a group of r. With apps or groups false these are left out, at
+// every level.
+func (m *Machine) Group(r Root, id string, apps, groups bool, e Embed) map[string]any {
 	views, children := []AppView{}, []map[string]any{}
-	for _, app := range slices.Sorted(maps.Keys(m.apps)) {
+	for _, app := range slices.Sorted(maps.Keys(r.Apps)) {
 		if path.Dir(app) == id && apps {
-			views = append(views, m.View(m.apps[app], e))
-		}
-		if id == "/" || strings.HasPrefix(app, id+"/") {
-			version = max(version, m.apps[app].Version)
+			views = append(views, m.View(r.Apps[app], e))
 		}
 	}
-	for _, child := range slices.Sorted(maps.Keys(m.groups)) {
-		if path.Dir(child) == id && groups {
-			children = append(children, m.Group(child, apps, groups, e))
+	for _, child := range slices.Sorted(maps.Keys(r.Groups)) {
+		if path.Dir(child) == id && child != "/" && groups {
+			children = append(children, m.Group(r, child, apps, groups, e))
 		}
 	}
-	if version == "" {
-		version = m.meta.LastVersion
+	return map[string]any{
+		"id": id, "dependencies": append([]string{}, r.Groups[id]...), "version": r.Version,
+		"apps": views, "groups": children, "pods": []any{},
 	}
-	if version == "" {
-		version = Timestamp(time.Unix(0, 0))
-	}
-	g["apps"], g["groups"], g["version"] = views, children, version
-	return g
 }
 
 // An AgentView is a virtual agent and what runs on it.

@@ -3,6 +3,7 @@ package definition
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,11 +42,9 @@ func (a *App) check(wrong *problems) {
 	}
 	a.checkCommand(wrong)
 	if a.GPUs > 0 {
-		wrong.add("/gpus", "Feature gpu_resources is not enabled: paasta marathon offers no GPUs")
+		wrong.add("/", "Feature gpu_resources is not enabled: paasta marathon offers no GPUs")
 	}
-	if !executorRE.MatchString(a.Executor) {
-		wrong.add("/executor", `must match '(//cmd)|(/?[^/]+(/[^/]+)*)|'`)
-	}
+	a.checkRoles(wrong)
 	for i, c := range a.Constraints {
 		if text := checkConstraint(c); text != "" {
 			wrong.add("/"+index("constraints", i), "%s", text)
@@ -58,20 +57,18 @@ func (a *App) check(wrong *problems) {
 		{"minimumHealthCapacity", a.UpgradeStrategy.MinimumHealthCapacity},
 		{"maximumOverCapacity", a.UpgradeStrategy.MaximumOverCapacity},
 	} {
-		if bound.value < 0 || bound.value > 1 {
+		switch {
+		case bound.value < 0 || bound.value > 1:
 			wrong.add("/upgradeStrategy/"+bound.key, "got %v, expected between 0.0 and 1.0", bound.value)
+		case bound.value > 0 && a.Labels["MARATHON_SINGLE_INSTANCE_APP"] == "true":
+			wrong.add("/upgradeStrategy/"+bound.key, "got %v, expected 0.0", bound.value)
 		}
 	}
-	if a.Labels["MARATHON_SINGLE_INSTANCE_APP"] == "true" {
-		if a.Instances > 1 {
-			wrong.add("/instances", "Number of instances can only be 1 for apps with label MARATHON_SINGLE_INSTANCE_APP")
-		}
-		if a.UpgradeStrategy != (UpgradeStrategy{}) {
-			wrong.add("/upgradeStrategy", "must be 0 and 0 for apps with label MARATHON_SINGLE_INSTANCE_APP")
-		}
+	if a.Labels["MARATHON_SINGLE_INSTANCE_APP"] == "true" && a.Instances > 1 {
+		wrong.add("/", "Single instance app may only have one instance")
 	}
 	if u := a.UnreachableStrategy; !u.Disabled && u.InactiveAfterSeconds > u.ExpungeAfterSeconds {
-		wrong.add("/unreachableStrategy", "inactiveAfterSeconds must not be greater than expungeAfterSeconds")
+		wrong.add("/unreachableStrategy/inactiveAfterSeconds", "inactiveAfterSeconds (%d) must be less or equal to expungeAfterSeconds, which is %d", u.InactiveAfterSeconds, u.ExpungeAfterSeconds)
 	}
 	for i, d := range a.Dependencies {
 		if d == a.ID {
@@ -92,7 +89,20 @@ func (a *App) checkCommand(wrong *problems) {
 	case a.Cmd == nil && len(a.Args) == 0 && a.Image() == "" && a.Container.Type == "MESOS":
 		wrong.add("/", "%s paasta marathon runs a MESOS container without an image as a process, so it needs one.", either)
 	case a.Cmd != nil && len(*a.Cmd) <= 1:
-		wrong.add("/cmd", "must not be an empty string")
+		wrong.add("/", "must not be an empty string")
+	}
+}
+
+func (a *App) checkRoles(wrong *problems) {
+	known := []string{"*"}
+	if a.Role != "" && a.Role != "*" {
+		known = append(known, a.Role)
+	}
+	for _, r := range a.AcceptedResourceRoles {
+		if !slices.Contains(known, r) {
+			wrong.add("/acceptedResourceRoles", "acceptedResourceRoles can only contain %s", strings.Join(known, " and "))
+			return
+		}
 	}
 }
 
@@ -160,27 +170,30 @@ func (a *App) checkContainer(wrong *problems) {
 func (a *App) checkNetworks(wrong *problems) {
 	modes := map[string]int{}
 	names := map[string]bool{}
-	for i, n := range a.Networks {
+	for _, n := range a.Networks {
 		modes[n.Mode]++
-		path := "/" + index("networks", i) + "/name"
+		text := ""
 		switch {
 		case n.Mode == "container/bridge" && n.Name != "":
-			wrong.add(path, "Bridge networks may not have names")
-		case n.Mode == "host" && n.Name != "":
-			wrong.add(path, "Host networks may not have names")
+			text = "Bridge networks may not have names"
+		case n.Mode == "host" && (n.Name != "" || len(n.Labels) > 0):
+			text = "Host networks may not have names or labels"
 		case n.Mode == "container" && n.Name == "":
-			wrong.add(path, "Network name must be specified when container network is selected.")
+			text = "Network name must be specified when container network is selected."
 		case n.Mode == "container" && !networkRE.MatchString(n.Name):
-			wrong.add(path, "error.pattern")
+			text = "Network name must be one of Docker's"
 		case n.Mode == "container" && names[n.Name]:
-			wrong.add("/networks", "Duplicate networks are not allowed")
+			text = "Duplicate networks are not allowed"
+		}
+		if text != "" {
+			wrong.add("/networks", "%s", text)
 		}
 		names[n.Name] = true
 	}
 	if len(modes) > 1 || modes["host"] > 1 || modes["container/bridge"] > 1 {
 		wrong.add("/networks", "May specify a single host network, single bridge network, or else 1-to-n container networks")
 	} else if modes["container"] > 1 {
-		wrong.add("/networks", "Docker allows one container network")
+		wrong.add("/", "may only specify a single container network when using the Docker container engine")
 	}
 	if a.Mode() != "host" && a.Image() == "" {
 		wrong.add("/networks", "a task without a Docker image runs as a process of this host: only host networking is possible")
@@ -188,33 +201,31 @@ func (a *App) checkNetworks(wrong *problems) {
 }
 
 func (a *App) checkPorts(wrong *problems) {
-	names, ports := map[string]bool{}, map[int]bool{}
-	name := func(path, s string) {
-		if s == "" {
-			return
+	names, ports := map[string]bool{}, []int{}
+	unique := func(list, name string) {
+		if names[name] && name != "" {
+			wrong.add(list, "Port names must be unique.")
 		}
-		if !portNameRE.MatchString(s) {
-			wrong.add(path+"/name", "must fully match regular expression '%s'", portNameRE)
-		}
-		if names[s] {
-			wrong.add("/", "Port names must be unique.")
-		}
-		names[s] = true
+		names[name] = true
 	}
-	for i, p := range a.Ports() {
-		name("/"+index("portDefinitions", i), p.Name)
-		if p.Port != 0 && ports[p.Port] {
-			wrong.add("/portDefinitions", "Ports must be unique.")
-		}
-		ports[p.Port] = true
+	for _, p := range a.Ports() {
+		unique("/portDefinitions", p.Name)
+		ports = append(ports, p.Port)
 	}
-	for i, m := range a.Mappings() {
-		name("/container/"+index("portMappings", i), m.Name)
+	if twice(ports) {
+		wrong.add("/portDefinitions", "Ports must be unique.")
+	}
+	for _, m := range a.Mappings() {
+		unique("/container/portMappings", m.Name)
 	}
 }
 
 func (a *App) checkHealthChecks(wrong *problems) {
+	executors := 0
 	for i, h := range a.HealthChecks {
+		if h.Mesos() && h.Command == nil {
+			executors++
+		}
 		path := "/" + index("healthChecks", i)
 		switch {
 		case h.Protocol == "COMMAND":
@@ -226,6 +237,9 @@ func (a *App) checkHealthChecks(wrong *problems) {
 		case h.PortIndex == nil && h.Port == nil:
 			wrong.add(path, "Health check must define a port or a port index")
 		}
+	}
+	if executors > 1 {
+		wrong.add("/", "AppDefinition can contain at most one Mesos health check")
 	}
 	if len(a.ReadinessChecks) > 1 {
 		wrong.add("/readinessChecks", "there can be only one readiness check")
@@ -240,7 +254,7 @@ func (a *App) checkHealthChecks(wrong *problems) {
 			wrong.add(path+"/portName", "No port definition reference for portName %s", r.PortName)
 		}
 		if r.TimeoutSeconds >= r.IntervalSeconds {
-			wrong.add(path+"/timeoutSeconds", "must be less than intervalSeconds")
+			wrong.add(path+"/timeoutSeconds", "got %d, expected less than %d", r.TimeoutSeconds, r.IntervalSeconds)
 		}
 	}
 }

@@ -9,8 +9,8 @@ func (a *App) readHealthChecks(o object) {
 			Protocol:               h.enum("protocol", "HTTP", protocols...),
 			Path:                   h.str("path", ""),
 			GracePeriodSeconds:     h.integer("gracePeriodSeconds", 300, 0, maxInt),
-			IntervalSeconds:        h.integer("intervalSeconds", 60, 1, maxInt),
-			TimeoutSeconds:         h.integer("timeoutSeconds", 20, 1, maxInt),
+			IntervalSeconds:        h.integer("intervalSeconds", 60, 0, maxInt),
+			TimeoutSeconds:         h.integer("timeoutSeconds", 20, 0, maxInt),
 			MaxConsecutiveFailures: h.integer("maxConsecutiveFailures", 3, 0, maxInt),
 			DelaySeconds:           h.integer("delaySeconds", 15, 0, maxInt),
 		}

@@ -14,13 +14,19 @@ type object struct {
 	members map[string]any
 	path    string // of this object, "" for the root
 	wrong   *problems
+	refused *problems // right by themselves, and not possible
 }
 
 func (o object) has(key string) bool { return o.members[key] != nil }
 
+// whole is the key of what is wrong with an object as a whole.
+const whole = ""
+
 func (o object) at(key string) string { return o.path + "/" + key }
 
 func (o object) fail(key, code string) { o.wrong.add(o.at(key), "%s", code) }
+
+func (o object) refuse(key, text string) { o.refused.add(o.at(key), "%s", text) }
 
 func (o object) str(key, otherwise string) string {
 	v := o.members[key]
@@ -110,7 +116,7 @@ func (o object) object(key string) (object, bool) {
 		o.fail(key, "error.expected.jsobject")
 		return object{}, false
 	}
-	return object{m, o.at(key), o.wrong}, true
+	return object{m, o.at(key), o.wrong, o.refused}, true
 }
 
 // list returns the elements; ok is false when key is absent.
@@ -135,7 +141,7 @@ func (o object) objects(key string) (elements []object, ok bool) {
 			o.fail(index(key, i), "error.expected.jsobject")
 			continue
 		}
-		elements = append(elements, object{m, o.at(index(key, i)), o.wrong})
+		elements = append(elements, object{m, o.at(index(key, i)), o.wrong, o.refused})
 	}
 	return elements, ok
 }

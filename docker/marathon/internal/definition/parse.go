@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -103,17 +104,47 @@ func ResolveID(id, base string) string {
 // every default filled in, and checks it. base is the group that relative ids
 // are seen from. The error is an *InvalidError.
 func Parse(in Object, base string) (*App, error) {
-	var wrong problems
-	o := object{in, "", &wrong}
-	a := read(o, base)
+	var wrong, refused problems
+	a := read(object{in, "", &wrong, &refused}, base)
 	if len(wrong) > 0 {
 		return nil, &InvalidError{"Invalid JSON", wrong}
 	}
-	a.check(&wrong)
-	if len(wrong) > 0 {
-		return nil, &InvalidError{"Object is not valid", wrong}
+	if len(refused) == 0 {
+		a.check(&refused)
+	}
+	if len(refused) > 0 {
+		return nil, &InvalidError{"Object is not valid", refused}
 	}
 	return a, nil
+}
+
+// absent is what paasta marathon has not, by the object that would ask for it:
+// an app that runs without it would not be what was asked for.
+var absent = map[string]map[string]string{
+	"": {
+		"secrets":           "Feature secrets is not enabled: paasta marathon keeps no secrets",
+		"check":             "Feature check is not enabled: paasta marathon runs healthChecks and readinessChecks",
+		"executorResources": "Feature executorResources is not enabled: paasta marathon has no executors",
+		"residency":         "Feature residency is not enabled: paasta marathon has no persistent volumes",
+		"resourceLimits":    "Feature resourceLimits is not enabled: paasta marathon limits memory to mem, and cpus not at all",
+	},
+	"/container":        {"linuxInfo": "Feature linuxInfo is not enabled: container.docker.parameters has the options of docker run"},
+	"/container/docker": {"credential": "must be empty", "pullConfig": "pullConfig is not supported with Docker containerizer"},
+}
+
+// refuseAbsent notes what is asked for and absent.
+func (o object) refuseAbsent() {
+	for _, key := range sortedKeys(absent[o.path]) {
+		switch v := o.members[key].(type) {
+		case nil:
+		case map[string]any:
+			if len(v) > 0 {
+				o.refuse(key, absent[o.path][key])
+			}
+		default:
+			o.fail(key, "error.expected.jsobject")
+		}
+	}
 }
 
 func read(o object, base string) *App {
@@ -144,6 +175,9 @@ func read(o object, base string) *App {
 	if o.has("cmd") {
 		cmd := o.str("cmd", "")
 		a.Cmd = &cmd
+		if o.members["cmd"] == "" {
+			o.fail("cmd", "error.minLength")
+		}
 	}
 	if a.Labels == nil {
 		a.Labels = map[string]string{}
@@ -156,6 +190,13 @@ func read(o object, base string) *App {
 		tty := o.boolean("tty", false)
 		a.TTY = &tty
 	}
+	if roles, given := o.list("acceptedResourceRoles"); given && len(roles) == 0 {
+		o.refuse("acceptedResourceRoles", "must not be empty")
+	}
+	if !executorRE.MatchString(a.Executor) {
+		o.fail("executor", "error.pattern")
+	}
+	o.refuseAbsent()
 	a.readEnv(o)
 	a.readConstraints(o)
 	a.readFetch(o)
@@ -182,7 +223,7 @@ func (a *App) readEnv(o object) {
 		case string:
 			a.Env[k] = v
 		case map[string]any:
-			env.fail(k, "Feature secrets is not enabled: paasta marathon keeps no secrets")
+			env.refuse(k, "Feature secrets is not enabled: paasta marathon keeps no secrets")
 		default:
 			env.fail(k, "error.expected.jsstring")
 		}
@@ -219,9 +260,10 @@ func (a *App) readFetch(o object) {
 	uris := o.strings("uris")
 	items, _ := o.objects("fetch")
 	if len(uris) > 0 && len(items) > 0 {
-		o.fail("uris", "cannot specify both uris and fetch fields")
+		o.refuse("uris", "may not be set in conjunction with fetch")
 	}
-	for _, uri := range uris {
+	for i, uri := range uris {
+		o.checkURI(index("uris", i), uri)
 		file, _, _ := strings.Cut(uri, "?")
 		extract := slices.ContainsFunc(archives, func(suffix string) bool { return strings.HasSuffix(file, suffix) })
 		a.Fetch = append(a.Fetch, Fetch{URI: uri, Extract: extract})
@@ -230,10 +272,17 @@ func (a *App) readFetch(o object) {
 		if !f.has("uri") {
 			f.fail("uri", "error.path.missing")
 		}
+		f.checkURI("uri", f.str("uri", ""))
 		a.Fetch = append(a.Fetch, Fetch{
 			URI: f.str("uri", ""), Extract: f.boolean("extract", true), Executable: f.boolean("executable", false),
 			Cache: f.boolean("cache", false), DestPath: f.str("destPath", ""),
 		})
+	}
+}
+
+func (o object) checkURI(key, uri string) {
+	if _, err := url.Parse(uri); err != nil || strings.ContainsAny(uri, ` "<>\^`+"`{|}") {
+		o.refuse(key, "URI has invalid syntax.")
 	}
 }
 
@@ -242,8 +291,10 @@ func (a *App) readContainer(o object) {
 	if !ok {
 		return
 	}
+	c.refuseAbsent()
 	a.Container = &Container{Type: c.enum("type", "DOCKER", "DOCKER", "MESOS"), Volumes: []Volume{}}
 	if d, ok := c.object("docker"); ok {
+		d.refuseAbsent()
 		if !d.has("image") {
 			d.fail("image", "error.path.missing")
 		}
@@ -260,7 +311,7 @@ func (a *App) readContainer(o object) {
 	for _, v := range volumes {
 		for _, kind := range []string{"persistent", "external", "secret"} {
 			if v.has(kind) {
-				v.fail(kind, fmt.Sprintf("Feature %s volumes is not enabled: paasta marathon has host volumes only", kind))
+				v.refuse(kind, fmt.Sprintf("Feature %s volumes is not enabled: paasta marathon has host volumes only", kind))
 			}
 		}
 		a.Container.Volumes = append(a.Container.Volumes, Volume{
@@ -282,9 +333,9 @@ func (a *App) readNetworks(o object) {
 	networks, hasNetworks := o.objects("networks")
 	switch {
 	case hasNetworks && len(networks) > 0 && legacy != "":
-		o.fail("networks", "must not specify both container.docker.network and networks")
+		o.refuse(whole, "must not specify both container.docker.network and networks")
 	case hasNetworks && len(networks) > 0 && hasIP:
-		o.fail("networks", "must not specify both networks and ipAddress")
+		o.refuse(whole, "must not specify both networks and ipAddress")
 	case hasNetworks && len(networks) > 0:
 		for _, n := range networks {
 			a.Networks = append(a.Networks, Network{
@@ -315,7 +366,7 @@ func (a *App) readPorts(o object) {
 	for _, d := range definitions {
 		defined = append(defined, PortDefinition{
 			Port: d.integer("port", 0, 0, 65535), Protocol: d.enum("protocol", "tcp", "tcp", "udp", "udp,tcp"),
-			Name: d.str("name", ""), Labels: d.stringMap("labels"),
+			Name: d.portName(), Labels: d.stringMap("labels"),
 		})
 	}
 	if hasPorts && len(ports) > 0 && hasDefinitions {
@@ -324,8 +375,14 @@ func (a *App) readPorts(o object) {
 			same = same && ports[i] == defined[i].Port
 		}
 		if !same {
-			o.fail("ports", "cannot specify both ports and port definitions")
+			o.refuse(whole, "cannot specify both ports and port definitions")
 		}
+	}
+	if twice(ports) {
+		o.refuse(whole, "ports must be unique")
+	}
+	if o.has("ipAddress") && len(ports)+len(definitions) > 0 {
+		o.refuse(whole, "cannot specify both an IP address and port")
 	}
 	if !hasDefinitions {
 		for _, p := range ports {
@@ -363,6 +420,25 @@ func (a *App) readPorts(o object) {
 	a.Container.PortMappings = &mappings
 }
 
+func (o object) portName() string {
+	name := o.str("name", "")
+	if name != "" && !portNameRE.MatchString(name) {
+		o.fail("name", "error.pattern")
+	}
+	return name
+}
+
+// twice tells whether a port is there twice; 0 is any.
+func twice(ports []int) bool {
+	sorted := slices.Sorted(slices.Values(ports))
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] != 0 && sorted[i] == sorted[i-1] {
+			return true
+		}
+	}
+	return false
+}
+
 func (a *App) readMappings(o object) (mappings []PortMapping, given bool) {
 	c, ok := o.object("container")
 	if !ok {
@@ -372,7 +448,7 @@ func (a *App) readMappings(o object) (mappings []PortMapping, given bool) {
 	if d, ok := c.object("docker"); ok {
 		legacy, hasLegacy := d.objects("portMappings")
 		if len(list) > 0 && len(legacy) > 0 {
-			c.fail("docker/portMappings", "cannot specify both portMappings and docker.portMappings")
+			c.refuse("docker/portMappings", "cannot specify both portMappings and docker.portMappings")
 		}
 		if len(list) == 0 && hasLegacy {
 			list, given = legacy, true
@@ -383,7 +459,7 @@ func (a *App) readMappings(o object) (mappings []PortMapping, given bool) {
 		mapping := PortMapping{
 			ContainerPort: m.integer("containerPort", 0, 0, 65535), ServicePort: m.integer("servicePort", 0, 0, 65535),
 			Protocol: m.enum("protocol", "tcp", "tcp", "udp", "udp,tcp", "tcp,udp"),
-			Name:     m.str("name", ""), Labels: m.stringMap("labels"),
+			Name:     m.portName(), Labels: m.stringMap("labels"),
 		}
 		if m.has("hostPort") {
 			port := m.integer("hostPort", 0, 0, 65535)

@@ -98,9 +98,12 @@ const (
 	lastPause  = time.Second
 )
 
+// longest bounds a check that names no limit.
+const longest = 5 * time.Minute
+
 // health runs one health check of one task.
 func (p *Prober) health(ctx context.Context, t core.Task, i int, h definition.HealthCheck) {
-	interval := time.Duration(h.IntervalSeconds) * time.Second
+	interval := max(time.Duration(h.IntervalSeconds)*time.Second, lastPause) // 0 is allowed
 	// Marathon's default of 15 s is not waited for: nobody wrote it.
 	if h.Mesos() && h.DelaySeconds != 15 && !sleep(ctx, time.Until(t.StartedAt.Add(time.Duration(h.DelaySeconds)*time.Second))) {
 		return
@@ -147,6 +150,9 @@ func (p *Prober) once(ctx context.Context, t core.Task, h definition.HealthCheck
 		return ctx.Err()
 	}
 	timeout := time.Duration(h.TimeoutSeconds) * time.Second
+	if timeout == 0 { // for Mesos, and Marathon's TCP checks, no limit
+		timeout = longest
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if h.Protocol == "COMMAND" {

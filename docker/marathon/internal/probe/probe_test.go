@@ -45,3 +45,29 @@ func TestUnknownIsNoFailure(t *testing.T) {
 		t.Errorf("told %+v", second)
 	}
 }
+
+// An interval of 0 is no busy loop, and a timeout of 0 no failure.
+func TestNoIntervalAndNoTimeout(t *testing.T) {
+	t.Parallel()
+	told := make(chan core.Result, 10)
+	p := New(Options{
+		Exec:      func(ctx context.Context, _ core.Task, _ string) error { return ctx.Err() },
+		Result:    func(r core.Result) { told <- r },
+		Readiness: func(core.Readiness) {},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer p.Wait()
+	defer cancel()
+	began := time.Now()
+	p.Watch(ctx, core.Task{ID: "task", StartedAt: began, App: &definition.App{
+		HealthChecks: []definition.HealthCheck{{Protocol: "COMMAND", Command: &definition.Command{Value: "check"}, DelaySeconds: 15}},
+	}})
+	for range 2 {
+		if r := <-told; !r.OK {
+			t.Errorf("told %+v", r)
+		}
+	}
+	if took := time.Since(began); took < 500*time.Millisecond {
+		t.Errorf("checked again within %v", took)
+	}
+}
