@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -277,55 +278,6 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return nil
 }
 
-// lent makes go-marathon's client work on our terms. On its own it has no
-// contexts, replays any request on any 5xx, and then takes a member for down
-// until a ping that it sends every 5 seconds; so each call gets a client of
-// its own whose transport is our do, and which never sees a failure that would
-// make it judge members.
-type lent struct {
-	c   *Client
-	ctx context.Context
-	err error
-}
-
-// RoundTrip implements http.RoundTripper.
-func (l *lent) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-	}
-	response, err := l.c.do(l.ctx, l.c.http, r.Method, r.URL.RequestURI(), nil, body)
-	if err == nil && response.StatusCode/100 != 2 {
-		err = fmt.Errorf("%s %s: %w", r.Method, response.Request.URL, failure(response))
-	}
-	if err != nil {
-		l.err = err
-		// Any 4xx: go-marathon gives up at once, and we return l.err instead.
-		return &http.Response{StatusCode: http.StatusTeapot, Request: r, Body: io.NopCloser(strings.NewReader("{}"))}, nil
-	}
-	return response, nil
-}
-
-// with makes one call of go-marathon's.
-func (c *Client) with(ctx context.Context, call func(gomarathon.Marathon) error) error {
-	l := &lent{c: c, ctx: ctx}
-	config := gomarathon.NewDefaultConfig()
-	config.URL = "http://marathon" // lent takes only path and query
-	config.HTTPClient = &http.Client{Transport: l}
-	m, err := gomarathon.NewClient(config)
-	if err != nil {
-		return err
-	}
-	err = call(m)
-	if l.err != nil {
-		return l.err
-	}
-	return err
-}
-
 // Ping asks whether a Marathon answers.
 func (c *Client) Ping(ctx context.Context) error {
 	response, err := c.do(ctx, c.http, http.MethodGet, "/ping", http.Header{"Accept": {"*/*"}}, nil)
@@ -367,13 +319,21 @@ func (c *Client) AppsOf(ctx context.Context, id paasta.InstanceID) ([]App, error
 }
 
 func (c *Client) apps(ctx context.Context, filter string) ([]App, error) {
-	var answer struct{ Apps []wireApp }
+	var answer struct{ Apps []json.RawMessage }
 	if err := c.call(ctx, http.MethodGet, "/v2/apps?embed=apps.tasks&embed=apps.deployments&embed=apps.lastTaskFailure"+filter, nil, &answer); err != nil {
 		return nil, err
 	}
-	apps := make([]App, len(answer.Apps))
-	for i, a := range answer.Apps {
-		apps[i] = a.app()
+	apps := make([]App, 0, len(answer.Apps))
+	for _, text := range answer.Apps {
+		var app gomarathon.Application
+		if err := json.Unmarshal(text, &app); err != nil {
+			if _, ours := paasta.ParseAppID(app.ID); ours == nil {
+				return nil, fmt.Errorf("read app %s: %w", app.ID, err)
+			}
+			c.log.Debug("left out an app of others, which go-marathon cannot read", "app", app.ID, "err", err)
+			continue
+		}
+		apps = append(apps, appOf(app))
 	}
 	return apps, nil
 }
@@ -389,10 +349,7 @@ func (c *Client) Create(ctx context.Context, d Definition) error {
 // Scale sets the size of an app. Without force an app that is being changed is
 // ErrLocked; with it, that change is cancelled.
 func (c *Client) Scale(ctx context.Context, appID string, size int, force bool) error {
-	err := c.with(ctx, func(m gomarathon.Marathon) error {
-		_, err := m.ScaleApplicationInstances(appID, size, force)
-		return err
-	})
+	err := c.call(ctx, http.MethodPut, appPath(appID)+"?force="+strconv.FormatBool(force), map[string]int{"instances": size}, nil)
 	if err != nil {
 		return fmt.Errorf("scale app %s to %d: %w", appID, size, err)
 	}
@@ -402,9 +359,8 @@ func (c *Client) Scale(ctx context.Context, appID string, size int, force bool) 
 // KillTasks kills tasks. With scale, the sizes of their apps go down by as
 // many; without, Marathon starts others. Ids that are gone count as killed.
 func (c *Client) KillTasks(ctx context.Context, ids []string, scale, force bool) error {
-	err := c.with(ctx, func(m gomarathon.Marathon) error {
-		return m.KillTasks(ids, &gomarathon.KillTaskOpts{Scale: scale, Force: force})
-	})
+	query := fmt.Sprintf("?scale=%t&force=%t", scale, force)
+	err := c.call(ctx, http.MethodPost, "/v2/tasks/delete"+query, map[string][]string{"ids": ids}, nil)
 	if err != nil {
 		return fmt.Errorf("kill tasks %s: %w", strings.Join(ids, ", "), err)
 	}
@@ -414,16 +370,14 @@ func (c *Client) KillTasks(ctx context.Context, ids []string, scale, force bool)
 // DeleteApp deletes an app and kills what it runs. One that is gone is
 // ErrNotFound.
 func (c *Client) DeleteApp(ctx context.Context, appID string) error {
-	err := c.with(ctx, func(m gomarathon.Marathon) error {
-		// true: Marathon's default, which go-marathon's false would not turn off.
-		_, err := m.DeleteApplication(appID, true)
-		return err
-	})
+	err := c.call(ctx, http.MethodDelete, appPath(appID)+"?force=true", nil, nil)
 	if err != nil {
 		return fmt.Errorf("delete app %s: %w", appID, err)
 	}
 	return nil
 }
+
+func appPath(id string) string { return "/v2/apps/" + strings.TrimPrefix(id, "/") }
 
 // Queue tells what waits to be started, and why.
 func (c *Client) Queue(ctx context.Context) ([]QueueItem, error) {

@@ -1,6 +1,6 @@
-// Package marathon drives Marathon: go-marathon for the calls that it makes
-// well, our own reader for the event stream, and the formation of an instance's
-// app, which is pure. It is the only user of go-marathon.
+// Package marathon drives Marathon: its API, in go-marathon's types where these
+// fit (docs/design/libraries.md), its event stream, and the app that an instance
+// becomes, which is pure. It is the only user of go-marathon.
 package marathon
 
 import "time"

@@ -99,9 +99,8 @@ type Registry interface {
 	Apply(ctx context.Context, registration string, add []Entry, remove []Node) error
 	// Watch makes the registry call wake whenever List might answer differently
 	// than it last did, also after the connection came back, until shortly after
-	// ctx ended. wake is called under locks: it must neither block nor call the
-	// registry. Watch returns at once and calls wake at once, so that the receiver
-	// lists for the first time; it may be called when nothing has changed. It is
+	// ctx ended. wake must not block. Watch returns at once and calls wake at once, so
+	// that the receiver lists for the first time; it may be called when nothing has changed. It is
 	// List that sets the watch: a receiver whose List fails tries again until it
 	// works, or hears of nothing more but a reconnect.
 	Watch(ctx context.Context, registration string, wake func()) error

@@ -27,7 +27,7 @@ type ZooKeeper struct {
 // the next List decodes only what is new.
 type watched struct {
 	mu    sync.Mutex
-	wakes map[string][]*zk.Call
+	wakes map[string][]chan<- struct{}
 	last  map[string]Set
 }
 
@@ -35,7 +35,7 @@ var _ Registry = (*ZooKeeper)(nil)
 
 // NewZooKeeper returns the registry in the ZooKeeper of conn.
 func NewZooKeeper(conn *zk.Conn) *ZooKeeper {
-	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string][]*zk.Call{}, last: map[string]Set{}}, kept: &kept{paths: map[string]int{}}}
+	return &ZooKeeper{conn: conn, watched: &watched{wakes: map[string][]chan<- struct{}{}, last: map[string]Set{}}, kept: &kept{paths: map[string]int{}}}
 }
 
 // Fenced returns the same registry for a leader: Apply fails with
@@ -133,7 +133,7 @@ func (z *ZooKeeper) names(ctx context.Context, registration, dir string) ([]stri
 	}
 	for _, wake := range wakes {
 		// All but the first are without a watch of their own in ZooKeeper.
-		if names, stat, err = z.conn.WatchChildrenBy(ctx, dir, wake); err != nil && !errors.Is(err, zk.ErrNoNode) {
+		if names, stat, err = z.conn.WatchChildren(ctx, dir, wake); err != nil && !errors.Is(err, zk.ErrNoNode) {
 			break
 		}
 	}
@@ -224,21 +224,31 @@ func (z *ZooKeeper) Watch(ctx context.Context, registration string, wake func())
 	if _, err := znode(registration); err != nil {
 		return err
 	}
-	call := &zk.Call{Func: wake}
-	z.watched.add(ctx, registration, call)
-	z.conn.SessionsBy(ctx, call)
-	wake()
+	changed := make(chan struct{}, 1)
+	changed <- struct{}{}
+	z.watched.add(ctx, registration, changed)
+	z.conn.Sessions(ctx, changed)
+	go func() {
+		for {
+			select {
+			case <-changed:
+				wake()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	return nil
 }
 
-func (w *watched) add(ctx context.Context, registration string, wake *zk.Call) {
+func (w *watched) add(ctx context.Context, registration string, wake chan<- struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wakes[registration] = append(w.wakes[registration], wake)
 	context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		others := slices.DeleteFunc(slices.Clone(w.wakes[registration]), func(c *zk.Call) bool { return c == wake })
+		others := slices.DeleteFunc(slices.Clone(w.wakes[registration]), func(c chan<- struct{}) bool { return c == wake })
 		w.wakes[registration] = others
 		if len(others) == 0 {
 			delete(w.wakes, registration)
@@ -248,7 +258,7 @@ func (w *watched) add(ctx context.Context, registration string, wake *zk.Call) {
 }
 
 // of returns who wants to hear of a registration. The slice is not changed later.
-func (w *watched) of(registration string) []*zk.Call {
+func (w *watched) of(registration string) []chan<- struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clip(w.wakes[registration])

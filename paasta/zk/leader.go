@@ -192,7 +192,7 @@ func (l *Leader) confirm(ctx context.Context, own string, session int64, last ti
 		timer := time.NewTimer(timeout / 6)
 		select {
 		case <-ctx.Done():
-		case <-l.Conn.closed:
+		case <-l.Conn.life.Done():
 		case <-wake:
 		case <-timer.C:
 		}

@@ -3,10 +3,9 @@
 //
 // What it adds to that library: every call is bounded by its context; reads are
 // repeated after a lost connection; a server that accepts connections and never
-// answers is left for another one within a third of the session timeout; watches
-// are reported lost after every reconnect, so that nobody depends on them having
-// been set again; parents are made when missing; and leadership ends before the
-// session can have been given to somebody else.
+// answers is left for another one within a third of the session timeout; whoever
+// watches is woken after every reconnect; parents are made when missing; and
+// leadership ends before the session can have been given to somebody else.
 package zk
 
 import (
@@ -69,8 +68,9 @@ type Conn struct {
 	negotiated atomic.Int64 // session timeout in ms that the server granted
 	link       linkState
 
-	started chan struct{} // closed once lib is set
-	closed  chan struct{}
+	started chan struct{}   // closed once lib is set
+	life    context.Context // ends with Close
+	end     context.CancelFunc
 	close   sync.Once
 	gone    chan struct{} // closed once the library's goroutines have ended
 
@@ -80,8 +80,9 @@ type Conn struct {
 	ready     bool          // connected, and credentials were sent once
 	changed   chan struct{} // closed and replaced whenever ready or authed changes
 	authed    bool
-	wakes     map[waker]int // of Sessions, counted
-	watches   map[watchKey]*watch
+	wakes     map[chan<- struct{}]int // of Sessions, counted
+	watches   map[watch]bool          // that are to fire
+	following sync.WaitGroup
 }
 
 // Dial returns a Conn that connects in the background. It fails only for
@@ -107,13 +108,13 @@ func Dial(o Options) (*Conn, error) {
 		timeout: o.Timeout,
 		log:     o.Log,
 		started: make(chan struct{}),
-		closed:  make(chan struct{}),
 		gone:    make(chan struct{}),
 		changed: make(chan struct{}),
 		authed:  o.Auth == "",
-		wakes:   map[waker]int{},
-		watches: map[watchKey]*watch{},
+		wakes:   map[chan<- struct{}]int{},
+		watches: map[watch]bool{},
 	}
+	c.life, c.end = context.WithCancel(context.Background())
 	if o.Auth != "" {
 		user, password, ok := strings.Cut(o.Auth, ":")
 		if !ok || user == "" || password == "" {
@@ -123,7 +124,7 @@ func Dial(o Options) (*Conn, error) {
 	}
 	lib, events, err := zk.Connect(servers, o.Timeout,
 		zk.WithEventCallback(c.event),
-		zk.WithHostProvider(&hosts{closed: c.closed}),
+		zk.WithHostProvider(&hosts{closed: c.life.Done()}),
 		zk.WithDialer(c.dial),
 		zk.WithLogger(libLog{o.Log}),
 		zk.WithLogInfo(false))
@@ -168,10 +169,13 @@ func parseServers(s string) (servers []string, root string, err error) {
 // the session expires.
 func (c *Conn) Close() {
 	c.close.Do(func() {
-		close(c.closed)
+		c.mu.Lock()
+		c.end() // from here on nothing is followed
+		c.mu.Unlock()
 		c.lib.Close()
 		c.link.cut()
 		<-c.gone
+		c.following.Wait()
 		c.mu.Lock()
 		c.connected, c.ready = false, false
 		c.broadcast()
@@ -189,12 +193,7 @@ func (c *Conn) Connected() bool {
 // Sessions makes c send on wake, without blocking, after every (re)connection
 // and every new session, until ctx ends: read everything again, make ephemerals
 // anew. It returns at once.
-func (c *Conn) Sessions(ctx context.Context, wake chan<- struct{}) { c.sessions(ctx, sender(wake)) }
-
-// SessionsBy is Sessions with a call instead of a channel.
-func (c *Conn) SessionsBy(ctx context.Context, wake *Call) { c.sessions(ctx, wake) }
-
-func (c *Conn) sessions(ctx context.Context, wake waker) {
+func (c *Conn) Sessions(ctx context.Context, wake chan<- struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wakes[wake]++
@@ -228,8 +227,7 @@ func (c *Conn) SessionTimeout() time.Duration {
 // which may hold its locks.
 func (c *Conn) event(e zk.Event) {
 	if e.Type != zk.EventSession {
-		c.fire(e)
-		return
+		return // a watch, which has its own channel
 	}
 	switch e.State {
 	case zk.StateHasSession:
@@ -286,9 +284,11 @@ func (c *Conn) becomeReady() {
 	defer c.mu.Unlock()
 	c.ready = true
 	c.broadcast()
-	c.loseWatches()
-	for w := range c.wakes {
-		w.wake()
+	for w := range c.watches {
+		notify(w.wake)
+	}
+	for wake := range c.wakes {
+		notify(wake)
 	}
 }
 
@@ -305,7 +305,7 @@ func (c *Conn) await(ctx context.Context) error {
 		ready, changed := c.ready, c.changed
 		c.mu.Unlock()
 		select {
-		case <-c.closed:
+		case <-c.life.Done():
 			return ErrClosed
 		default:
 		}
@@ -319,7 +319,7 @@ func (c *Conn) await(ctx context.Context) error {
 			}
 			return fmt.Errorf("no ZooKeeper session: %w", ctx.Err())
 		case <-changed:
-		case <-c.closed:
+		case <-c.life.Done():
 		}
 	}
 }

@@ -2,7 +2,6 @@ package zk
 
 import (
 	"bufio"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -26,9 +25,9 @@ type linkState struct {
 	cutOff   bool
 }
 
-// lasted is how long a connection must have lasted for the next dial to be made
+// stableAfter is how long a connection must have lasted for the next dial to be made
 // without a pause.
-const lasted = time.Second
+const stableAfter = time.Second
 
 func (l *linkState) connected() {
 	l.mu.Lock()
@@ -53,8 +52,8 @@ func (l *linkState) refuse(err error) {
 	l.err = err
 }
 
-// enough refusals are no coincidence: one that starts refuses, too.
-const enough = 3
+// refusalsToForget refusals are no coincidence: a server that starts refuses, too.
+const refusalsToForget = 3
 
 // forget tells whether to hide from the server what the session has seen, and
 // whether that begins now. A server that has seen less closes the connection,
@@ -64,7 +63,7 @@ const enough = 3
 func (l *linkState) forget(timeout time.Duration) (forget, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	forget = l.refused >= enough && !l.lost.IsZero() && time.Since(l.lost) >= timeout
+	forget = l.refused >= refusalsToForget && !l.lost.IsZero() && time.Since(l.lost) >= timeout
 	first = forget && !l.forgets
 	l.forgets = l.forgets || forget
 	return forget, first
@@ -96,16 +95,16 @@ func (l *linkState) cut() {
 	}
 }
 
-// longestPause is the longest time between two dials. What ZooKeeper says after
+// maxDialPause is the longest time between two dials. What ZooKeeper says after
 // an outage is known that much later.
-const longestPause = 300 * time.Millisecond
+const maxDialPause = 300 * time.Millisecond
 
 // pause says how long to wait before the next dial: nothing for the first of a
-// round over all servers, then growing to longestPause.
+// round over all servers, then growing to maxDialPause.
 func (l *linkState) pause() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.since.IsZero() && time.Since(l.since) > lasted {
+	if !l.since.IsZero() && time.Since(l.since) > stableAfter {
 		l.failures = 0
 	}
 	l.since = time.Time{}
@@ -114,16 +113,20 @@ func (l *linkState) pause() time.Duration {
 	if n == 0 {
 		return 0
 	}
-	d := min(10*time.Millisecond<<min(n, 10), longestPause)
+	d := min(10*time.Millisecond<<min(n, 10), maxDialPause)
 	return d/2 + rand.N(d/2)
 }
 
-// unheard is how long a connection lasts whose packets the other side does not
+// ackTimeout is how long a connection lasts whose packets the other side does not
 // acknowledge. The kernel sends them again after ever longer pauses, at both
 // ends: once a partition is over, what happened meanwhile would arrive as late
 // again as the partition was long. A connection that is made anew has it at
 // once, and the session goes on. A server that is slow, or frozen, acknowledges.
-const unheard = 2 * time.Second
+const ackTimeout = 2 * time.Second
+
+// dialTimeout is how long a connection may take. The kernel repeats a SYN that was
+// lost after 1, 3 and 7 seconds, so after a partition a new one is sooner heard.
+const dialTimeout = time.Second
 
 // dial makes a connection for the library. It waits between attempts, so that
 // a ZooKeeper that is down is not hammered, and resolves names every time.
@@ -132,20 +135,16 @@ func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) 
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-c.closed:
+	case <-c.life.Done():
 		return nil, net.ErrClosed
 	}
-	// A third of the timeout for connecting and a third for the handshake leave
-	// time to try another server before the session expires.
+	// A third of the timeout for the handshake leaves time to try another server
+	// before the session expires.
 	patience := max(c.timeout/3, time.Second)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, err := insistent(ctx, c.closed, func(ctx context.Context) (net.Conn, error) {
-		d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}}
-		return d.DialContext(ctx, network, address)
-	})
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}}
+	conn, err := dialer.DialContext(c.life, network, address)
 	if err == nil {
-		giveUpAfter(conn, unheard)
+		setUserTimeout(conn, ackTimeout)
 	}
 	l := &c.link
 	l.mu.Lock()
@@ -160,47 +159,6 @@ func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) 
 	}
 	l.conn = &link{Conn: conn, address: address, buffered: bufio.NewReaderSize(conn, 4096), c: c, patience: patience}
 	return l.conn, nil
-}
-
-// insist is how long a connection may take before another one is tried beside
-// it. The kernel repeats a SYN that was lost after 1, 3 and 7 seconds: after a
-// partition that would be the time until we notice that it is over.
-const insist = 250 * time.Millisecond
-
-// insistent dials, and again beside it every so often, until one of them has an
-// answer, ctx ends or stop is closed.
-func insistent(ctx context.Context, stop <-chan struct{}, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // of those that are under way still
-	type answer struct {
-		conn net.Conn
-		err  error
-	}
-	answers := make(chan answer)
-	try := func() {
-		conn, err := dial(ctx)
-		select {
-		case answers <- answer{conn, err}:
-		case <-ctx.Done():
-			if conn != nil {
-				conn.Close() // another one was first
-			}
-		}
-	}
-	again := time.NewTicker(insist)
-	defer again.Stop()
-	for {
-		go try()
-		select {
-		case a := <-answers:
-			return a.conn, a.err // a refusal is an answer, too
-		case <-ctx.Done():
-			return nil, fmt.Errorf("no answer: %w", context.Cause(ctx))
-		case <-stop:
-			return nil, net.ErrClosed
-		case <-again.C:
-		}
-	}
 }
 
 // A link is a connection that bounds the handshake, which the library gives
@@ -280,7 +238,7 @@ type hosts struct {
 	mu      sync.Mutex
 	servers []string
 	next    int
-	closed  chan struct{}
+	closed  <-chan struct{}
 }
 
 func (h *hosts) Init(servers []string) error {

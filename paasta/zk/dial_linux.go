@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveUpAfter ends conn once what it sends, keep-alives too, has not been
+// setUserTimeout ends conn once what it sends, keep-alives too, has not been
 // acknowledged for so long.
-func giveUpAfter(conn net.Conn, d time.Duration) {
+func setUserTimeout(conn net.Conn, d time.Duration) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return
