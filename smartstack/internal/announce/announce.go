@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -40,7 +38,6 @@ type Announcer struct {
 
 	mu      sync.Mutex
 	applied map[string]int64
-	order   []announced // of applied; nil: to be made anew
 	news    chan struct{}
 	once    sync.Once
 
@@ -49,9 +46,6 @@ type Announcer struct {
 	text    []byte // that was written last; nil: nobody knows
 	version int32  // of the node with it
 }
-
-// announced is a registration, and how it is written.
-type announced struct{ name, key string }
 
 func (a *Announcer) init() {
 	a.once.Do(func() { a.news, a.applied = make(chan struct{}, 1), map[string]int64{} })
@@ -62,11 +56,7 @@ func (a *Announcer) init() {
 func (a *Announcer) Applied(versions map[string]int64, gone []string) {
 	a.init()
 	a.mu.Lock()
-	before := len(a.applied)
 	maps.Copy(a.applied, versions)
-	if len(a.applied) != before || len(gone) > 0 {
-		a.order = nil
-	}
 	for _, name := range gone {
 		delete(a.applied, name)
 	}
@@ -143,7 +133,13 @@ func (a *Announcer) write(ctx context.Context, look bool, lost chan<- struct{}) 
 	}
 	node := a.Node
 	node.Addrs = a.addrs
-	text := a.encode(node)
+	a.mu.Lock()
+	node.Applied = a.applied
+	text, err := json.Marshal(node)
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	path := paasta.AgentsPath + "/" + node.Host
 	if err := a.put(ctx, path, text, look, lost); err != nil {
 		return fmt.Errorf("announce %s: %w", path, err)
@@ -176,35 +172,4 @@ func (a *Announcer) put(ctx context.Context, path string, text []byte, look bool
 	a.text = text
 	a.version++
 	return nil
-}
-
-// encode is json.Marshal of the node with what is applied. With a thousand
-// registrations that would sort and quote a thousand names several times a second.
-func (a *Announcer) encode(node paasta.AgentNode) []byte {
-	node.Applied = nil
-	head, err := json.Marshal(node)
-	if err != nil {
-		panic(err) // our own struct
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.order == nil {
-		for _, name := range slices.Sorted(maps.Keys(a.applied)) {
-			key, err := json.Marshal(name)
-			if err != nil {
-				panic(err) // a string
-			}
-			a.order = append(a.order, announced{name, string(key)})
-		}
-	}
-	text := make([]byte, 0, max(len(head)+2, len(a.text)+1024))
-	text = append(append(text, bytes.TrimSuffix(head, []byte("null}"))...), '{') // applied is the last field
-	for i, r := range a.order {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		text = append(append(text, r.key...), ':')
-		text = strconv.AppendInt(text, a.applied[r.name], 10)
-	}
-	return append(text, "}}"...)
 }

@@ -26,7 +26,7 @@ const path = paasta.AgentsPath + "/host1"
 func run(t *testing.T, s Session) *Announcer {
 	t.Helper()
 	a := &Announcer{
-		Session: s, Node: paasta.AgentNode{Host: "host1", Status: "http://10.0.0.1:3213"},
+		Session: s, Node: paasta.AgentNode{Host: "host1", Status: "http://10.0.0.1:3213", Location: map[string]string{"region": "west1"}},
 		Addrs: func() []string { return []string{"10.0.0.1"} }, Log: slog.New(slog.DiscardHandler),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -57,7 +57,9 @@ func TestRealSession(t *testing.T) {
 	conn, ops := dial(), dial()
 	says := func(owner func() int64, applied map[string]int64) {
 		t.Helper()
-		want := paasta.AgentNode{Host: "host1", Status: "http://10.0.0.1:3213", Addrs: []string{"10.0.0.1"}, Applied: applied}
+		want := paasta.AgentNode{
+			Host: "host1", Status: "http://10.0.0.1:3213", Addrs: []string{"10.0.0.1"}, Applied: applied, Location: map[string]string{"region": "west1"},
+		}
 		var diff string
 		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
