@@ -159,6 +159,13 @@ func contract(t *testing.T, url string) {
 	if err := c.Create(ctx, marathon.Definition{ID: id.String(), Container: marathon.Container{Type: "DOCKER", Docker: marathon.Docker{Image: "x", Network: "BRIDGE"}, Volumes: []marathon.Volume{}}, CPUs: .1, Mem: 32, BackoffFactor: 2}); !errors.Is(err, marathon.ErrExists) {
 		t.Errorf("Create of what exists: %v", err)
 	}
+	network := marathon.Definition{
+		ID: "net.main.git11111111.config22222222", CPUs: .1, Mem: 32, BackoffFactor: 2, IPAddress: &marathon.IPAddress{NetworkName: "overlay.A"},
+		Container: marathon.Container{Type: "DOCKER", Docker: marathon.Docker{Image: "x", Network: "USER", PortMappings: []marathon.PortMapping{{ContainerPort: 8888, Protocol: "tcp"}}}, Volumes: []marathon.Volume{}},
+	}
+	if err := errors.Join(c.Create(ctx, network), c.DeleteApp(ctx, network.ID)); err != nil {
+		t.Errorf("an app on a Docker network: %v", err)
+	}
 	if err := c.KillTasks(ctx, []string{app.Tasks[0].ID}, true, true); err != nil {
 		t.Error(err)
 	}

@@ -1,16 +1,19 @@
 package core_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
+	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
 )
 
 func TestConstraints(t *testing.T) {
@@ -515,5 +518,55 @@ func TestLaunchIsTriedAgain(t *testing.T) {
 	c.run()
 	if got := c.m.Task(task); got == nil || got.State != core.Running || c.launches != 1 {
 		t.Errorf("%+v after %d launches", got, c.launches)
+	}
+}
+
+// What was there as of each version is found again, by another process, too, as
+// far back as the history goes.
+func TestRootsLeadBack(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.disk["group:/old"] = []byte(`"2019-01-01T00:00:00.000Z"`) // as it was stored once
+	c.m = c.machine()
+	if err := c.m.Load(c.disk); err != nil {
+		t.Fatal(err)
+	}
+	app := func(id, cmd string) *definition.App { return parse(t, `{"id":"`+id+`","cmd":"`+cmd+`"}`) }
+	type groups = map[string][]string
+	var want []string
+	show := func(r core.Root) string {
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, change := range []core.Change{
+		{Put: []*definition.App{app("/first", "run")}},
+		{Put: []*definition.App{app("/g/a", "one"), app("/g/b/c", "one")}, Groups: groups{"/g": {"/first"}}},
+		{Put: []*definition.App{app("/g/a", "two")}, Delete: []string{"/g/b/c"}},
+		{Drop: []string{"/g/b", "/old"}},
+		{Groups: groups{"/g": {}, "/h/i": nil}},
+		{Delete: []string{"/g/a"}, Drop: []string{"/g"}},
+	} {
+		if _, err := c.m.Change(c.now, core.Request{}, change, true); err != nil {
+			t.Fatal(err)
+		}
+		c.run()
+		want = append(want, show(c.m.Root()))
+	}
+	if !strings.Contains(want[0], `"/old":`) {
+		t.Errorf("the group that was stored once is not in %s", want[0])
+	}
+	slices.Reverse(want)
+	for _, who := range []string{"we", "another"} {
+		var got []string
+		for _, r := range c.m.Roots() {
+			got = append(got, show(r))
+		}
+		if len(got) != 5 || !slices.Equal(got, want[:5]) {
+			t.Errorf("%s: %d roots\n%s\nwant\n%s", who, len(got), strings.Join(got, "\n"), strings.Join(want[:5], "\n"))
+		}
+		c.crash()
 	}
 }

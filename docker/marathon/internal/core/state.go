@@ -128,12 +128,11 @@ func (m *Machine) load(key string, text json.RawMessage) error {
 	case "meta":
 		return json.Unmarshal(text, &m.meta)
 	case "group":
-		m.groups[id] = nil
-		if text[0] == '"' {
-			return nil // a version, as it was stored once
+		dependencies := []string{}
+		var err error
+		if text[0] == '[' { // else a version, as it was stored once
+			err = json.Unmarshal(text, &dependencies)
 		}
-		var dependencies []string
-		err := json.Unmarshal(text, &dependencies)
 		m.groups[id] = dependencies
 		return err
 	case "past":
@@ -276,8 +275,8 @@ func (m *Machine) addGroups(id string) {
 }
 
 func (m *Machine) putGroup(id string, dependencies []string) {
-	m.groups[id] = dependencies
-	m.changes["group:"+id] = append([]string{}, dependencies...)
+	m.groups[id] = append([]string{}, dependencies...)
+	m.changes["group:"+id] = m.groups[id]
 }
 
 func (m *Machine) removeApp(id string) {
