@@ -314,7 +314,8 @@ func (p statusPrinter) smartstack(s api.InstanceStatus) {
 	}
 }
 
-// backends says how many of the expected backends a host has.
+// backends says how many of the expected backends that its clients discover a host
+// has.
 func (p statusPrinter) backends(h api.AgentView, expected int) string {
 	if h.Error != "" {
 		return p.env.paint(warn, "Unknown") + " - " + h.Error
@@ -322,6 +323,13 @@ func (p statusPrinter) backends(h api.AgentView, expected int) string {
 	stale := ""
 	if h.StaleSince != nil {
 		stale = p.env.paint(warn, fmt.Sprintf(" It has not heard from the registry since %s.", p.at(*h.StaleSince)))
+	}
+	expected -= h.Elsewhere
+	if h.Elsewhere > 0 && expected <= 0 {
+		return fmt.Sprintf("Elsewhere - its clients discover none of the %d backends of this namespace.%s", h.Elsewhere, stale)
+	}
+	if h.Elsewhere > 0 {
+		stale += fmt.Sprintf(" Its clients do not discover %d more.", h.Elsewhere)
 	}
 	share := 100
 	if expected > 0 {

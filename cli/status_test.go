@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,19 @@ func healthy() api.InstanceStatus {
 		})
 	}
 	s.Versions, s.Smartstack.Hosts = []api.Version{v}, []api.AgentView{host}
+	return s
+}
+
+// elsewhere is one of which some hosts' clients discover nothing, or a part.
+func elsewhere() api.InstanceStatus {
+	s := healthy()
+	far := slices.Clone(s.Smartstack.Hosts[0].Backends)
+	for i := range far {
+		far[i].Up, far[i].Status, far[i].LastCheck, far[i].Since = false, paasta.BackendElsewhere, "", time.Time{}
+	}
+	half := []paasta.AgentBackend{s.Smartstack.Hosts[0].Backends[0], far[1]}
+	s.Smartstack.Hosts = append(s.Smartstack.Hosts, api.AgentView{Host: "far1", Elsewhere: 2, Backends: far}, api.AgentView{Host: "half1", Up: 1, Elsewhere: 1, Backends: half})
+	s.Smartstack.Agents = 3
 	return s
 }
 
@@ -96,6 +110,7 @@ func TestStatusOutput(t *testing.T) {
 	}{
 		{"healthy", []api.InstanceStatus{healthy()}, 0},
 		{"healthy-v", []api.InstanceStatus{healthy()}, 1},
+		{"elsewhere-v", []api.InstanceStatus{elsewhere()}, 1},
 		{"bouncing", []api.InstanceStatus{bouncing()}, 0},
 		{"bouncing-v", []api.InstanceStatus{bouncing()}, 1},
 		{"stuck", stuck(), 0},

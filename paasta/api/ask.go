@@ -265,8 +265,11 @@ func (s *server) views(ctx context.Context, agents []paasta.AgentNode, registrat
 				}
 				v.Backends, v.StaleSince = answer.Backends, answer.StaleSince
 				for _, b := range answer.Backends {
-					if b.Up {
+					switch {
+					case b.Up:
 						v.Up++
+					case b.Status == paasta.BackendElsewhere:
+						v.Elsewhere++
 					}
 				}
 				views[reg][i] = v

@@ -449,19 +449,20 @@ func (n *snapshot) ok(st InstanceStatus) bool {
 			continue
 		}
 		asked++
-		if h.upOf(st.Versions[0].Tasks) < st.Expected {
+		if h.fineOf(st.Versions[0].Tasks) < st.Expected {
 			return false
 		}
 	}
 	return asked > 0 || silent == 0
 }
 
-// upOf counts the backends that are up and belong to one of the tasks.
-func (v AgentView) upOf(tasks []Task) int {
+// fineOf counts the backends that belong to one of the tasks and are up, or are none
+// that this agent's clients discover.
+func (v AgentView) fineOf(tasks []Task) int {
 	n := 0
 	for _, b := range v.Backends {
 		mine := func(t Task) bool { return b.TaskID == t.ID || (b.Host == t.Host && b.Port == t.Port) }
-		if b.Up && slices.ContainsFunc(tasks, mine) {
+		if (b.Up || b.Status == paasta.BackendElsewhere) && slices.ContainsFunc(tasks, mine) {
 			n++
 		}
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,13 @@ func TestInstance(t *testing.T) {
 			want{false, "Running", ""},
 			nil,
 		},
+		{"a host's clients do not discover it", func(n *snapshot) {
+			far := AgentView{Host: "host2", Elsewhere: 3, Backends: slices.Clone(n.views["web.main"][0].Backends)}
+			for i := range far.Backends {
+				far.Backends[i].Up, far.Backends[i].Status = false, paasta.BackendElsewhere
+			}
+			n.views["web.main"] = append(n.views["web.main"], far)
+		}, want{true, "Running", ""}, nil},
 		{"one of two hosts is silent", func(n *snapshot) {
 			n.agents = 2
 			n.views["web.main"] = append(n.views["web.main"], AgentView{Host: "host2", Error: "no answer in time"})

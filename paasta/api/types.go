@@ -88,6 +88,7 @@ type SmartstackStatus struct {
 type AgentView struct {
 	Host       string                `json:"host"`
 	Up         int                   `json:"up"`
+	Elsewhere  int                   `json:"elsewhere,omitempty"`   // outside the location that its clients discover
 	Error      string                `json:"error,omitempty"`       // why it was not heard
 	StaleSince *time.Time            `json:"stale_since,omitempty"` // it has not heard from the registry since
 	Backends   []paasta.AgentBackend `json:"backends,omitempty"`
