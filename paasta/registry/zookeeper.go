@@ -23,8 +23,9 @@ type ZooKeeper struct {
 	kept    *kept
 }
 
-// watched is who wants to hear of which registration, and what they heard last:
-// the next List decodes only what is new.
+// watched is who wants to hear of which registration, and, as a decode cache, what
+// the last List of it saw: the next one decodes only what is new. Without it an agent
+// that hears 50 changes a second takes a third more CPU time (docs/design/libraries.md).
 type watched struct {
 	mu    sync.Mutex
 	wakes map[string][]chan<- struct{}
@@ -62,7 +63,7 @@ func (z *ZooKeeper) List(ctx context.Context, registration string) (Set, error) 
 	if err != nil {
 		return Set{}, err
 	}
-	last := z.watched.read(registration)
+	last := z.watched.cached(registration)
 	// A path-encoded name says it all: what has a known one is known.
 	known := make(map[string]*Node, len(last.Nodes))
 	for i := range last.Nodes {
@@ -103,7 +104,7 @@ func (z *ZooKeeper) List(ctx context.Context, registration string) (Set, error) 
 	if err := z.date(ctx, &set); err != nil {
 		return Set{}, err
 	}
-	z.watched.note(registration, set)
+	z.watched.cache(registration, set)
 	return set, nil
 }
 
@@ -264,14 +265,14 @@ func (w *watched) of(registration string) []chan<- struct{} {
 	return slices.Clip(w.wakes[registration])
 }
 
-// read returns what the last List of a registration that somebody watches saw.
-func (w *watched) read(registration string) Set {
+// cached returns what the last List of a registration that somebody watches saw.
+func (w *watched) cached(registration string) Set {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last[registration]
 }
 
-func (w *watched) note(registration string, set Set) {
+func (w *watched) cache(registration string, set Set) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.wakes[registration]) > 0 {

@@ -1,7 +1,6 @@
 package soaconfig
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -176,12 +175,30 @@ func readObject(d document, s *shape) (root *value, problems Problems) {
 	return root, c.problems
 }
 
-// sorted puts problems in the order of files, lines and columns, each once.
-func (p Problems) sorted() Problems {
-	slices.SortFunc(p, func(a, b Problem) int {
-		return cmp.Or(
-			strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
-			strings.Compare(a.Key, b.Key), strings.Compare(a.Text, b.Text), cmp.Compare(a.Class, b.Class))
-	})
-	return slices.Compact(p)
+// Entries is what one file says: its valid entries, and for each invalid entry
+// what breaks it. An entry with problems of the class Wrong is valid: they are in
+// the service's Problems. When the file could not be read as YAML at all, or an
+// entry has no name that one may have, Unreadable is set and nobody may conclude
+// that an entry which is not there is gone.
+type Entries[T any] struct {
+	File       string // path, "" when there is no such file
+	Valid      map[string]T
+	Invalid    map[string]Problems
+	Unreadable Problems
+}
+
+// Find returns the entry called name; found is false only when the file
+// certainly does not have it. err is a Problems when it is there and broken, or
+// the file is unreadable.
+func (e Entries[T]) Find(name string) (value T, found bool, err error) {
+	if v, ok := e.Valid[name]; ok {
+		return v, true, nil
+	}
+	if p, ok := e.Invalid[name]; ok {
+		return value, true, p
+	}
+	if len(e.Unreadable) > 0 {
+		return value, true, e.Unreadable
+	}
+	return value, false, nil
 }

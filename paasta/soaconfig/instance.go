@@ -48,11 +48,7 @@ func (r *instanceReader) read(e *entry) Instance {
 	for _, f := range v.fields {
 		in.Written[f.key.text] = true
 	}
-	in.resources(v)
-	in.running(v)
-	in.bouncing(v)
-	in.placement(v)
-	in.checking(v)
+	in.decode(v)
 	grouped := in.group(e)
 	in.registering(e)
 	in.Monitoring = r.service.Monitoring.with(v.get("monitoring"), e.problems, e.name, "monitoring")
@@ -62,78 +58,22 @@ func (r *instanceReader) read(e *entry) Instance {
 	return in
 }
 
-func (in *Instance) resources(v *value) {
-	read(v, "cpus", &in.CPUs)
-	read(v, "cpu_burst_add", &in.CPUBurstAdd)
-	if f := v.get("cfs_period_us"); f != nil {
-		in.CFSPeriod = time.Duration(f.number) * time.Microsecond
-	}
-	read(v, "mem", &in.MemMB)
-	read(v, "disk", &in.DiskMB)
-	read(v, "gpus", &in.GPUs)
-	read(v, "instances", &in.Size)
-	read(v, "min_instances", &in.MinInstances)
-	read(v, "max_instances", &in.MaxInstances)
-	read(v, "backoff_factor", &in.BackoffFactor)
-	read(v, "max_launch_delay_seconds", &in.MaxLaunchDelay)
-	in.Autoscaling = openMap(v.get("autoscaling"))
-}
-
-func (in *Instance) running(v *value) {
-	read(v, "cmd", &in.Cmd)
-	read(v, "args", &in.Args)
+func (in *Instance) decode(v *value) {
 	in.Env = map[string]string{}
-	read(v, "env", &in.Env)
-	if volumes := v.get("extra_volumes"); volumes != nil {
-		for _, item := range volumes.items {
-			var volume Volume
-			read(item, "hostPath", &volume.HostPath)
-			read(item, "containerPath", &volume.ContainerPath)
-			read(item, "mode", &volume.Mode)
-			in.Volumes = append(in.Volumes, volume)
-		}
-	}
-	read(v, "net", &in.Net)
-	read(v, "container_port", &in.ContainerPort)
-	read(v, "host_port", &in.HostPort)
-	read(v, "extra_docker_args", &in.ExtraDockerArgs)
-	read(v, "cap_add", &in.CapAdd)
-	if limits := v.get("ulimit"); limits != nil {
-		in.Ulimits = map[string]Ulimit{}
-		for _, f := range limits.fields {
-			limit := Ulimit{Soft: int64(f.value.get("soft").number)}
-			if hard := f.value.get("hard"); hard != nil {
-				limit.Hard = new(int64(hard.number))
-			}
-			in.Ulimits[f.key.text] = limit
-		}
-	}
-	read(v.get("security"), "outbound_firewall", &in.OutboundFirewall)
-	read(v, "dependencies_reference", &in.DependenciesReference)
-}
-
-func (in *Instance) bouncing(v *value) {
-	read(v, "bounce_method", &in.BounceMethod)
-	health := v.get("bounce_health_params")
-	read(health, "check_haproxy", &in.BounceHealth.CheckHAProxy)
-	read(health, "min_task_uptime", &in.BounceHealth.MinTaskUptime)
-	read(health, "haproxy_min_fraction_up", &in.BounceHealth.MinFractionUp)
-	read(v, "bounce_margin_factor", &in.BounceMarginFactor)
-	read(v, "bounce_start_deadline", &in.BounceStartDeadline)
-	read(v, "drain_method", &in.DrainMethod)
 	in.DrainParams = DrainParams{Delay: 60 * time.Second, HacheckPort: 6666}
+	decode(v, in)
+	read(v.get("security"), "outbound_firewall", &in.OutboundFirewall)
+	if w := v.get("deploy_whitelist"); w != nil && len(w.items) > 0 {
+		in.DeployWhitelist = &Whitelist{Attribute: w.items[0].text, Values: w.items[1].texts()}
+	}
 	params := v.get("drain_method_params")
-	read(params, "delay", &in.DrainParams.Delay)
-	read(params, "hacheck_port", &in.DrainParams.HacheckPort)
-	in.DrainParams.Expiration = max(10*in.DrainParams.Delay, time.Minute) // a mark that has expired drains nobody
-	read(params, "expiration", &in.DrainParams.Expiration)
-	read(params, "timeout", &in.DrainParams.Timeout)
+	if !params.get("expiration").given() {
+		in.DrainParams.Expiration = max(10*in.DrainParams.Delay, time.Minute) // a mark that has expired drains nobody
+	}
 	for _, name := range drainRequests {
 		if request := params.get(name); request != nil {
 			url := DrainURL{Method: "GET", SuccessCodes: "200"}
-			read(request, "url_format", &url.URLFormat)
-			read(request, "method", &url.Method)
-			read(request, "success_codes", &url.SuccessCodes)
+			decode(request, &url)
 			if in.DrainParams.HTTP == nil {
 				in.DrainParams.HTTP = map[string]DrainURL{}
 			}
@@ -143,36 +83,6 @@ func (in *Instance) bouncing(v *value) {
 }
 
 var drainRequests = []string{"drain", "stop_draining", "is_draining", "is_safe_to_kill"}
-
-func (in *Instance) placement(v *value) {
-	read(v, "constraints", &in.Constraints)
-	read(v, "extra_constraints", &in.ExtraConstraints)
-	read(v, "pool", &in.Pool)
-	read(v, "deploy_blacklist", &in.DeployBlacklist)
-	read(v, "accepted_resource_roles", &in.AcceptedResourceRoles)
-	if w := v.get("deploy_whitelist"); w != nil && len(w.items) > 0 {
-		in.DeployWhitelist = &Whitelist{Attribute: w.items[0].text, Values: w.items[1].texts()}
-	}
-	read(v, "monitoring_blacklist", &in.MonitoringBlacklist)
-	read(v, "replication_threshold", &in.ReplicationThreshold)
-	read(v, "marathon_shard", &in.MarathonShard)
-	if shards := v.get("previous_marathon_shards"); shards != nil {
-		for _, s := range shards.items {
-			in.PreviousShards = append(in.PreviousShards, int(s.number))
-		}
-	}
-}
-
-func (in *Instance) checking(v *value) {
-	h := &in.HealthCheck
-	read(v, "healthcheck_mode", &h.Mode)
-	read(v, "healthcheck_cmd", &h.Cmd)
-	read(v, "healthcheck_uri", &h.URI)
-	read(v, "healthcheck_grace_period_seconds", &h.Grace)
-	read(v, "healthcheck_interval_seconds", &h.Interval)
-	read(v, "healthcheck_timeout_seconds", &h.Timeout)
-	read(v, "healthcheck_max_consecutive_failures", &h.MaxFailures)
-}
 
 // group expands deploy_group, a format string of Python's, and tells whether
 // that went well.
@@ -391,14 +301,4 @@ func noNamespace(name string, known Entries[Namespace]) string {
 		text += fmt.Sprintf(" (did you mean %q?)", service+"."+near)
 	}
 	return text
-}
-
-// openMap is an object as plain data, nil if it is not there.
-func openMap(v *value) map[string]any {
-	if v == nil || v.kind != object {
-		return nil
-	}
-	budget := maxSteps
-	m, _ := v.plainData(&budget).(map[string]any)
-	return m
 }

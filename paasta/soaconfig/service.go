@@ -170,16 +170,12 @@ func (r *instanceReader) general(s *Service, root *value, problems Problems) {
 		r.defaults = defaults
 	}
 	s.Monitoring = s.Monitoring.with(legacy, problems)
-	read(root, "git_url", &s.GitURL)
+	decode(root, s)
 	if text := optionInURL(s.GitURL); text != "" {
 		f := root.find("git_url")
 		p := Problem{File: f.key.file, Line: int(f.key.line), Column: int(f.key.column), Key: "git_url", Text: text}
 		s.GitURL, s.Problems, r.broken = "", append(s.Problems, p), append(r.broken, p)
 	}
-	read(root, "description", &s.Description)
-	read(root, "external_link", &s.ExternalLink)
-	read(root, "docker_registry", &s.DockerRegistry)
-	read(root, "encryption_key", &s.EncryptionKey)
 }
 
 var (

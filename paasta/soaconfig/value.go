@@ -3,6 +3,7 @@ package soaconfig
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -129,55 +130,14 @@ func (v *value) get(key string) *value {
 
 func (v *value) has(key string) bool { return v.get(key) != nil }
 
-// read stores the value of key in *to, if it is there. Durations are seconds.
-func read[T any](v *value, key string, to *T) {
-	f := v.get(key)
-	if f == nil || f.kind == null {
-		return
-	}
-	switch to := any(to).(type) {
-	case *string:
-		*to = f.text
-	case *int:
-		*to = int(f.number)
-	case *float64:
-		*to = f.number
-	case *bool:
-		*to = f.truth()
-	case *time.Duration:
-		*to = seconds(f.number)
-	case **string:
-		*to = &f.text
-	case **int:
-		*to = new(int(f.number))
-	case **bool:
-		*to = new(f.truth())
-	case *[]string:
-		*to = f.texts()
-	case *map[string]string:
-		*to = f.textMap()
-	case *[][]string:
-		*to = make([][]string, len(f.items))
-		for i, item := range f.items {
-			(*to)[i] = item.texts()
-		}
-	default:
-		panic(fmt.Sprintf("read %s: no reader for %T", key, to)) // a mistake in this package
+// read stores the text or the truth of key in *to, if it is there.
+func read[T string | bool | *int](v *value, key string, to *T) {
+	if f := v.get(key); f.given() {
+		decodeValue(f, reflect.ValueOf(to).Elem(), "")
 	}
 }
 
 func seconds(n float64) time.Duration { return time.Duration(math.Round(n * float64(time.Second))) }
-
-func milliseconds(n float64) time.Duration {
-	return time.Duration(math.Round(n * float64(time.Millisecond)))
-}
-
-// readMS is read for durations in milliseconds.
-func readMS(v *value, key string, to *time.Duration) {
-	if f := v.get(key); f != nil && f.kind != null {
-		*to = milliseconds(math.Ceil(f.number)) // HAProxy takes no fraction
-	}
-}
 
 // truth is the value of a boolean, or of YAML 1.1's words for it.
 func (v *value) truth() bool {
@@ -213,14 +173,6 @@ func (v *value) texts() []string {
 	return all
 }
 
-func (v *value) textMap() map[string]string {
-	m := make(map[string]string, len(v.fields))
-	for _, f := range v.fields {
-		m[f.key.text] = f.value.text
-	}
-	return m
-}
-
 // plainData is the value as maps, lists, strings, float64 (int where it is
 // one) and bools, for what we hand on without knowing it. budget bounds what
 // aliases can blow up; beyond it values are left out.
@@ -253,6 +205,16 @@ func (v *value) plainData(budget *int) any {
 	return nil
 }
 
+// openMap is an object as plain data, nil if it is not there.
+func openMap(v *value) map[string]any {
+	if v == nil || v.kind != object {
+		return nil
+	}
+	budget := maxSteps
+	m, _ := v.plainData(&budget).(map[string]any)
+	return m
+}
+
 // overlay merges over onto base: objects key by key, everything else replaced.
 func overlay(base, over *value) *value {
 	merged := *over
@@ -275,3 +237,6 @@ func overlay(base, over *value) *value {
 	}
 	return &merged
 }
+
+// given tells whether there is a value, and one that says something.
+func (v *value) given() bool { return v != nil && v.kind != null }

@@ -13,30 +13,31 @@ import (
 type LocalService struct {
 	Name           string // of the file, without extension
 	File           string
-	Host           string   // published; "" for the agent's own address
-	Port           int      // published
-	Registrations  []string // "service.namespace"; default: [Name]
-	Weight         int      // default 10; 0 registers it as draining
-	Labels         map[string]string
-	Advertise      []string            // location types; default [region]
-	ExtraAdvertise map[string][]string // as in smartstack.yaml
-	CheckInterval  time.Duration       // pause between two rounds; default 2s
+	Host           string              `soa:"host"`          // published; "" for the agent's own address
+	Port           int                 `soa:"port"`          // published
+	Registrations  []string            `soa:"registrations"` // "service.namespace"; default: [Name]
+	Weight         int                 `soa:"weight"`        // default 10; 0 registers it as draining
+	Labels         map[string]string   `soa:"labels"`
+	Advertise      []string            `soa:"advertise"`       // location types; default [region]
+	ExtraAdvertise map[string][]string `soa:"extra_advertise"` // as in smartstack.yaml
+	CheckInterval  time.Duration       `soa:"check_interval"`  // pause between two rounds; default 2s
 	Checks         []LocalCheck        // all must pass; none: always healthy
-	ServerOptions  string              // nerve's haproxy_server_options, published as it is
+	ServerOptions  string              `soa:"haproxy_server_options"` // nerve's haproxy_server_options, published as it is
 }
 
 // A LocalCheck is one check of a local service, with host and port filled in.
 type LocalCheck struct {
-	Type       string   // http, https, tcp, cmd, redis, noop
-	Host       string   // default the service's, as with nerve; 127.0.0.1 without one
-	Port       int      // default the service's
-	URI        string   // http(s): path and query; default /status
-	Status     [][2]int // http(s): accepted codes, inclusive ranges; default 200-399
-	Expect     string   // http(s): text that the body must hold
-	Headers    map[string]string
-	Cmd        string        // cmd: shell command that succeeds
-	Timeout    time.Duration // default 1s
-	Rise, Fall int           // results in a row; default 1
+	Type    string            `soa:"type"` // http, https, tcp, cmd, redis, noop
+	Host    string            `soa:"host"` // default the service's, as with nerve; 127.0.0.1 without one
+	Port    int               `soa:"port"` // default the service's
+	URI     string            `soa:"uri"`  // http(s): path and query; default /status
+	Status  [][2]int          // http(s): accepted codes, inclusive ranges; default 200-399
+	Expect  string            `soa:"expect"` // http(s): text that the body must hold
+	Headers map[string]string `soa:"headers"`
+	Cmd     string            `soa:"cmd"`     // cmd: shell command that succeeds
+	Timeout time.Duration     `soa:"timeout"` // default 1s
+	Rise    int               `soa:"rise"`    // results in a row; default 1
+	Fall    int               `soa:"fall"`
 }
 
 // Accepts tells whether an HTTP status passes the check.
@@ -119,20 +120,7 @@ func localService(d document) (LocalService, Problems) {
 	if len(c.problems.Of(Broken)) > 0 {
 		return s, c.problems
 	}
-	read(root, "host", &s.Host)
-	read(root, "port", &s.Port)
-	read(root, "registrations", &s.Registrations)
-	read(root, "weight", &s.Weight)
-	read(root, "labels", &s.Labels)
-	read(root, "haproxy_server_options", &s.ServerOptions)
-	read(root, "advertise", &s.Advertise)
-	read(root, "check_interval", &s.CheckInterval)
-	if v := root.get("extra_advertise"); v != nil {
-		s.ExtraAdvertise = map[string][]string{}
-		for _, f := range v.fields {
-			s.ExtraAdvertise[f.key.text] = f.value.texts()
-		}
-	}
+	decode(root, &s)
 	if len(s.Registrations) == 0 {
 		s.Registrations = []string{s.Name}
 	}
@@ -173,17 +161,8 @@ func checkKeysOfType(c *checker, root *value) {
 func localCheck(v *value, host string, port int) LocalCheck {
 	c := LocalCheck{Host: cmp.Or(host, "127.0.0.1"), Port: port, URI: "/status", Timeout: time.Second, Rise: 1, Fall: 1}
 	status := "200-399"
-	read(v, "type", &c.Type)
-	read(v, "host", &c.Host)
-	read(v, "port", &c.Port)
-	read(v, "uri", &c.URI)
+	decode(v, &c)
 	read(v, "status", &status)
-	read(v, "expect", &c.Expect)
-	read(v, "headers", &c.Headers)
-	read(v, "cmd", &c.Cmd)
-	read(v, "timeout", &c.Timeout)
-	read(v, "rise", &c.Rise)
-	read(v, "fall", &c.Fall)
 	c.Status = statusRanges(status)
 	return c
 }
