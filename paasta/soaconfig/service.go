@@ -95,7 +95,11 @@ func (s *Service) parse(names []string, o Options) {
 	defaults := instanceReader{service: s, base: defaultInstance}
 	defaults.general(s, general, p)
 
-	monitoring, p := readObject(open(monitoringFile), monitoringObject)
+	doc := open(monitoringFile)
+	monitoring, p := readObject(doc, monitoringObject)
+	if doc.exists && monitoring == nil && len(p) == 0 { // half written, as a rule
+		p = Problems{{Class: Wrong, File: doc.file, Text: "is empty: write {} to say that nobody is told"}}
+	}
 	add(p...)
 	s.Monitoring = s.Monitoring.with(monitoring, p)
 	for _, root := range []*value{general, monitoring} {
