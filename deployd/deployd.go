@@ -133,7 +133,7 @@ func (d *daemon) watchSoa(ctx context.Context) error {
 	}, func(err error) {
 		d.soaErr.Store(&err)
 		d.m.soaFailed.Inc()
-		d.Log.Error("soa-configs not read, the last ones stand", "path", d.Config.SoaDir, "err", err)
+		d.Log.Error("read soa-configs failed, the last ones stand", "path", d.Config.SoaDir, "err", err)
 	})
 }
 

@@ -89,7 +89,7 @@ func TestFailuresAreSaidOnce(t *testing.T) {
 	w.marathon.Down(true)
 	w.kick("web")
 	failed("round", 4)
-	for _, message := range []string{"tags not read", "round failed"} {
+	for _, message := range []string{"read tags failed", "round failed"} {
 		if n := strings.Count(log.String(), message); n != 1 {
 			t.Errorf("%q was said %d times, want once:\n%s", message, n, log.String())
 		}

@@ -53,7 +53,7 @@ func newRequestLog(o Options, dir string) *requestLog {
 		socket, err := accesslog.Listen(path)
 		switch {
 		case err != nil:
-			o.Log.Error("there will be no metrics of requests", "err", err)
+			o.Log.Error("open the log socket failed: there are no metrics of requests", "err", err)
 		case socket.QueueErr != nil:
 			o.Log.Warn("bursts of requests may be missing in metrics; set net.unix.max_dgram_qlen to 4096", "queue", socket.Queue, "err", socket.QueueErr)
 		}

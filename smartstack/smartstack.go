@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) error {
 	defer unlock()
 	process := haproxy.Process{Binary: c.HAProxy, Dir: dir}
 	if err := process.Tidy(); err != nil {
-		o.Log.Warn("remove what an agent that was killed had begun to write", "err", err)
+		o.Log.Warn("remove temporary files of a killed agent failed", "err", err)
 	}
 	bind, err := addresses(c.BindAddresses)
 	if err != nil {
@@ -98,7 +98,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if c.SetupAddress {
 		if err := address.Setup(bind); err != nil {
-			o.Log.Error("set up the address of the proxies", "err", err)
+			o.Log.Error("set up the proxies' address failed", "err", err)
 		}
 	}
 	stats, err := netip.ParseAddrPort(c.StatsListen)
@@ -178,7 +178,7 @@ func follow(ctx context.Context, o Options, a *agent.Agent) error {
 		a.Namespaces(t)
 	}, func(err error) {
 		if err.Error() != said {
-			o.Log.Error("read soa-configs", "err", err)
+			o.Log.Error("read soa-configs failed, the last ones stand", "err", err)
 		}
 		said = err.Error()
 		a.Unread(err)

@@ -130,7 +130,7 @@ func (a addresses) file() string { return filepath.Join(a.dir, "addresses") }
 func (a addresses) noted() []string {
 	text, err := os.ReadFile(a.file())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		a.log.Warn("read which addresses are ours", "err", err)
+		a.log.Warn("read the note of addresses failed", "err", err)
 	}
 	return strings.Fields(string(text))
 }
@@ -154,7 +154,7 @@ func (a addresses) add(ctx context.Context, agents []Agent) error {
 		case strings.Contains(out, "File exists"), strings.Contains(out, "already assigned"):
 		case os.Geteuid() != 0:
 			// It may be an address of this machine that somebody else set up.
-			a.log.Warn("agent's address not added, tasks need it", "address", x.Address, "err", strings.TrimSpace(out))
+			a.log.Warn("add the agent's address failed, its tasks need it", "address", x.Address, "err", strings.TrimSpace(out))
 		default:
 			return fmt.Errorf("add the address %s of an agent to lo: %w: %s", x.Address, err, strings.TrimSpace(out))
 		}
@@ -172,11 +172,11 @@ func (a addresses) remove(ctx context.Context, tasks []core.TaskView) {
 	}
 	for _, address := range a.noted() {
 		if out, err := ip(ctx, "addr", "del", address+"/32", "dev", "lo"); err != nil {
-			a.log.Warn("agent's address not removed", "address", address, "err", strings.TrimSpace(out))
+			a.log.Warn("remove the agent's address failed", "address", address, "err", strings.TrimSpace(out))
 		}
 	}
 	if err := os.Remove(a.file()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		a.log.Warn("remove the note of addresses", "err", err)
+		a.log.Warn("remove the note of addresses failed", "err", err)
 	}
 }
 

@@ -178,7 +178,7 @@ func (p *Playground) Forward(ctx context.Context, log *slog.Logger) error {
 	w := &soaconfig.Watcher{Dir: p.SoaDir(), Options: soaconfig.Options{Clusters: []string{Cluster}}}
 	err = w.Run(ctx,
 		func(t *soaconfig.Tree, _ []string) { f.follow(ctx, t) },
-		func(err error) { log.Warn("soa-configs cannot be read", "err", err) })
+		func(err error) { log.Warn("read soa-configs failed", "err", err) })
 	stopped := ctx.Err() != nil
 	cancel()
 	wg.Wait()
@@ -277,7 +277,7 @@ func (f *forwarder) set(ctx context.Context, wanted []Forward) {
 		if err := f.listen(ctx, *w); err != nil {
 			w.Error = err.Error()
 			if had[w.Port] != w.Error {
-				f.log.Warn("port not forwarded", "port", w.Port, "what", w.What, "err", err)
+				f.log.Warn("forward a port failed", "port", w.Port, "what", w.What, "err", err)
 			}
 			continue
 		}
@@ -296,7 +296,7 @@ func (f *forwarder) set(ctx context.Context, wanted []Forward) {
 		panic(err) // strings and numbers
 	}
 	if err := atomicfile.Write(f.p.forwardsFile(), append(text, '\n'), 0o644); err != nil {
-		f.log.Warn("forwards not written down", "err", err)
+		f.log.Warn("write the list of forwards failed", "err", err)
 	}
 }
 
@@ -337,7 +337,7 @@ func (f *forwarder) accept(ctx context.Context, o *opened, may func(*net.TCPConn
 		}
 		if err != nil {
 			// Out of file descriptors, as a rule: some will be closed soon.
-			f.log.Warn("connection not accepted", "err", err)
+			f.log.Warn("accept a connection failed", "err", err)
 			if !sleep(ctx, 50*time.Millisecond) {
 				return
 			}
@@ -417,7 +417,7 @@ func (f *forwarder) complain(target string, err error) {
 	defer f.mu.Unlock()
 	if now := time.Now(); now.Sub(f.complained) >= time.Second {
 		f.complained = now
-		f.log.Warn("connection not forwarded", "addr", target, "err", err)
+		f.log.Warn("forward a connection failed", "addr", target, "err", err)
 	}
 }
 

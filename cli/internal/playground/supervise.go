@@ -104,7 +104,7 @@ func (p *Playground) settle(ctx context.Context, d daemon, n *Namespace, log *sl
 		return // the next supervisor does it
 	}
 	if err := d.settled(); err != nil {
-		log.Warn("start not finished", "err", err)
+		log.Warn("process did not become ready", "err", err)
 	}
 }
 

@@ -76,7 +76,7 @@ func (l *Log) Run(ctx context.Context) error {
 		pause = time.Hour
 		for service, lines := range fresh {
 			if err := l.write(ctx, service, lines); err != nil && ctx.Err() == nil {
-				l.Log.Warn("deploy log not written, will retry", "service", service, "err", err)
+				l.Log.Warn("write the deploy log failed, will retry", "service", service, "err", err)
 				l.mu.Lock()
 				l.fresh[service] = tail(append(lines, l.fresh[service]...))
 				l.mu.Unlock()

@@ -27,7 +27,7 @@ func Children(ctx context.Context, conn *zk.Conn, dir string, log *slog.Logger, 
 		}
 		pause := time.Minute
 		if err != nil && ctx.Err() == nil {
-			log.Warn("znode not watched, will retry", "path", dir, "err", err)
+			log.Warn("watch of a znode failed, will retry", "path", dir, "err", err)
 			pause = time.Second
 		}
 		timer := time.NewTimer(pause)

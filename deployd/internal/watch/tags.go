@@ -234,7 +234,7 @@ func (t *Tags) one(ctx context.Context, service string) {
 	case failing:
 		what = "failed"
 		if before == nil || before.Error() != err.Error() { // each failure is said once
-			t.o.Log.Warn("tags not read, what they said last stands", "service", service, "err", err, "retry_in", pause)
+			t.o.Log.Warn("read tags failed, the last ones stand", "service", service, "err", err, "retry_in", pause)
 		}
 	case failed:
 		t.o.Log.Info("tags can be read again", "service", service)

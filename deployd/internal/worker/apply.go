@@ -122,7 +122,7 @@ func (r *round) register(ctx context.Context, by map[bounce.Op][]bounce.Step) er
 		r.soon(until.Sub(r.now))
 	}
 	if r.held != "" && r.held != r.note.held { // each round finds the same
-		r.o.Log.Warn("unplanned removals held back", "service", r.job.ID.Service, "instance", r.job.ID.Instance, "entries", held, "why", r.held)
+		r.o.Log.Warn("unplanned removals are held back", "service", r.job.ID.Service, "instance", r.job.ID.Instance, "entries", held, "why", r.held)
 	}
 	r.note.held = r.held
 	added, removed := 0, 0

@@ -315,7 +315,7 @@ func (e *Engine) launch(ctx context.Context, l core.Launch) core.Status {
 	}
 	if ctx.Err() != nil { // killed meanwhile
 		if err := e.stop(within, id, 0); err != nil {
-			e.o.Log.Warn("stop container that was killed while it started", "container", id, "err", err)
+			e.o.Log.Warn("stop the container of a killed task failed", "container", id, "err", err)
 		}
 	}
 	now, ok := e.inspect(within, id)
@@ -372,7 +372,7 @@ func (e *Engine) Kill(k core.Kill) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			e.o.Log.Warn("kill did not work, will be tried again", "task", k.TaskID, "err", err)
+			e.o.Log.Warn("kill failed, will retry", "task", k.TaskID, "err", err)
 		}
 		if s, ok := e.inspect(ctx, id); ok && s.State != core.Running {
 			e.o.Report(s)
@@ -388,6 +388,6 @@ func (e *Engine) stop(ctx context.Context, id string, grace time.Duration) error
 func (e *Engine) remove(ctx context.Context, id string) {
 	err := e.docker.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !errdefs.IsNotFound(err) && !errors.Is(err, context.Canceled) {
-		e.o.Log.Warn("remove container", "container", id, "err", err)
+		e.o.Log.Warn("remove container failed", "container", id, "err", err)
 	}
 }

@@ -37,7 +37,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 	}
 	err = sweepSandboxes(e.o.Sandboxes, time.Now().Add(-keepFor), func(taskID string) bool { return needed[taskID] || e.isStarting(taskID) })
 	if err != nil {
-		e.o.Log.Warn("remove sandboxes", "err", err)
+		e.o.Log.Warn("remove sandboxes failed", "err", err)
 	}
 	return nil
 }

@@ -275,7 +275,7 @@ func (r *Runner) wait(id string, p *proc) {
 func (r *Runner) ending(id string) core.Status {
 	sandbox := filepath.Join(r.o.Sandboxes, id)
 	if err := os.WriteFile(filepath.Join(sandbox, endFile), nil, 0o644); err != nil {
-		r.o.Log.Warn("note the end of a process", "task", id, "err", err)
+		r.o.Log.Warn("write the end of a process failed", "task", id, "err", err)
 	}
 	s := core.Status{TaskID: id, State: core.Failed}
 	text, err := os.ReadFile(filepath.Join(sandbox, exitFile))
@@ -351,7 +351,7 @@ func (r *Runner) sweep() {
 	for _, file := range files {
 		if info, err := os.Stat(file); err == nil && time.Since(info.ModTime()) > keepFor {
 			if err := os.RemoveAll(filepath.Dir(file)); err != nil {
-				r.o.Log.Warn("remove sandbox", "path", filepath.Dir(file), "err", err)
+				r.o.Log.Warn("remove sandbox failed", "path", filepath.Dir(file), "err", err)
 			}
 		}
 	}
