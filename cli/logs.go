@@ -36,7 +36,10 @@ func newLogs(env *Env) *cobra.Command {
 		Use:   "logs [-s SERVICE] [-i INSTANCES] [-C COMPONENTS] [-f]",
 		Short: "Show what a service's tasks write and what its deploys did",
 		Long: `Show the output of a service's tasks and its deploy log: the latest 100 lines of
-each, or those of a stretch of time, or with --follow also every new one.`,
+each, or those of a stretch of time, or with --follow also every new one.
+
+Of tasks that have ended (crashed, or of the version before) the latest lines are
+shown with how they ended: of those of the last day, or of the stretch of time.`,
 		Example: `  paasta logs -s web -f
   paasta logs -s web -C deploy --from 2h --raw`,
 		Args: noArgs,

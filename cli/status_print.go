@@ -176,6 +176,9 @@ func (p statusPrinter) version(s api.InstanceStatus, v api.Version) {
 	p.line("        App created: %s", p.at(v.Created))
 	if f := v.LastFailure; f != nil && !s.OK {
 		p.line("        %s %s on %s, %s: %s", p.env.paint(bad, "Last failure:"), f.State, f.Host, p.at(f.Time), oneLine(f.Message))
+		for _, l := range f.Output {
+			p.line("          %s %s", p.env.paint(faint, "|"), printable.Text(l))
+		}
 	}
 	if p.verbose == 0 {
 		return

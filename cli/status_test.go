@@ -91,7 +91,7 @@ func stuck() []api.InstanceStatus {
 	waiting.Versions[0].Tasks, waiting.Smartstack, waiting.Bounce = nil, nil, nil
 	delayed := waiting
 	delayed.Versions = []api.Version{waiting.Versions[0]}
-	delayed.Versions[0].LastFailure = &api.Failure{Task: "t0", Host: "10.77.1.1", State: "TASK_FAILED", Message: "exited with 1", Time: testNow.Add(-time.Minute)}
+	delayed.Versions[0].LastFailure = &api.Failure{Task: "t0", Host: "10.77.1.1", State: "TASK_FAILED", Message: "exited with 1", Time: testNow.Add(-time.Minute), Output: []string{"starts", "no \x1b[2Jdatabase\u202e"}}
 	delayed.Instance, delayed.DeployStatus, delayed.BackoffSeconds, delayed.Rejected = "delayed", "Delayed", 30, nil
 	never := api.InstanceStatus{Service: "web", Instance: "never", Cluster: "test", DesiredState: "start", DeployGroup: "prod.main", Expected: 1, DeployStatus: "NotDeployed"}
 	stopped := api.InstanceStatus{Service: "web", Instance: "stopped", Cluster: "test", GitSHA: testSHA, DesiredState: "stop", DeployStatus: "Stopped", OK: true}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/gopaasta/paasta/docker/dockertest"
 	"github.com/gopaasta/paasta/docker/marathon"
+	"github.com/gopaasta/paasta/paasta"
+	client "github.com/gopaasta/paasta/paasta/marathon"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
@@ -240,4 +242,97 @@ func fetch(t *testing.T, of task, path string) string {
 		t.Fatalf("%s: %s, %v", req.URL, resp.Status, err)
 	}
 	return string(text)
+}
+
+// What tasks have said is kept when they have ended: each of a crash loop, and
+// those of the version before, whatever becomes of their containers.
+func TestOutputOfEndedContainers(t *testing.T) {
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	e := dockertest.Start(t)
+	e.Build("probe:1", dockertest.Probe)
+	d := spawn(t, freeAddress(t), "--docker-host", e.Host)
+	c, err := client.New(client.Options{URLs: []string{d.url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const service = "web"
+	app := func(id, args string) string {
+		return fmt.Sprintf(`{"id":"/web.main.%s","cpus":0.1,"mem":64,"args":[%s],"container":{"docker":{"image":"probe:1","network":"BRIDGE","portMappings":[{"containerPort":8888}]}},
+			"labels":{"paasta_service":%q,"paasta_instance":"main","paasta_git_sha":"abc"},"backoffSeconds":0.1,"backoffFactor":1,"maxLaunchDelaySeconds":1}`, id, args, service)
+	}
+	ended := func(id string) (of []client.Ended) {
+		t.Helper()
+		list, err := c.Ended(t.Context(), paasta.InstanceID{Service: service, Instance: "main"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			if e.AppID == "web.main."+id {
+				of = append(of, e)
+			}
+		}
+		return of
+	}
+	said := func(task string) string {
+		t.Helper()
+		var text strings.Builder
+		if err := c.TaskLogs(t.Context(), task, 100, false, func(stream string, _ time.Time, line string) error {
+			text.WriteString(stream + ": " + line + "\n")
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return text.String()
+	}
+	removeContainers := func(of string) {
+		t.Helper()
+		for _, id := range e.Containers("paasta.marathon.app=/web.main." + of) {
+			if out, err := exec.Command("docker", "-H", e.Host, "rm", "-f", id).CombinedOutput(); err != nil && !strings.Contains(string(out), "already in progress") && !strings.Contains(string(out), "No such container") {
+				t.Fatalf("docker rm: %v\n%s", err, out)
+			}
+		}
+	}
+	check := func(when string, of client.Ended, state, message string, code int, words string) {
+		t.Helper()
+		if of.State != state || of.Message != message || of.ExitCode == nil || *of.ExitCode != code || of.GitSHA != "abc" || of.Ended.Before(of.Started) {
+			t.Errorf("%s: %+v", when, of)
+		}
+		if got := said(of.ID); !strings.Contains(got, words) {
+			t.Errorf("%s: it said %q, want %q", when, got, words)
+		}
+	}
+
+	d.post(app("before", ""))
+	before := d.running("/web.main.before", 1)[0]
+	fetch(t, before, "/print?text=of+the+version+before")
+	d.call("DELETE", "/v2/apps/web.main.before", "")
+	d.until(20*time.Second, "its output is kept", func() bool { return len(ended("before")) == 1 })
+	d.post(app("crashes", `"-nodb"`))
+	d.until(60*time.Second, "it has crashed often", func() bool { return len(ended("crashes")) >= 6 })
+	d.call("PUT", "/v2/apps/web.main.crashes", `{"instances":0}`)
+	d.running("/web.main.crashes", 0)
+
+	d.post(app("meanwhile", ""))
+	meanwhile := d.running("/web.main.meanwhile", 1)[0]
+	d.kill()
+	if _, err := http.Get(fmt.Sprintf("http://%s:%d/exit?code=4", meanwhile.Host, meanwhile.Ports[0])); err == nil {
+		t.Error("it answered its own end")
+	}
+	d.begin()
+	d.until(20*time.Second, "what ended meanwhile is kept", func() bool { return len(ended("meanwhile")) == 1 })
+	d.call("DELETE", "/v2/apps/web.main.meanwhile", "")
+
+	for _, app := range []string{"before", "crashes", "meanwhile"} {
+		removeContainers(app)
+	}
+	check("the version before", ended("before")[0], "TASK_KILLED", "Container exited with status 0", 0, "stdout: of the version before\n")
+	for _, one := range ended("crashes") {
+		check("a crash", one, "TASK_FAILED", "Container exited with status 2", 2, "stderr: flag provided but not defined: -nodb\n")
+	}
+	check("meanwhile", ended("meanwhile")[0], "TASK_FAILED", "Container exited with status 4", 4, "stdout: listening on :8888\n")
+	if r := d.call("POST", "/paasta/tasks", "{}"); r.status != 405 {
+		t.Errorf("POST: %+v", r)
+	}
 }

@@ -30,7 +30,13 @@
 //	GET /paasta/tasks/{taskID}/logs?stream=stdout|stderr|all&lines=N&follow=true
 //	    a task's output as newline-delimited JSON:
 //	    {"timestamp":"2020-02-01T10:00:00.123Z","stream":"stdout","message":"…"}
-//	    (404 for an unknown task; those that have ended are kept for an hour).
+//	    (404 for an unknown task; of one that has ended, the end of its output is
+//	    kept for a week, within bounds: see package ended).
+//	GET /paasta/tasks?service=S&instance=I
+//	    {"tasks":[{"id","app_id","host","service","instance","git_sha","version",
+//	    "state","message","exit_code","started","ended","process",
+//	    "handle"}]}: the tasks that
+//	    have ended and whose output is kept, oldest first.
 //	GET /paasta/agents
 //	    {"agents":[{"id","hostname","address","attributes","cpus","mem","disk",
 //	    "port_low","port_high","tasks":[{"id","app_id","host","port","ports",
@@ -51,6 +57,7 @@ import (
 	"github.com/gopaasta/paasta/docker/internal/inside"
 	"github.com/gopaasta/paasta/docker/marathon/internal/api"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
+	"github.com/gopaasta/paasta/docker/marathon/internal/ended"
 	"github.com/gopaasta/paasta/docker/marathon/internal/engine"
 	"github.com/gopaasta/paasta/docker/marathon/internal/fetch"
 	"github.com/gopaasta/paasta/docker/marathon/internal/probe"
@@ -63,7 +70,7 @@ import (
 // Options is what a paasta marathon is made of.
 type Options struct {
 	Listener   net.Listener // serves the API; Run closes it
-	StateDir   string       // apps, tasks, sandboxes; only one process may use it
+	StateDir   string       // apps, tasks, sandboxes, output of ended tasks; only one process may use it
 	Agents     []Agent      // at least one
 	DockerHost string       // e.g. unix:///var/run/docker.sock; "" for what DOCKER_HOST says
 	EnvPrefix  string       // of HOST, PORT0, … in the tasks' environment
@@ -104,6 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	g.Go("owner of the state", s.own)
 	g.Go("docker engine", s.engine.Run)
 	g.Go("processes", s.process.Run)
+	g.Go("ended tasks", s.keep)
 	srv := &http.Server{Handler: api.Guard{Token: o.Token, Names: o.Names}.Handler(s.api), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	g.Go("http server", httpserver.Serve(o.Listener, srv, 3*time.Second))
 	if o.Token == "" {
@@ -126,6 +134,8 @@ type server struct {
 	engine  *engine.Engine
 	process *process.Runner
 	probe   *probe.Prober
+	ended   *ended.Ring
+	unkept  chan struct{} // wakes keep
 	inputs  chan input
 	ctx     context.Context // of Run
 	api     *api.Server
@@ -138,16 +148,19 @@ type server struct {
 func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *store.Store) (*server, error) {
 	s := &server{
 		log: o.Log, machine: m, store: st, hub: &api.Hub{}, inputs: make(chan input, 256), ctx: ctx, unstored: map[string]any{},
-		counters: newCounters(), began: time.Now(),
+		counters: newCounters(), began: time.Now(), unkept: make(chan struct{}, 1),
 	}
 	owner := m.FrameworkID()
 	var err error
+	if s.ended, err = ended.Open(filepath.Join(dir, "ended"), o.Log); err != nil {
+		return nil, err
+	}
 	s.engine, err = engine.New(ctx, engine.Options{
 		Host: o.DockerHost, Owner: owner, Sandboxes: filepath.Join(dir, "containers"), Fetch: fetch.All, Report: s.report,
 		Found: func(all []core.Status) {
 			s.tell(func(now time.Time) { m.Recovered(now, false, all) })
 		},
-		Down: func() { s.tell(m.EngineDown) }, Log: o.Log,
+		Down: func() { s.tell(m.EngineDown) }, Over: s.over, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -174,7 +187,7 @@ func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *
 		Readiness: func(r core.Readiness) { s.tell(func(now time.Time) { m.HandleReadiness(now, r) }) },
 	})
 	s.api = &api.Server{
-		Do: s.do, Hub: s.hub, Check: engine.Check, Logs: s.logs, Leader: o.Listener.Addr().String(), Stop: ctx.Done(),
+		Do: s.do, Hub: s.hub, Check: engine.Check, Logs: s.logs, Ended: s.ended.List, Leader: o.Listener.Addr().String(), Stop: ctx.Done(),
 		Metrics: http.HandlerFunc(s.metrics),
 	}
 	return s, nil

@@ -130,6 +130,10 @@ func (s *server) commit(ctx context.Context) error {
 			s.probe.Watch(ctx, e.Watch.Task)
 		case e.Forget != "":
 			s.probe.Forget(e.Forget)
+			select {
+			case s.unkept <- struct{}{}:
+			default:
+			}
 		}
 	}
 	return nil

@@ -11,9 +11,9 @@ import (
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
-// follow writes the lines that come after sent until the reader goes or the
+// follow writes the lines that come after sent, which began to be read then, until the reader goes or the
 // time that it asked for is over.
-func (s *server) follow(ctx context.Context, service string, q logQuery, sent []paasta.LogLine, out *logWriter) {
+func (s *server) follow(ctx context.Context, service string, q logQuery, began time.Time, sent []paasta.LogLine, out *logWriter) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !q.to.IsZero() {
@@ -36,7 +36,7 @@ func (s *server) follow(ctx context.Context, service string, q logQuery, sent []
 		wg.Go(func() { s.followDeployLog(ctx, service, q, sent, send) })
 	}
 	if q.wantsOutput() {
-		wg.Go(func() { s.followTasks(ctx, service, q, sent, send) })
+		wg.Go(func() { s.followTasks(ctx, service, q, began, sent, send) })
 	}
 
 	alive := time.NewTicker(aliveEvery)
@@ -116,8 +116,9 @@ func after(lines []paasta.LogLine, last paasta.LogLine) []paasta.LogLine {
 	return lines[i:]
 }
 
-// followTasks follows the output of all tasks, also of those that start later.
-func (s *server) followTasks(ctx context.Context, service string, q logQuery, sent []paasta.LogLine, send func(paasta.LogLine) error) {
+// followTasks follows the output of all tasks, also of those that start later,
+// and of those that start and end between two looks.
+func (s *server) followTasks(ctx context.Context, service string, q logQuery, began time.Time, sent []paasta.LogLine, send func(paasta.LogLine) error) {
 	latest := map[string]time.Time{} // of each task, what was sent
 	for _, l := range sent {
 		if l.Task != "" {
@@ -151,8 +152,11 @@ func (s *server) followTasks(ctx context.Context, service string, q logQuery, se
 		for _, t := range tasks {
 			mu.Lock()
 			known := followed[t.ID]
+			since, seen := latest[t.ID]
+			if t.ended != nil && !seen && t.ended.Ended.Before(began) {
+				known = true
+			}
 			followed[t.ID] = true
-			since := latest[t.ID]
 			mu.Unlock()
 			if known {
 				continue
@@ -170,6 +174,12 @@ func (s *server) followTasks(ctx context.Context, service string, q logQuery, se
 				if errors.Is(err, marathon.ErrNoOutput) {
 					_ = send(s.line(service, err.Error())) // fails only when nobody reads
 					return                                 // and stays in followed: it will not be better later
+				}
+				if l := s.ending(service, t); l != nil {
+					if l.Time.After(since) && q.wants(*l) {
+						_ = send(*l) // as above
+					}
+					return // nothing more will come of it
 				}
 				mu.Lock()
 				delete(followed, t.ID) // taken up again at the next look, if it is still there

@@ -59,6 +59,7 @@ func (s *server) logs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	began := s.now()
 	out := &logWriter{w: w, control: http.NewResponseController(w)}
 	// The server's limit for reading a request would end a follow.
 	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -77,7 +78,7 @@ func (s *server) logs(w http.ResponseWriter, r *http.Request) error {
 	if err := out.flush(); err != nil || !q.follow {
 		return nil
 	}
-	s.follow(r.Context(), svc.Name, q, lines, out)
+	s.follow(r.Context(), svc.Name, q, began, lines, out)
 	return nil
 }
 
@@ -197,20 +198,9 @@ func (s *server) tail(ctx context.Context, service string, q logQuery) []paasta.
 			if err != nil {
 				add([]paasta.LogLine{s.line(service, "the tasks were not found, or not all of them: "+err.Error())})
 			}
-			// Ten at a time: a service may have hundreds of tasks.
-			room := make(chan struct{}, 10)
 			var silent sync.Once // says that no task's output is handed out
-			for _, t := range tasks {
-				room <- struct{}{}
-				wg.Go(func() {
-					defer func() { <-room }()
-					var source []paasta.LogLine
-					if l := s.failed(service, t); l != nil && q.wants(*l) {
-						add([]paasta.LogLine{*l})
-					}
-					if !q.wantsOutput() {
-						return
-					}
+			read := func(t logTask) (source []paasta.LogLine) {
+				if q.wantsOutput() {
 					err := s.output(ctx, service, t, q, false, func(l paasta.LogLine) error {
 						source = append(source, l)
 						return nil
@@ -223,14 +213,61 @@ func (s *server) tail(ctx context.Context, service string, q logQuery) []paasta.
 					case err != nil:
 						source = append(source, s.line(service, fmt.Sprintf("the output of task %s was not read: %v", t.ID, err)))
 					}
+				}
+				if l := s.ending(service, t); l != nil && q.wants(*l) {
+					source = append(source, *l)
+				}
+				return source
+			}
+			// Ten at a time: a service may have hundreds of tasks. Those of an
+			// instance that have ended are one source, of which the latest are read.
+			room := make(chan struct{}, 10)
+			ended := map[string][]logTask{}
+			for _, t := range tasks {
+				if t.ended != nil {
+					ended[t.instance] = append(ended[t.instance], t)
+					continue
+				}
+				room <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-room }()
+					add(read(t))
+				})
+			}
+			for _, list := range ended {
+				room <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-room }()
+					slices.SortFunc(list, func(a, b logTask) int { return b.ended.Ended.Compare(a.ended.Ended) })
+					var source []paasta.LogLine
+					for i, t := range list {
+						if len(source) >= q.lines || ctx.Err() != nil {
+							break
+						}
+						if q.endedIn(*t.ended, i == 0, s.now()) {
+							source = append(read(t), source...)
+						}
+					}
+					slices.SortStableFunc(source, byTime)
 					add(source)
 				})
 			}
 		})
 	}
 	wg.Wait()
-	slices.SortStableFunc(lines, func(a, b paasta.LogLine) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(lines, byTime)
 	return lines
+}
+
+func byTime(a, b paasta.LogLine) int { return a.Time.Compare(b.Time) }
+
+// endedIn tells whether a task was there in the time that is asked for. Without
+// any it is the latest to end, or has ended in the last day.
+func (q logQuery) endedIn(e marathon.Ended, latest bool, now time.Time) bool {
+	if q.from.IsZero() && q.to.IsZero() {
+		return latest || now.Sub(e.Ended) < 24*time.Hour
+	}
+	return !e.Ended.Before(q.from) && (q.to.IsZero() || !e.Started.After(q.to))
 }
 
 // line is a line that the API itself has to say.
@@ -258,22 +295,26 @@ type logTask struct {
 	marathon.Task
 	from     Marathon
 	instance string
-	failure  *marathon.Failure // of a task that is no more; its output may be kept
+	ended    *marathon.Ended // of a task that is no more; its output may be kept
 }
 
-// failed is the line that says how a task failed; nil for one that did not.
-func (s *server) failed(service string, t logTask) *paasta.LogLine {
-	if t.failure == nil {
+// ending is the line that says how a task has ended; nil for one that has not.
+func (s *server) ending(service string, t logTask) *paasta.LogLine {
+	if t.ended == nil {
 		return nil
 	}
+	text := fmt.Sprintf("%s on %s", t.ended.State, t.ended.Host)
+	if t.ended.Message != "" {
+		text += ": " + t.ended.Message
+	}
 	return &paasta.LogLine{
-		Time: t.failure.Time, Component: "marathon", Level: "event", Cluster: s.Cluster, Service: service,
-		Instance: t.instance, Task: t.ID, Message: fmt.Sprintf("%s on %s: %s", t.failure.State, t.failure.Host, t.failure.Message),
+		Time: t.ended.Ended, Component: "marathon", Level: "event", Cluster: s.Cluster, Service: service,
+		Instance: t.instance, Task: t.ID, Message: text,
 	}
 }
 
-// tasks lists the tasks of instances, of all versions, and of each version the
-// one that failed last.
+// tasks lists the tasks of instances, of all versions, with those that have
+// ended and are still known: at least, of each version, the one that failed last.
 func (s *server) tasks(ctx context.Context, service string, instances []string) ([]logTask, error) {
 	var tasks []logTask
 	var errs []error
@@ -282,20 +323,35 @@ func (s *server) tasks(ctx context.Context, service string, instances []string) 
 	for _, m := range s.Marathon {
 		for _, name := range instances {
 			wg.Go(func() {
-				apps, err := m.AppsOf(ctx, paasta.InstanceID{Service: service, Instance: name})
+				id := paasta.InstanceID{Service: service, Instance: name}
+				apps, err := m.AppsOf(ctx, id)
+				ended, endedErr := m.Ended(ctx, id)
 				mu.Lock()
 				defer mu.Unlock()
-				errs = append(errs, err)
+				errs = append(errs, err, endedErr)
+				known := map[string]bool{}
+				for _, t := range tasks {
+					known[t.ID] = true
+				}
+				end := func(e marathon.Ended) {
+					if !known[e.ID] { // two frameworks may have one Mesos
+						known[e.ID] = true
+						tasks = append(tasks, logTask{Task: marathon.Task{ID: e.ID, AppID: e.AppID, Host: e.Host, State: e.State}, from: m, instance: name, ended: &e})
+					}
+				}
 				for _, app := range apps {
 					for _, t := range app.Tasks {
+						known[t.ID] = true
 						tasks = append(tasks, logTask{Task: t, from: m, instance: name})
 					}
-					f := app.LastFailure
-					if f == nil || f.Task == "" || slices.ContainsFunc(app.Tasks, func(t marathon.Task) bool { return t.ID == f.Task }) {
-						continue
+				}
+				for _, e := range ended {
+					end(e)
+				}
+				for _, app := range apps {
+					if f := app.LastFailure; f != nil && f.Task != "" {
+						end(marathon.Ended{ID: f.Task, AppID: app.ID, Host: f.Host, State: f.State, Message: f.Message, Ended: f.Time})
 					}
-					gone := marathon.Task{ID: f.Task, AppID: app.ID, Host: f.Host, State: f.State}
-					tasks = append(tasks, logTask{Task: gone, from: m, instance: name, failure: f})
 				}
 			})
 		}

@@ -20,6 +20,7 @@ import (
 type fakeMarathon struct {
 	mu    sync.Mutex
 	apps  []marathon.App
+	ended []marathon.Ended
 	out   map[string][]string
 	wake  chan struct{} // closed and made anew at each change
 	fails error
@@ -62,10 +63,20 @@ func (f *fakeMarathon) AppsOf(ctx context.Context, id paasta.InstanceID) ([]mara
 
 func (f *fakeMarathon) Queue(context.Context) ([]marathon.QueueItem, error) { return nil, f.fails }
 
+func (f *fakeMarathon) Ended(_ context.Context, id paasta.InstanceID) ([]marathon.Ended, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id.Instance != "main" {
+		return nil, f.fails
+	}
+	return slices.Clone(f.ended), f.fails
+}
+
 func (f *fakeMarathon) TaskLogs(ctx context.Context, task string, tail int, follow bool, each func(string, time.Time, string) error) error {
 	for n := -1; ; {
 		f.mu.Lock()
 		lines, wake := slices.Clone(f.out[task]), f.wake
+		ended := slices.ContainsFunc(f.ended, func(e marathon.Ended) bool { return e.ID == task })
 		f.mu.Unlock()
 		if n < 0 {
 			n = max(0, len(lines)-tail)
@@ -75,7 +86,7 @@ func (f *fakeMarathon) TaskLogs(ctx context.Context, task string, tail int, foll
 				return err
 			}
 		}
-		if !follow {
+		if !follow || ended {
 			return nil
 		}
 		select {
@@ -246,5 +257,82 @@ func TestLogsOfATaskThatFailed(t *testing.T) {
 	}
 	if got := w.read(LogQuery{Components: []string{"marathon"}}); !slices.Equal(got, want[1:]) {
 		t.Errorf("marathon only: got %q, want %q", got, want[1:])
+	}
+}
+
+// Tasks of an instance that have ended are one source: of a crash loop the latest
+// lines are shown, each task's with how it ended.
+func TestLogsOfACrashLoop(t *testing.T) {
+	m := newFakeMarathon("running")
+	m.write("running", "fine")
+	now := time.Now()
+	for n := range 50 {
+		id := fmt.Sprintf("crash%d", n)
+		m.write(id, "starts "+id)
+		m.ended = append(m.ended, marathon.Ended{ID: id, Host: "h", State: "TASK_FAILED", Message: "status 3", Ended: longAgo.Add(time.Duration(n)*time.Second + time.Minute)})
+	}
+	w := newWorld(t)
+	other := newFakeMarathon() // another framework of the same Mesos
+	other.ended, other.out = m.ended, m.out
+	w.server.Marathon = []Marathon{m, other}
+	sorted := func(q LogQuery) []string {
+		got := w.read(q)
+		slices.Sort(got)
+		return got
+	}
+	output := []string{"app_output", "marathon"}
+	const failed = "TASK_FAILED on h: status 3"
+	if got := sorted(LogQuery{Components: output}); !slices.Equal(got, []string{failed, "fine", "starts crash49"}) {
+		t.Errorf("of long ago: %q", got)
+	}
+	for i := range m.ended {
+		m.ended[i].Ended = now.Add(time.Duration(i-50) * time.Second)
+	}
+	if got := sorted(LogQuery{Lines: 4, Components: output}); !slices.Equal(got, []string{failed, failed, "fine", "starts crash48", "starts crash49"}) {
+		t.Errorf("the latest: %q", got)
+	}
+	if got := w.read(LogQuery{From: now.Add(-3500 * time.Millisecond), Components: []string{"marathon"}}); len(got) != 3 {
+		t.Errorf("of a stretch of time: %q", got)
+	}
+}
+
+// A task that starts and crashes between two looks is followed all the same, and
+// those that had ended before are not.
+func TestFollowACrashLoop(t *testing.T) {
+	t.Parallel()
+	m := newFakeMarathon()
+	w := newWorld(t)
+	w.server.Marathon = []Marathon{m}
+	crash := func(id string, ended time.Time) {
+		m.write(id, "starts "+id)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.ended = append(m.ended, marathon.Ended{ID: id, Host: "h", State: "TASK_FAILED", Message: "status 3", Ended: ended})
+	}
+	crash("old", time.Now().Add(-48*time.Hour))
+	crash("latest", time.Now().Add(-47*time.Hour))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	lines := make(chan paasta.LogLine, 100)
+	go func() {
+		_ = w.client().Logs(ctx, LogQuery{Service: "web", Follow: true}, func(l paasta.LogLine) error { // until it is cancelled
+			lines <- l
+			return nil
+		})
+	}()
+	for _, id := range []string{"latest", "new1", "new2"} {
+		if id != "latest" {
+			crash(id, time.Now())
+		}
+		for _, want := range []string{"starts " + id, "TASK_FAILED on h: status 3"} {
+			select {
+			case l := <-lines:
+				if l.Message != want || l.Task != id {
+					t.Fatalf("got %q of %s, want %q of %s", l.Message, l.Task, want, id)
+				}
+			case <-ctx.Done():
+				t.Fatalf("no %q within a minute", want)
+			}
+		}
 	}
 }

@@ -31,6 +31,9 @@ type Marathon interface {
 	Apps(ctx context.Context) ([]marathon.App, error)
 	// Queue lists the apps whose tasks wait for a launch.
 	Queue(ctx context.Context) ([]marathon.QueueItem, error)
+	// Ended lists the tasks of one instance that have ended and whose output may
+	// still be found, oldest first.
+	Ended(ctx context.Context, id paasta.InstanceID) ([]marathon.Ended, error)
 	// TaskLogs calls each with a task's output: see marathon.Client.
 	TaskLogs(ctx context.Context, task string, tail int, follow bool, each func(stream string, at time.Time, text string) error) error
 }

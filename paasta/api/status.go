@@ -3,10 +3,12 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
@@ -65,11 +67,49 @@ func (s *server) status(ctx context.Context, tree *soaconfig.Tree, svc *soaconfi
 		n.views = s.views(ctx, agents, n.registrations(instances))
 	}
 
-	all := make([]InstanceStatus, 0, len(instances))
-	for _, name := range instances {
-		all = append(all, n.instance(name))
+	all := make([]InstanceStatus, len(instances))
+	for i, name := range instances {
+		all[i] = n.instance(name)
+		if !all[i].OK {
+			wg.Go(func() { s.lastWords(ctx, &all[i]) })
+		}
 	}
+	wg.Wait()
 	return all
+}
+
+// lastWords fills in the output of the task that failed last.
+func (s *server) lastWords(ctx context.Context, st *InstanceStatus) {
+	var f *Failure
+	for _, v := range st.Versions {
+		if v.LastFailure != nil && (f == nil || v.LastFailure.Time.After(f.Time)) {
+			f = v.LastFailure
+		}
+	}
+	if f == nil {
+		return
+	}
+	const most, longest = 5, 1000 // lines, bytes of one
+	ctx, cancel := context.WithTimeout(ctx, marathonWithin)
+	defer cancel()
+	type line struct {
+		at   time.Time
+		text string
+	}
+	var lines []line
+	for _, m := range s.Marathon {
+		err := m.TaskLogs(ctx, f.Task, most, false, func(_ string, at time.Time, text string) error {
+			lines = append(lines, line{at, strings.ToValidUTF8(text[:min(len(text), longest)], "")})
+			return nil
+		})
+		if err != nil && !errors.Is(err, marathon.ErrNotFound) && !errors.Is(err, marathon.ErrNoOutput) {
+			st.Notes = append(st.Notes, fmt.Sprintf("what the task that failed last said is unknown: %v", err))
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	for _, l := range lines[max(0, len(lines)-most):] {
+		f.Output = append(f.Output, l.text)
+	}
 }
 
 // autoscaled lists those of the instances whose size is kept in ZooKeeper.
@@ -290,7 +330,7 @@ func (n *snapshot) running(st *InstanceStatus) {
 			}
 		}
 		if f := app.LastFailure; f != nil {
-			v.LastFailure = &Failure{Task: f.Task, Host: f.Host, State: f.State, Message: f.Message, Time: f.Time}
+			v.LastFailure = &Failure{Task: f.Task, Host: f.Host, State: f.State, Message: f.Message, Time: f.Time, ExitCode: f.ExitCode}
 		}
 		slices.SortFunc(v.Tasks, func(a, b Task) int { return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.ID, b.ID)) })
 		st.Versions = append(st.Versions, v)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -239,5 +240,25 @@ func TestChoosePrefersHostsWithTasks(t *testing.T) {
 	got := choose(hosts, map[string]bool{"z": true, "c": true})
 	if len(got) != maxAgents || got[0] != "c" || got[1] != "z" || got[2] != "a" {
 		t.Errorf("chosen: %q", got)
+	}
+}
+
+// What the task that failed last said is in the status of an instance that is
+// not OK.
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	m := newFakeMarathon()
+	for n := range 9 {
+		m.write("crashed", fmt.Sprintf("line %d%s", n, strings.Repeat("ü", 600)))
+	}
+	s := &server{Options: Options{Marathon: []Marathon{m}}}
+	of := func(task string, age time.Duration) Version {
+		return Version{LastFailure: &Failure{Task: task, Time: longAgo.Add(-age)}}
+	}
+	st := InstanceStatus{Versions: []Version{of("older", time.Hour), of("crashed", 0), {}}}
+	s.lastWords(t.Context(), &st)
+	got := st.Versions[1].LastFailure.Output
+	if len(got) != 5 || !strings.HasPrefix(got[0], "line 4") || len(got[4]) > 1000 || !strings.HasSuffix(got[4], "ü") || st.Versions[0].LastFailure.Output != nil || st.Notes != nil {
+		t.Errorf("%q, notes %q", got, st.Notes)
 	}
 }

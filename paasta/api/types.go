@@ -63,6 +63,11 @@ type Failure struct {
 	State   string    `json:"state"` // Mesos'
 	Message string    `json:"message"`
 	Time    time.Time `json:"time"`
+	// ExitCode is nil when it is not known, or the task has none.
+	ExitCode *int `json:"exit_code,omitempty"`
+	// Output is the end of what it said: only of the latest failure of an instance
+	// that is not OK.
+	Output []string `json:"output,omitempty"`
 }
 
 // A Task is one task of a version.

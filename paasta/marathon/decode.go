@@ -56,7 +56,7 @@ func appOf(a gomarathon.Application) App {
 	}
 	// Marathon calls a kill that was asked for a failure, too.
 	if f := a.LastTaskFailure; f != nil && f.State != "TASK_KILLED" && f.State != "TASK_FINISHED" {
-		out.LastFailure = &Failure{Task: f.TaskID, Host: f.Host, State: f.State, Message: f.Message, Time: parseTime(f.Timestamp)}
+		out.LastFailure = &Failure{Task: f.TaskID, Host: f.Host, State: f.State, Message: f.Message, ExitCode: exitCode(f.Message), Time: parseTime(f.Timestamp)}
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
@@ -63,6 +64,9 @@ func TestTaskLogs(t *testing.T) {
 		t.Cleanup(real.Close)
 		if c, err = marathon.New(marathon.Options{URLs: []string{real.URL}}); err != nil {
 			t.Fatal(err)
+		}
+		if got, err := c.Ended(t.Context(), paasta.InstanceID{Service: "web", Instance: "main"}); got != nil || err != nil {
+			t.Errorf("Marathon %s: ended %v, %v", version, got, err)
 		}
 		for _, follow := range []bool{false, true} {
 			if err := c.TaskLogs(t.Context(), "web_main.t1", 7, follow, nil); !errors.Is(err, marathon.ErrNoOutput) || errors.Is(err, marathon.ErrNotFound) {

@@ -79,6 +79,15 @@ type mesosTask struct {
 	ID         string `json:"id"`
 	ExecutorID string `json:"executor_id"` // "" for Mesos' own executors, whose id is the task's
 	SlaveID    string `json:"slave_id"`
+	State      string `json:"state"`
+	Labels     []struct {
+		Key   string `json:"key"`
+		Value string `json:"value"`
+	} `json:"labels"`
+	Statuses []struct {
+		State     string  `json:"state"`
+		Timestamp float64 `json:"timestamp"` // seconds
+	} `json:"statuses"`
 }
 
 type mesosExecutor struct {

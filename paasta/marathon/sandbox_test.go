@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
@@ -105,7 +106,11 @@ func startMesos(t *testing.T, m *mesos) *marathon.Client {
 	leader := start(func(w http.ResponseWriter, _ *http.Request) {
 		f := map[string]any{"id": framework, "name": "marathon"}
 		if m.known {
-			f["completed_tasks"] = []any{map[string]any{"id": mesosTask, "executor_id": "", "slave_id": slave, "state": "TASK_FAILED"}}
+			f["completed_tasks"] = []any{map[string]any{
+				"id": mesosTask, "executor_id": "", "slave_id": slave, "state": "TASK_FAILED",
+				"labels":   []any{map[string]any{"key": "paasta_service", "value": "web"}, map[string]any{"key": "paasta_instance", "value": "main"}, map[string]any{"key": "paasta_git_sha", "value": "abc"}},
+				"statuses": []any{map[string]any{"state": "TASK_RUNNING", "timestamp": 1700000000.25}, map[string]any{"state": "TASK_FAILED", "timestamp": 1700000009.5}},
+			}}
 		}
 		answer(w, map[string]any{
 			"slaves":     []any{map[string]any{"id": slave, "pid": "slave(1)@" + agent, "hostname": "agent1"}},
@@ -190,6 +195,22 @@ func TestTaskLogsOnMesos(t *testing.T) {
 				t.Errorf("a task that nobody knows: %v", err)
 			}
 		})
+	}
+}
+
+func TestEndedOnMesos(t *testing.T) {
+	t.Parallel()
+	c := startMesos(t, &mesos{known: true})
+	got, err := c.Ended(t.Context(), paasta.InstanceID{Service: "web", Instance: "main"})
+	want := []marathon.Ended{{
+		ID: mesosTask, AppID: "web.main.git1.config1", Host: "agent1", GitSHA: "abc", State: "TASK_FAILED",
+		Started: time.UnixMilli(1700000000250), Ended: time.UnixMilli(1700000009500),
+	}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if got, err := c.Ended(t.Context(), paasta.InstanceID{Service: "web", Instance: "other"}); len(got) != 0 || err != nil {
+		t.Errorf("of another: %v, %v", got, err)
 	}
 }
 

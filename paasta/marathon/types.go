@@ -25,6 +25,7 @@ type Failure struct {
 	Task, Host string
 	State      string // TASK_FAILED, TASK_LOST, …
 	Message    string
+	ExitCode   *int // nil when it is not known
 	Time       time.Time
 }
 

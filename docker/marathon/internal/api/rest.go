@@ -208,6 +208,29 @@ func (s *Server) info(q *request) answer {
 	})
 }
 
+// ended serves GET /paasta/tasks.
+func (s *Server) ended(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		fail(w, refusal(http.StatusMethodNotAllowed, "Method Not Allowed"))
+		return
+	}
+	a := ok(nil)
+	list := []core.Ended{}
+	v := r.URL.Query()
+	for _, e := range s.Ended() {
+		if (!v.Has("service") || e.Service == v.Get("service")) && (!v.Has("instance") || e.Instance == v.Get("instance")) {
+			list = append(list, e)
+		}
+	}
+	a.body = map[string]any{"tasks": list}
+	var err error
+	if a.text, err = encode(a.body); err != nil {
+		fail(w, err)
+		return
+	}
+	write(w, r, a)
+}
+
 // logs serves GET /paasta/tasks/{id}/logs as newline-delimited JSON.
 func (s *Server) logs(w http.ResponseWriter, r *http.Request, taskID string) {
 	if r.Method != http.MethodGet {

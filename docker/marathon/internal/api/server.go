@@ -28,8 +28,9 @@ type Server struct {
 	Hub     *Hub
 	Check   func(*definition.App) []definition.Problem // what this machine cannot do
 	Logs    func(ctx context.Context, taskID string, q LogQuery, send func(LogLine) error) error
-	Leader  string          // our own host:port
-	Stop    <-chan struct{} // closed when streams should end
+	Ended   func() []core.Ended // oldest first
+	Leader  string              // our own host:port
+	Stop    <-chan struct{}     // closed when streams should end
 	Metrics http.Handler
 }
 
@@ -73,6 +74,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(segments) == 4 && segments[0] == "paasta" && segments[1] == "tasks" && segments[3] == "logs" {
 		s.logs(w, r, segments[2])
+		return
+	}
+	if len(segments) == 2 && segments[0] == "paasta" && segments[1] == "tasks" {
+		s.ended(w, r)
 		return
 	}
 	h := w.Header()

@@ -507,6 +507,36 @@ func TestAgentConfiguredAway(t *testing.T) {
 }
 
 // An engine that went and came back while a task was being started.
+// The output of a task that has ended is still to be kept, until that is done,
+// also by whoever comes after a kill -9.
+func TestEndedTasksAreKept(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.broken["crash"] = true
+	if _, err := c.put(`{"id":"/a","cmd":"crash","cpus":1,"mem":32,"labels":{"paasta_service":"web","paasta_instance":"main"}}`); err != nil {
+		t.Fatal(err)
+	}
+	c.run()
+	c.crash()
+	list := c.m.Unkept()
+	if len(list) == 0 {
+		t.Fatal("none is to be kept")
+	}
+	e := list[0]
+	if e.State != core.Failed || e.Message != "Command exited with status 1" || e.Service != "web" || e.Instance != "main" || !e.Process {
+		t.Errorf("%+v", e)
+	}
+	if process, _, ok := c.m.Runner(e.ID); !process || !ok || c.m.Over(e.ID) {
+		t.Error("its output is not found where it ran, or that may be removed")
+	}
+	c.m.Kept(e.ID)
+	c.store()
+	c.crash()
+	if _, _, ok := c.m.Runner(e.ID); ok || !c.m.Over(e.ID) || len(c.m.Unkept()) != len(list)-1 {
+		t.Error("it is still to be kept")
+	}
+}
+
 func TestLaunchIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -58,6 +58,7 @@ type Machine struct {
 	deployments []*Deployment // oldest first
 	delays      map[string]*Delay
 	failures    map[string]*Failure
+	ended       map[string]*Ended // whose output is still to be kept
 	meta        meta
 
 	engineDown bool
@@ -87,7 +88,7 @@ func New(cfg Config) *Machine {
 	m := &Machine{
 		cfg: cfg, agents: map[string]*Agent{}, apps: map[string]*definition.App{},
 		versions: map[string][]*definition.App{}, groups: map[string][]string{}, tasks: map[string]map[string]*Task{},
-		byID: map[string]*Task{}, delays: map[string]*Delay{}, failures: map[string]*Failure{}, want: map[string]int{},
+		byID: map[string]*Task{}, delays: map[string]*Delay{}, failures: map[string]*Failure{}, ended: map[string]*Ended{}, want: map[string]int{},
 		since: map[string]time.Time{}, offers: map[string]*Offers{}, touched: map[string]bool{}, changes: map[string]any{},
 	}
 	for i := range cfg.Agents {
@@ -154,6 +155,8 @@ func (m *Machine) load(key string, text json.RawMessage) error {
 		return loadInto(m.delays, id, text)
 	case "failure":
 		return loadInto(m.failures, id, text)
+	case "ended":
+		return loadInto(m.ended, id, text)
 	case "task":
 		t := new(Task)
 		if err := json.Unmarshal(text, t); err != nil {

@@ -107,6 +107,7 @@ type Status struct {
 	Message string
 	IP      string
 	Handle  string
+	Exit    *int // exit status of what has ended; nil when it is not known
 }
 
 func terminal(state string) bool {
@@ -217,6 +218,7 @@ func (m *Machine) end(now time.Time, t *Task, s Status) {
 			m.changes["failure:"+t.AppID] = f
 		}
 	}
+	m.noteEnd(now, t, s)
 	m.dropTask(t)
 	m.effects = append(m.effects, Effect{Forget: t.ID})
 	m.emitStatus(now, t, s.Message)

@@ -31,9 +31,10 @@ type Options struct {
 	Owner     string // tells our containers from those of other installations
 	Sandboxes string // directory of the tasks' own directories
 	Fetch     func(ctx context.Context, t core.Task, sandbox string) error
-	Report    func(core.Status)       // something became of a task
-	Found     func(all []core.Status) // all of our containers: the engine answers (again)
-	Down      func()                  // the engine does not answer
+	Report    func(core.Status)        // something became of a task
+	Found     func(all []core.Status)  // all of our containers: the engine answers (again)
+	Down      func()                   // the engine does not answer
+	Over      func(taskID string) bool // nobody needs what is left of a task
 	Log       *slog.Logger
 }
 
@@ -188,6 +189,7 @@ func (e *Engine) inspect(ctx context.Context, id string) (core.Status, bool) {
 		return core.Status{}, false
 	}
 	s := core.Status{TaskID: c.Config.Labels[taskLabel], Handle: c.ID}
+	code := &c.State.ExitCode
 	switch {
 	case c.State.Running || c.State.Paused || c.State.Restarting:
 		s.State = core.Running
@@ -199,13 +201,13 @@ func (e *Engine) inspect(ctx context.Context, id string) (core.Status, bool) {
 	case c.State.Error != "":
 		s.State, s.Message = core.Failed, "Failed to run docker container: "+c.State.Error
 	case c.State.ExitCode == 0:
-		s.State, s.Message = core.Finished, "Container exited with status "+ending.Status(c.State)
+		s.State, s.Message, s.Exit = core.Finished, "Container exited with status "+ending.Status(c.State), code
 	case ending.OutOfMemory(c.State):
-		s.State, s.Message = core.Failed, "Memory limit exceeded: the container was killed"
+		s.State, s.Message, s.Exit = core.Failed, "Memory limit exceeded: the container was killed", code
 	case c.State.ExitCode == ending.Lost && !e.sawEnd(ctx, c.ID, c.State.StartedAt):
 		s.State, s.Message = core.Failed, "Container ended while the engine was down, its exit code is lost"
 	default:
-		s.State, s.Message = core.Failed, "Container exited with status "+ending.Status(c.State)
+		s.State, s.Message, s.Exit = core.Failed, "Container exited with status "+ending.Status(c.State), code
 	}
 	return s, true
 }

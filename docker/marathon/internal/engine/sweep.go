@@ -11,7 +11,8 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// What is kept of tasks that have ended, for their logs; and how old a container
+// Which containers of tasks that have ended are kept, for whoever wants to look
+// into them; and how old a container
 // is that was made, is not being started, and so never will be.
 const (
 	keepPerApp = 5
@@ -32,6 +33,9 @@ func (e *Engine) sweep(ctx context.Context) error {
 		needed[c.Labels[taskLabel]] = true
 	}
 	for _, c := range unneeded(list, time.Now(), e.isStarting) {
+		if c.State != container.StateCreated && !e.o.Over(c.Labels[taskLabel]) {
+			continue // its output is still to be kept
+		}
 		e.remove(ctx, c.ID)
 		delete(needed, c.Labels[taskLabel])
 	}

@@ -280,6 +280,9 @@ func (r *Runner) ending(id string) core.Status {
 	s := core.Status{TaskID: id, State: core.Failed}
 	text, err := os.ReadFile(filepath.Join(sandbox, exitFile))
 	status, bad := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err == nil && bad == nil {
+		s.Exit = &status
+	}
 	switch {
 	case err != nil || bad != nil:
 		s.Message = "Command terminated with signal Killed"
