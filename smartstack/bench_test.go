@@ -72,7 +72,7 @@ func freePort(b *testing.B) int {
 // leaves to its garbage collector.
 func BenchmarkHost(b *testing.B) {
 	const perSecond, churn = 50, 30 * time.Second
-	h := newCrowd(b, 1000, 10)
+	h := newBenchHost(b, 1000, 10)
 	begin := time.Now()
 	agent := newChildAgent(b, h.config)
 	pid := agent.cmd.Process.Pid
@@ -146,8 +146,8 @@ func idle(b *testing.B, pid int) float64 {
 	return 100 * (after - before).Seconds() / long.Seconds()
 }
 
-// A hostCrowd is what an agent of many services needs around it.
-type hostCrowd struct {
+// A benchHost is what an agent of many services needs around it.
+type benchHost struct {
 	b                  *testing.B
 	services, backends int
 	config             sysconfig.Config
@@ -157,7 +157,7 @@ type hostCrowd struct {
 	gone               []string // keys of nodes
 }
 
-func newCrowd(b *testing.B, services, backends int) *hostCrowd {
+func newBenchHost(b *testing.B, services, backends int) *benchHost {
 	b.Helper()
 	server := zktest.Start(b)
 	conn, err := zk.Dial(zk.Options{Servers: server.Addr(), Timeout: 10 * time.Second})
@@ -173,7 +173,7 @@ func newCrowd(b *testing.B, services, backends int) *hostCrowd {
 	go srv.Serve(l)
 	b.Cleanup(func() { srv.Close() })
 	soa := b.TempDir()
-	h := &hostCrowd{
+	h := &benchHost{
 		b: b, services: services, backends: backends, registry: registry.NewZooKeeper(conn), port: l.Addr().(*net.TCPAddr).Port, nodes: map[string]registry.Node{},
 	}
 	for s := range services {
@@ -207,7 +207,7 @@ func newCrowd(b *testing.B, services, backends int) *hostCrowd {
 }
 
 // allocated is what the agent has allocated since it began.
-func (h *hostCrowd) allocated() (objects, bytes float64) {
+func (h *benchHost) allocated() (objects, bytes float64) {
 	h.b.Helper()
 	resp, err := http.Get("http://" + h.config.Smartstack.Listen + "/metrics")
 	if err != nil {
@@ -232,10 +232,10 @@ func (h *hostCrowd) allocated() (objects, bytes float64) {
 	return objects, bytes
 }
 
-func (h *hostCrowd) name(s int) string   { return fmt.Sprintf("service%d.main", s) }
-func (h *hostCrowd) key(s, i int) string { return fmt.Sprintf("%s/%d", h.name(s), i) }
+func (h *benchHost) name(s int) string   { return fmt.Sprintf("service%d.main", s) }
+func (h *benchHost) key(s, i int) string { return fmt.Sprintf("%s/%d", h.name(s), i) }
 
-func (h *hostCrowd) node(s, i, weight int) registry.Node {
+func (h *benchHost) node(s, i, weight int) registry.Node {
 	e := registry.Entry{
 		Host: fmt.Sprintf("127.%d.%d.%d", 1+s/250, s%250, i+1), Port: h.port, Name: fmt.Sprintf("host%d", i), Weight: weight,
 		Labels: map[string]string{"region:west1": "", "superregion:west": "", registry.LabelCluster: "bench", registry.LabelTaskID: fmt.Sprintf("%s.git01234567.config01234567.%d", h.name(s), i)},
@@ -243,12 +243,12 @@ func (h *hostCrowd) node(s, i, weight int) registry.Node {
 	return registry.Node{Entry: e, Path: registry.Root + "/" + h.name(s) + "/" + registry.NodeName(e, 0)}
 }
 
-func (h *hostCrowd) runtime() *haproxy.Runtime {
+func (h *benchHost) runtime() *haproxy.Runtime {
 	return haproxy.Process{Dir: h.config.Smartstack.StateDir}.Runtime()
 }
 
 // servers counts those that HAProxy has.
-func (h *hostCrowd) servers() (pid, n int) {
+func (h *benchHost) servers() (pid, n int) {
 	in, err := h.runtime().Info(context.Background())
 	if err != nil {
 		return 0, 0
@@ -261,7 +261,7 @@ func (h *hostCrowd) servers() (pid, n int) {
 }
 
 // complete waits until HAProxy has everything.
-func (h *hostCrowd) complete(begin time.Time) (pid int) {
+func (h *benchHost) complete(begin time.Time) (pid int) {
 	h.b.Helper()
 	for {
 		pid, n := h.servers()
@@ -282,7 +282,7 @@ type hostChange struct {
 	seen  func() // waits until HAProxy has it
 }
 
-func (h *hostCrowd) change(n int) hostChange {
+func (h *benchHost) change(n int) hostChange {
 	s := n % h.services
 	kind, key := "weigh", h.key(s, 0)
 	switch {
@@ -321,7 +321,7 @@ func (h *hostCrowd) change(n int) hostChange {
 }
 
 // there returns a node as the registry has it: its sequence is ZooKeeper's.
-func (h *hostCrowd) there(name string, n registry.Node) registry.Node {
+func (h *benchHost) there(name string, n registry.Node) registry.Node {
 	h.b.Helper()
 	set, err := h.registry.List(context.Background(), name)
 	if err != nil {
@@ -335,7 +335,7 @@ func (h *hostCrowd) there(name string, n registry.Node) registry.Node {
 }
 
 // await waits until HAProxy has a change of a node of a registration.
-func (h *hostCrowd) await(kind, name string, n registry.Node) {
+func (h *benchHost) await(kind, name string, n registry.Node) {
 	begin, server := time.Now(), fmt.Sprintf("%s_%s:%d", n.Name, n.Host, n.Port)
 	// Each look costs HAProxy and this machine's two cores: one that has waited
 	// long looks less often, and measures as finely for what it is.
@@ -351,7 +351,7 @@ func (h *hostCrowd) await(kind, name string, n registry.Node) {
 
 // arrive registers one server more, whose probe others wait for, and returns how
 // long it takes until HAProxy has it. It goes again.
-func (h *hostCrowd) arrive() time.Duration {
+func (h *benchHost) arrive() time.Duration {
 	h.b.Helper()
 	node := h.node(h.services/2, h.backends, 10)
 	apply := func(add []registry.Entry, remove []registry.Node) {

@@ -122,7 +122,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	requests := newRequestLog(o, dir) // before HAProxy, which must find its socket
 	logHTTP, logTCP := requests.formats()
-	var others crowd
+	var fleet fleetSize
 	a := agent.New(agent.Options{
 		Connected: connected,
 		Process:   process,
@@ -135,7 +135,7 @@ func Run(ctx context.Context, o Options) error {
 		Custom: customConfig(c.CustomConfig), SynapseDir: c.SynapseDir, MinInterval: c.Reload.MinInterval,
 		Floor:   discover.Floor{Share: c.RemovalFloor, Window: c.RemovalWindow},
 		Applied: announcer.Applied,
-		Jitter:  others.jitter,
+		Jitter:  fleet.jitter,
 	})
 	o.Metrics.MustRegister(a)
 	requests.agent.Store(a)
@@ -156,7 +156,7 @@ func Run(ctx context.Context, o Options) error {
 	g.Go("http server", httpserver.Serve(o.Listener, &http.Server{Handler: handler(o, a, routes)}, time.Second))
 	if o.Session != nil {
 		g.Go("announce", announcer.Run)
-		g.Go("crowd", others.count(o.Session))
+		g.Go("fleet size", fleet.count(o.Session))
 	}
 	if o.LocalTasks != nil {
 		cleaner := &cleanup.Cleaner{Registry: o.Registry, Cluster: o.Config.Cluster, Addrs: address.Ours, Nodes: a.Nodes, Tasks: o.LocalTasks, Every: o.Cleaning.Every, Grace: o.Cleaning.Grace, Log: o.Log}

@@ -12,17 +12,17 @@ import (
 // changed, so that they do not all ask ZooKeeper in the same millisecond.
 const (
 	manyAgents  = 100
-	crowdJitter = 100 * time.Millisecond
-	crowdEvery  = time.Minute
+	readJitter = 100 * time.Millisecond
+	countEvery  = time.Minute
 )
 
-// A crowd knows about how many agents there are.
-type crowd struct{ many atomic.Bool }
+// A fleetSize knows about how many agents there are.
+type fleetSize struct{ many atomic.Bool }
 
 // jitter is the longest time by which a read should be put off.
-func (c *crowd) jitter() time.Duration {
+func (c *fleetSize) jitter() time.Duration {
 	if c.many.Load() {
-		return crowdJitter
+		return readJitter
 	}
 	return 0
 }
@@ -30,9 +30,9 @@ func (c *crowd) jitter() time.Duration {
 // count asks now and then how many agents announce themselves, until ctx ends.
 // The node's statistics tell, without its children. While ZooKeeper does not
 // answer, what was known stands.
-func (c *crowd) count(s Session) func(context.Context) error {
+func (c *fleetSize) count(s Session) func(context.Context) error {
 	return func(ctx context.Context) error {
-		ticker := time.NewTicker(crowdEvery)
+		ticker := time.NewTicker(countEvery)
 		defer ticker.Stop()
 		for {
 			if _, stat, err := s.Get(ctx, paasta.AgentsPath); err == nil {

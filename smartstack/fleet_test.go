@@ -25,9 +25,9 @@ func (c *counted) Get(context.Context, string) ([]byte, zk.Stat, error) {
 	return nil, zk.Stat{NumChildren: c.agents.Load()}, nil
 }
 
-func TestCrowd(t *testing.T) {
+func TestFleetSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c crowd
+		var c fleetSize
 		s := &counted{}
 		s.agents.Store(3)
 		go c.count(s)(t.Context())
@@ -38,13 +38,13 @@ func TestCrowd(t *testing.T) {
 		}{
 			{3, 0, "few agents do not wait"},
 			{manyAgents, 0, "nor do a hundred"},
-			{manyAgents + 1, crowdJitter, "more do"},
-			{-1, crowdJitter, "and go on while ZooKeeper is away"},
+			{manyAgents + 1, readJitter, "more do"},
+			{-1, readJitter, "and go on while ZooKeeper is away"},
 			{3, 0, "until they are few again"},
 		} {
 			synctest.Wait()
 			s.agents.Store(step.agents)
-			time.Sleep(crowdEvery)
+			time.Sleep(countEvery)
 			synctest.Wait()
 			if got := c.jitter(); got != step.want {
 				t.Errorf("%s: %v, want %v", step.why, got, step.want)
