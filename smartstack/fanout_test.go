@@ -59,7 +59,7 @@ func fanOut(b *testing.B, addrs string, ops *zk.Conn, agents int) {
 				reads <- seen{i, set.Nodes[0].Weight, time.Now()}
 			}
 		}, func() {})
-		defer w.Stop()
+		defer w.Wait()
 	}
 	defer cancel()
 	last := func() time.Time {

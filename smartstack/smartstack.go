@@ -143,7 +143,7 @@ func Run(ctx context.Context, o Options) error {
 	g, ctx := rungroup.WithContext(ctx)
 	g.Go("agent", a.Run)
 	g.Go("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
-	g.Go("sweep", func(ctx context.Context) error { return a.Sweep(ctx, 5*time.Second) })
+	g.Go("held servers", func(ctx context.Context) error { return a.WatchHeld(ctx, 5*time.Second) })
 	requests.start(g.Go)
 	routes := requests.routes(o.Metrics)
 	if carbon := graphite(o); carbon != nil {

@@ -2,14 +2,14 @@
 // this host in step with soa-configs and the registry.
 //
 // One goroutine, Run, owns all state. Everything else (watchers of the registry,
-// probes, readers of status) leaves what it learned in the inbox and kicks.
-// What to do is decided by pure functions of packages discover and haproxy; the
-// agent reads, asks them, and acts.
+// probes, readers of status) puts events into its mailbox. An event changes what is
+// known of a registration, and marks it dirty if that matters; build, which is pure,
+// decides how a dirty one should be; haproxy.Diff, which is pure, says how HAProxy
+// gets there; and apply does it.
 package agent
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -22,9 +22,9 @@ import (
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
-	"github.com/gopaasta/paasta/smartstack/internal/names"
 	"github.com/gopaasta/paasta/smartstack/internal/probe"
 	"github.com/gopaasta/paasta/smartstack/internal/reload"
+	"github.com/gopaasta/paasta/smartstack/internal/resolver"
 )
 
 // Options is what an agent is made of. Fields without a default are required.
@@ -53,39 +53,33 @@ type Options struct {
 	// resolver.
 	Resolve      func(ctx context.Context, host string) ([]netip.Addr, error)
 	ResolveEvery time.Duration // how often; default 30s
+	// Deaths is how many deaths of HAProxy in a row are followed by a start at once;
+	// default 5.
+	Deaths int
 }
 
 // An Agent runs one HAProxy.
 type Agent struct {
+	*view // what others see
+
 	o        Options
 	log      *slog.Logger
-	dir      string
-	runtime  *haproxy.Runtime
+	events   *mailbox
 	watcher  discover.Watcher
 	probes   probe.Pool
-	names    names.Book
-	inbox    inbox
-	resolver sync.WaitGroup
+	resolver resolver.Cache
 
 	// Owned by Run.
-	tree          *soaconfig.Tree // the last good one
-	treeErr       error           // why it is not the last one; nil: it is
-	registrations map[string]*registration
-	// stirred are those that something happened to and that are not done with, and
-	// later those that are to be decided again without an event: a pass looks at
-	// no others.
-	stirred, later map[*registration]bool
-	gone           []string         // registrations that others have not seen go
-	problems       map[string]error // what is not as soa-configs and the operator have it, and why
-	retry          bool             // what was in the way of one of them may be gone without an event
-	custom         custom
-	hap            hap
-	files          files
-	callers        callers
-	old            map[string]journalLine // of the cache, by registration
-
-	view     view       // what others see
-	sweeping sync.Mutex // only one sweep at a time
+	tree     *soaconfig.Tree  // the last good one
+	treeErr  error            // why it is not the last one; nil: it is
+	problems map[string]error // what is not as soa-configs and the operator have it, by name
+	cache
+	proxy   *proxy
+	pending pendingReload
+	gate    startGate
+	custom  custom
+	callers callers
+	files   *files
 }
 
 // probesAtOnce bounds the probes that run at a time.
@@ -105,154 +99,91 @@ func New(o Options) *Agent {
 	if o.Global.Files == 0 {
 		o.Global.Files = haproxy.FileLimit()
 	}
-	o.Global.DelayScript = filepath.Join(o.Process.Dir, "delay.lua")
+	dir := o.Process.Dir
+	o.Global.DelayScript = filepath.Join(dir, "delay.lua")
 	if o.Settings.CallerMap == "" {
-		o.Settings.CallerMap = filepath.Join(o.Process.Dir, "ip_to_service.map")
+		o.Settings.CallerMap = filepath.Join(dir, "ip_to_service.map")
+	}
+	if o.Deaths == 0 {
+		o.Deaths = 5
 	}
 	a := &Agent{
-		o: o, log: o.Log, dir: o.Process.Dir,
-		runtime:       o.Process.Runtime(),
-		watcher:       discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce), Jitter: o.Jitter},
-		probes:        probe.Pool{Size: probesAtOnce},
-		inbox:         newInbox(),
-		registrations: map[string]*registration{},
-		stirred:       map[*registration]bool{},
-		later:         map[*registration]bool{},
-		problems:      map[string]error{},
+		o: o, log: o.Log, events: newMailbox(),
+		watcher:  discover.Watcher{Registry: o.Registry, Reads: make(chan struct{}, readsAtOnce), Jitter: o.Jitter},
+		probes:   probe.Pool{Size: probesAtOnce},
+		problems: map[string]error{},
+		cache:    cache{map[string]*registration{}, set{}, set{}, set{}, set{}, nil},
+		callers:  callers{path: o.Settings.CallerMap},
+		custom:   custom{source: o.Custom, path: filepath.Join(dir, "custom_config.good"), log: o.Log},
 	}
-	a.runtime.Idle = time.Second
-	a.names.Resolve, a.names.Every, a.names.Log = o.Resolve, o.ResolveEvery, o.Log
-	a.names.Changed = func() { a.inbox.put(func() { a.inbox.names = true }) }
-	a.files.cache.path = filepath.Join(a.dir, "cache.json")
-	a.files.good.path = filepath.Join(a.dir, "namespaces.json")
-	a.files.failed = func() { a.inbox.put(func() {}) } // so that others hear of it
-	a.files.synapse = synapse{dir: o.SynapseDir, written: map[string]map[string][sha256.Size]byte{}}
-	a.view.init()
+	a.resolver.Resolve, a.resolver.Every, a.resolver.Log = o.Resolve, o.ResolveEvery, o.Log
+	a.resolver.Changed = func() { a.events.put(hostsMoved{}) }
+	a.proxy = &proxy{
+		process: o.Process, global: o.Global, runtime: o.Process.Runtime(), reloader: reload.Reloader{Plug: o.Plug, Longest: o.Hold, Log: o.Log},
+		log: o.Log, metrics: o.Metrics, deaths: deaths{atOnce: o.Deaths},
+	}
+	a.proxy.runtime.Idle = time.Second
+	a.files = newFiles(dir, o.SynapseDir, o.Log, func() { a.events.put(fileWritten{}) })
+	a.view = newView(o, &a.resolver, a.events)
 	return a
 }
 
-// inbox is what others have told and Run has not read yet.
-type inbox struct {
-	kick chan struct{}
-
-	mu     sync.Mutex
-	tree   *soaconfig.Tree
-	unread error // why there is no newer one; nil: nothing new
-	reads  map[string]read
-	probed []probed
-	down   map[string]map[string]bool // servers that HAProxy's checks call down, by registration
-	caller map[netip.Addr]string      // nil: nothing new
-	names  bool                       // a host has another address
-	later  bool                       // a kick is due
-}
-
-type read struct {
-	set   registry.Set
-	hosts []string // of it, that are names
-	err   error
-	at    time.Time
-}
-
-type probed struct {
-	registration string
-	addr         netip.AddrPort
-	passed, down bool
-	err          error
-}
-
-func newInbox() inbox {
-	return inbox{kick: make(chan struct{}, 1), reads: map[string]read{}, down: map[string]map[string]bool{}}
-}
-
-// put changes the inbox and kicks Run.
-func (in *inbox) put(change func()) {
-	in.mu.Lock()
-	change()
-	in.mu.Unlock()
-	select {
-	case in.kick <- struct{}{}:
-	default:
-	}
-}
-
-// putLater changes the inbox and kicks Run before long.
-func (in *inbox) putLater(change func()) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	change()
-	if in.later {
-		return
-	}
-	in.later = true
-	time.AfterFunc(laterKick, func() { in.put(func() { in.later = false }) })
-}
-
-// laterKick is how long what nobody waits for is collected. A thousand services
-// that start are decided again a few times then, and not for each server.
-const laterKick = 250 * time.Millisecond
-
 // Namespaces tells the agent what soa-configs say now.
-func (a *Agent) Namespaces(t *soaconfig.Tree) {
-	a.inbox.put(func() { a.inbox.tree, a.inbox.unread = t, nil })
-}
+func (a *Agent) Namespaces(t *soaconfig.Tree) { a.events.put(treeRead{t}) }
 
 // Unread tells the agent that soa-configs cannot be read.
-func (a *Agent) Unread(err error) { a.inbox.put(func() { a.inbox.unread = err }) }
+func (a *Agent) Unread(err error) { a.events.put(treeUnreadable{err}) }
 
-// settle is how long a start waits for the registry and the first probes before
-// HAProxy gets its first config of this agent, so that it gets one and not
-// several.
-const settle = 2 * time.Second
+// Callers tells the agent which service has which address, so that requests
+// from there carry its name. Names that HAProxy could not read are left out.
+func (a *Agent) Callers(names map[netip.Addr]string) { a.events.put(callersListed{valid(names)}) }
 
 // burst is the shortest pause between two passes.
 const burst = 2 * time.Millisecond
 
 // Run keeps HAProxy in step until ctx ends. It leaves HAProxy running.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.identify(ctx); err != nil {
+	if err := a.proxy.identify(ctx); err != nil {
 		return err
 	}
-	a.prepare()
-	a.loadCache()
-	a.loadCustom()
-	a.adopt(ctx)
-	a.hap.settleBy, a.hap.settleEnd = time.Now().Add(settle), time.Now().Add(5*settle)
-	check := time.NewTicker(checkEvery / checkParts)
-	defer check.Stop()
+	a.files.prepare(a.o)
+	a.files.journal.load(a.log)
+	a.custom.load()
+	a.proxy.adopt(ctx)
+	a.gate = newStartGate(time.Now())
+	verify := time.NewTicker(verifyEvery / verifyParts)
+	defer verify.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ctx, cancel := context.WithCancel(ctx)
+	var resolving sync.WaitGroup
 	defer func() {
 		cancel()
-		a.watcher.Stop()
-		a.resolver.Wait()
+		a.watcher.Wait()
+		resolving.Wait()
 		a.probes.Wait()
-		a.runtime.CloseIdle()
+		a.proxy.runtime.CloseIdle()
 		a.o.Process.Kept.Drop()
 	}()
-	a.resolver.Go(func() { _ = a.names.Run(ctx) }) // nil, once ctx ends
+	resolving.Go(func() { _ = a.resolver.Run(ctx) }) // nil, once ctx ends
 	a.restore(ctx)
 	var last time.Time
 	for {
-		// What can happen: somebody put something into the inbox; it is time for
-		// what was put off; HAProxy has died; it is time to look whether HAProxy
-		// still has what we think.
+		// What can happen: there are events; it is time for what was put off; HAProxy
+		// has died; it is time to look whether HAProxy still has what we think.
 		select {
 		case <-ctx.Done():
-			a.flush()
+			a.files.flush(a)
 			return nil
-		case <-a.inbox.kick:
+		case <-a.events.kick:
 		case <-timer.C:
-		case <-a.hap.gone:
+		case <-a.proxy.gone:
 			if ctx.Err() != nil {
 				continue // gone is closed by that as well
 			}
 			a.died(ctx)
-		case <-check.C:
-			again := a.check() && a.retry
-			if a.tree != nil && (again || a.customMoved()) {
-				a.follow(ctx)
-			}
+		case <-verify.C:
+			a.verify(ctx)
 		}
 		// In a storm, what comes within a moment is one pass.
 		if time.Since(last) < burst {
@@ -260,9 +191,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		now := time.Now()
 		last = now
-		a.read(ctx, now)
-		a.decide(now)
-		a.act(ctx)
+		for _, e := range a.events.take() {
+			a.handle(ctx, e, now)
+		}
+		a.buildDirty(now)
+		a.apply(ctx)
 		a.publish()
 		timer.Reset(max(time.Until(a.next()), time.Millisecond))
 	}
@@ -270,86 +203,86 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // next is when something that was put off is due.
 func (a *Agent) next() time.Time {
-	due := time.Now().Add(time.Minute)
-	earlier := func(t time.Time) {
-		if !t.IsZero() && t.Before(due) {
-			due = t
+	if len(a.dirty) > 0 || len(a.unapplied) > 0 && a.proxy.pid != 0 && a.proxy.retryAt.IsZero() {
+		return time.Time{}
+	}
+	due := earliest(time.Now().Add(time.Minute), a.proxy.due())
+	due = earliest(due, a.nextBuild())
+	if at := a.pending.due(); !at.IsZero() {
+		if time.Now().After(at) && !a.gate.until.IsZero() {
+			at = a.gate.until // until then whatever is awaited wakes us
 		}
+		due = earliest(due, at)
 	}
-	for r := range a.later {
-		earlier(r.again)
-	}
-	earlier(a.hap.due())
-	earlier(a.files.due())
-	if a.callers.known {
-		earlier(a.callers.again)
-	}
-	return due
+	due = earliest(due, a.files.due())
+	return earliest(due, a.callers.again)
 }
 
-// read takes what is in the inbox.
-func (a *Agent) read(ctx context.Context, now time.Time) {
-	in := &a.inbox
-	in.mu.Lock()
-	tree, unread, reads, results, down, callers, moved := in.tree, in.unread, in.reads, in.probed, in.down, in.caller, in.names
-	in.tree, in.unread, in.probed, in.caller, in.names = nil, nil, nil, nil, false
-	in.reads, in.down = map[string]read{}, map[string]map[string]bool{}
-	in.mu.Unlock()
-	if callers != nil {
-		a.callers.read(callers)
-	}
-
-	if tree != nil {
-		a.namespaces(ctx, tree)
-	}
-	if unread != nil {
-		a.unread(unread)
-	}
-	for name, rd := range reads {
-		if r := a.registrations[name]; r != nil {
-			r.read(rd)
-			a.stir(r)
+// handle takes an event.
+func (a *Agent) handle(ctx context.Context, e event, now time.Time) {
+	switch e := e.(type) {
+	case treeRead:
+		a.treeErr = nil
+		if len(e.tree.Services) == 0 && (len(a.registrations) > 0 || a.proxy.adopted != nil && len(a.proxy.adopted.proxies) > 0) {
+			// A directory that is not mounted looks like this. Nobody removes all of
+			// their services at once.
+			a.treeErr = errors.New("there are no services any more; what was there stays")
+			a.log.Error("soa-configs are empty", "err", a.treeErr)
+			return
 		}
-	}
-	for _, p := range results {
-		if r := a.registrations[p.registration]; r != nil {
-			r.probed(p, now)
-			a.stir(r)
-		}
-	}
-	for name, servers := range down {
-		if r := a.registrations[name]; r != nil {
-			r.down(servers)
-			a.stir(r)
-		}
-	}
-	if moved {
-		for _, r := range a.registrations {
-			if len(r.hosts) > 0 {
-				r.dirty = true
-				a.stir(r)
-			}
-		}
-	}
-	for r := range a.later {
-		if !now.Before(r.again) {
-			r.dirty = true
-			a.stir(r)
-		}
+		a.tree = e.tree
+		a.follow(ctx)
+	case treeUnreadable:
+		a.treeErr = e.err
+	case registryRead:
+		a.update(e.registration, func(r *registration) bool { return r.read(e) })
+	case probeResult:
+		a.update(e.registration, func(r *registration) bool { return r.probed(e, now) })
+	case serversDown:
+		a.update(e.registration, func(r *registration) bool { return r.serversDown(e.servers) })
+	case callersListed:
+		a.callers.set(e.names)
+	case hostsMoved:
+		a.hostsMoved()
+	case fileWritten:
 	}
 }
 
-// stir says that something happened to a registration.
-func (a *Agent) stir(r *registration) { a.stirred[r] = true }
-
-// decide brings every registration that something happened to up to date.
-func (a *Agent) decide(now time.Time) {
-	for r := range a.stirred {
-		if r.dirty {
-			r.dirty = false
-			a.decideOne(r, now)
-		}
+// buildDirty builds every registration that is dirty, or whose time has come.
+func (a *Agent) buildDirty(now time.Time) {
+	a.due(now)
+	for r := range a.dirty {
+		a.build(r, now)
 	}
+	clear(a.dirty)
 }
 
-var errNotStarted = errors.New("HAProxy does not run")
+// build builds one registration from a snapshot.
+func (a *Agent) build(r *registration, now time.Time) {
+	s := snapshot{
+		namespace: r.namespace, members: r.members, running: a.proxy.running[r.name], section: r.desired.section, cold: a.proxy.cold,
+		floor: a.o.Floor, lookup: a.resolver.Lookup, now: now,
+	}
+	if r.answer.known() {
+		s.set = &r.answer.set
+	}
+	before := r.desired.why
+	r.members, r.desired = build(s)
+	if why := r.desired.why; why != "" && why != before {
+		a.log.Warn("servers stay that the registry does not name", "registration", r.name, "why", why)
+	}
+	a.built(r)
+	r.probe(&a.probes, a.events)
+	a.files.membersChanged(now, r.name)
+}
+
+// publish lets others see what Run has done.
+func (a *Agent) publish() {
+	versions := a.view.publish(a)
+	gone := a.dropped
+	a.dropped = nil
+	clear(a.touched)
+	if len(versions)+len(gone) > 0 && a.o.Applied != nil {
+		a.o.Applied(versions, gone)
+	}
+}

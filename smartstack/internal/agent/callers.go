@@ -15,6 +15,7 @@ import (
 // callers are which service has which address on this host. HAProxy reads them
 // from a file when it starts, and is told of changes.
 type callers struct {
+	path    string // of the file
 	names   map[netip.Addr]string
 	known   bool // names is what somebody has told this process
 	written bool // they are in the file
@@ -22,68 +23,53 @@ type callers struct {
 	again   time.Time
 }
 
-// Callers tells the agent which service has which address, so that requests
-// from there carry its name. Names that HAProxy could not read are left out.
-func (a *Agent) Callers(names map[netip.Addr]string) {
+// valid leaves out what HAProxy could not read.
+func valid(names map[netip.Addr]string) map[netip.Addr]string {
 	names = maps.Clone(names)
 	maps.DeleteFunc(names, func(ip netip.Addr, name string) bool {
 		return !ip.IsValid() || ip.Zone() != "" || !haproxy.IsName(name)
 	})
-	a.inbox.put(func() { a.inbox.caller = names })
+	return names
 }
 
-func (c *callers) read(names map[netip.Addr]string) {
-	if c.known && maps.Equal(c.names, names) {
-		return
+func (c *callers) set(names map[netip.Addr]string) {
+	if !c.known || !maps.Equal(c.names, names) {
+		*c = callers{path: c.path, names: names, known: true}
 	}
-	*c = callers{names: names, known: true}
 }
 
-// name brings the file and HAProxy's copy of it up to date.
-func (a *Agent) name(ctx context.Context, now time.Time) {
-	c := &a.callers
+// apply brings the file and HAProxy's copy of it up to date.
+func (c *callers) apply(ctx context.Context, p *proxy, now time.Time) {
 	if !c.known || now.Before(c.again) {
 		return
 	}
 	c.again = time.Time{}
-	if c.written && (a.hap.pid == 0 || c.told == a.hap.pid || !a.mapped()) {
+	inform := p.pid != 0 && c.told != p.pid && p.hasCallerMap()
+	if c.written && !inform {
 		return
 	}
-	again := now.Add(time.Second)
 	addrs := slices.SortedFunc(maps.Keys(c.names), netip.Addr.Compare)
 	if !c.written {
 		var text strings.Builder
 		for _, ip := range addrs {
 			fmt.Fprintf(&text, "%s %s\n", ip, c.names[ip])
 		}
-		if err := haproxy.WriteFile(a.o.Settings.CallerMap, []byte(text.String()), 0o644); err != nil {
-			a.log.Error("wrote which service has which address", "err", err)
-			c.again = again
+		if err := haproxy.WriteFile(c.path, []byte(text.String()), 0o644); err != nil {
+			p.log.Error("write which service has which address failed", "err", err)
+			c.again = now.Add(time.Second)
 			return
 		}
 		c.written = true
 	}
-	if a.hap.pid == 0 || !a.mapped() {
+	if !inform {
 		return
 	}
-	if !a.o.Global.Version.AtomicMaps() { // it reads the file at its next start
-		c.told = a.hap.pid
-		return
-	}
-	if err := a.runtime.ReplaceMap(ctx, a.hap.pid, a.o.Settings.CallerMap, addrs, c.names); err != nil {
-		a.log.Warn("told HAProxy which service has which address", "err", err)
-		c.again = again
-		return
-	}
-	c.told = a.hap.pid
-}
-
-// mapped tells whether HAProxy has the map at all.
-func (a *Agent) mapped() bool {
-	for _, s := range a.hap.running {
-		if s.Service.CallerMap != "" {
-			return true
+	if p.global.Version.AtomicMaps() { // else it reads the file at its next start
+		if err := p.runtime.ReplaceMap(ctx, p.pid, c.path, addrs, c.names); err != nil {
+			p.log.Warn("tell HAProxy which service has which address failed", "err", err)
+			c.again = now.Add(time.Second)
+			return
 		}
 	}
-	return false
+	c.told = p.pid
 }

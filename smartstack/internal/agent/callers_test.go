@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -82,7 +83,7 @@ func TestRequestsCarryTheirCaller(t *testing.T) {
 		return nil
 	})
 	is("127.0.0.3", "other.main")
-	text, err := os.ReadFile(h.agent.o.Settings.CallerMap)
+	text, err := os.ReadFile(filepath.Join(h.options.Process.Dir, "ip_to_service.map"))
 	if err != nil || !strings.HasPrefix(string(text), "127.0.0.3 other.main\n") || strings.Count(string(text), "\n") != 201 {
 		t.Errorf("%s: %v", text, err)
 	}

@@ -22,7 +22,7 @@ func TestColdStart(t *testing.T) {
 	h.up("web.main", a.port)
 	status := func(b *backend) string {
 		pid := h.agent.Status().HAProxy.PID
-		rows, err := h.agent.runtime.Stats(t.Context(), pid)
+		rows, err := h.options.Process.Runtime().Stats(t.Context(), pid)
 		if err != nil {
 			return err.Error()
 		}

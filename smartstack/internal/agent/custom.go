@@ -3,8 +3,8 @@ package agent
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -14,6 +14,10 @@ import (
 
 // custom are the operator's own sections.
 type custom struct {
+	source func() (string, error) // reads them; nil for none
+	path   string                 // of a file that holds good
+	log    *slog.Logger
+
 	text    string // as it should run
 	good    string // as HAProxy took it last, be it from an agent before us
 	refused string // what HAProxy did not take: it is not tried again
@@ -23,36 +27,34 @@ type custom struct {
 // customProblem is what a problem with them goes by.
 const customProblem = "custom_config"
 
-func (a *Agent) goodCustomFile() string { return filepath.Join(a.dir, "custom_config.good") }
-
-// loadCustom begins from the sections that worked before, so that a file which
-// is broken or cannot be read when an agent starts takes nothing away.
-func (a *Agent) loadCustom() {
-	if a.o.Custom == nil {
+// load begins from the sections that worked before, so that a file which is broken
+// or cannot be read when an agent starts takes nothing away.
+func (c *custom) load() {
+	if c.source == nil {
 		return
 	}
-	text, err := os.ReadFile(a.goodCustomFile())
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			a.log.Error("read the last good custom_config", "err", err)
-		}
-		return
+	text, err := os.ReadFile(c.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.log.Error("read the last good custom_config failed", "err", err)
 	}
-	a.custom.text, a.custom.good = string(text), string(text)
+	c.text, c.good = string(text), string(text)
 }
 
-// customMoved tells whether the operator's file is not what was read last. It is
-// small, and nothing tells of an edit.
-func (a *Agent) customMoved() bool {
-	if a.o.Custom == nil {
+// moved tells whether the operator's file is not what was read last, when that had
+// a problem. It is small, and nothing tells of an edit.
+func (c *custom) moved(problem error) bool {
+	if c.source == nil {
 		return false
 	}
-	text, err := a.o.Custom()
+	text, err := c.source()
 	if err != nil {
-		return a.problems[customProblem] == nil
+		return problem == nil
 	}
-	return text != a.custom.text && text != a.custom.refused
+	return text != c.text && text != c.refused
 }
+
+// nameRunes are what a proxy's name may be made of.
+const nameRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:"
 
 // refersTo tells whether the operator's sections, those that run or those that are
 // to, name a backend of a registration.
@@ -70,44 +72,37 @@ func (c *custom) refersTo(n discover.Namespace) bool {
 	return false
 }
 
-// nameRunes are what a proxy's name may be made of.
-const nameRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:"
-
-// readCustom takes what the operator wrote now.
-func (a *Agent) readCustom() {
-	if a.o.Custom == nil {
-		return
+// read takes what the operator wrote now, and says whether it is something else.
+func (c *custom) read() (changed bool, err error) {
+	if c.source == nil {
+		return false, nil
 	}
-	text, err := a.o.Custom()
-	c := &a.custom
+	text, err := c.source()
 	switch {
 	case err != nil:
-		a.problems[customProblem] = err
+		return false, err
 	case c.err != nil && text == c.refused:
-		a.problems[customProblem] = c.err
-	case text != c.text:
-		c.text, c.refused, c.err = text, "", nil
-		a.hap.wishes.add(haproxy.CustomChanged, "custom_config changed")
-	default:
-		c.refused, c.err = "", nil
+		return false, c.err
 	}
+	changed = text != c.text
+	c.text, c.refused, c.err = text, "", nil
+	return changed, nil
 }
 
-// refuseCustom goes back to the sections that HAProxy took last.
-func (a *Agent) refuseCustom(err error) {
-	c := &a.custom
-	a.problems[customProblem] = err
-	a.log.Error("left out custom_config", "err", err)
+// refuse goes back to the sections that HAProxy took last.
+func (c *custom) refuse(err error) error {
+	c.log.Error("HAProxy refuses custom_config, the last good one stays", "err", err)
 	c.refused, c.err, c.text = c.text, err, c.good
+	return err
 }
 
-// took notes that HAProxy runs with the sections.
-func (c *custom) took(a *Agent) {
+// accept notes that HAProxy runs with the sections.
+func (c *custom) accept() {
 	if c.good == c.text {
 		return
 	}
 	c.good = c.text
-	if err := haproxy.WriteFile(a.goodCustomFile(), []byte(c.good), 0o600); err != nil {
-		a.log.Error("wrote the last good custom_config", "err", err)
+	if err := haproxy.WriteFile(c.path, []byte(c.good), 0o600); err != nil {
+		c.log.Error("write the last good custom_config failed", "err", err)
 	}
 }

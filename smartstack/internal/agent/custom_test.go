@@ -74,7 +74,7 @@ func TestOperatorsSections(t *testing.T) {
 	// The operator takes one of their own servers out by hand. Members of others
 	// come and go, HAProxy is compared with what it should have, and theirs is
 	// still as they left it.
-	if _, err := h.agent.runtime.Do(t.Context(), h.agent.Status().HAProxy.PID, "set server mine/one state maint"); err != nil {
+	if _, err := h.options.Process.Runtime().Do(t.Context(), h.agent.Status().HAProxy.PID, "set server mine/one state maint"); err != nil {
 		t.Fatal(err)
 	}
 	reg.put("web.main", a.entry(), b.entry())
@@ -84,7 +84,7 @@ func TestOperatorsSections(t *testing.T) {
 	h.up("web.main", a.port, b.port)
 	reg.put("web.main", b.entry())
 	h.up("web.main", b.port)
-	out, err := h.agent.runtime.Do(t.Context(), h.agent.Status().HAProxy.PID, "show stat")
+	out, err := h.options.Process.Runtime().Do(t.Context(), h.agent.Status().HAProxy.PID, "show stat")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func TestStartsWithoutRoomOnTheDisk(t *testing.T) {
 				}
 			}
 			// A file that this version would write anew.
-			if err := os.WriteFile(h.agent.o.Global.DelayScript, []byte("-- of an older version\n"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(d.dir, "delay.lua"), []byte("-- of an older version\n"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			tt.fill(d)

@@ -49,6 +49,7 @@ func TestHAProxyIsKilledUnderLoad(t *testing.T) {
 	const clients = 4
 	reg := newMemory()
 	h := newHost(t, reg)
+	h.options.Deaths = 1000 // at once after each other are held against a HAProxy; these are the test's
 	h.service("web.main", nil)
 	h.service("empty.main", nil)
 	a, b := newBackend(t), newBackend(t)
@@ -69,8 +70,6 @@ func TestHAProxyIsKilledUnderLoad(t *testing.T) {
 			return nil
 		})
 		h.up("web.main", a.port, b.port)
-		// Deaths at once after each other are held against a HAProxy; these are ours.
-		h.agent.inbox.put(func() { h.agent.hap.deaths = 0 })
 	}
 	sent, failures := stop()
 	had, others := accepted(failures)
@@ -86,7 +85,7 @@ func TestNewHAProxyIsKilledInReload(t *testing.T) {
 	const clients = 4
 	reg := newMemory()
 	h := newHost(t, reg)
-	h.options.MinInterval = time.Millisecond
+	h.options.MinInterval, h.options.Deaths = time.Millisecond, 1000
 	h.service("web.main", nil)
 	a, b := newBackend(t), newBackend(t)
 	reg.put("web.main", a.entry(), b.entry())
@@ -134,7 +133,6 @@ func TestNewHAProxyIsKilledInReload(t *testing.T) {
 			}
 			return nil
 		})
-		h.agent.inbox.put(func() { h.agent.hap.deaths, h.agent.hap.failures = 0, 0 })
 	}
 	h.up("web.main", a.port, b.port)
 	sent, failures := stop()
@@ -238,9 +236,12 @@ func TestStatusOfAFrozenHAProxy(t *testing.T) {
 		}
 		return err
 	})
-	h.agent.view.mu.Lock()
-	h.agent.view.sweep = nil
-	h.agent.view.mu.Unlock()
+	eventually(t, func() error { // until what it said last is too old
+		if begin := time.Now(); h.agent.Status().HAProxy.PID == pid && time.Since(begin) < scanTimeout {
+			return errors.New("it was not asked")
+		}
+		return nil
+	})
 	begin := time.Now()
 	var wait sync.WaitGroup
 	for range 10 {
@@ -251,7 +252,7 @@ func TestStatusOfAFrozenHAProxy(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if took := time.Since(begin); took > 4*sweepPatience {
+	if took := time.Since(begin); took > 4*scanTimeout {
 		t.Errorf("ten answers took %s", took)
 	}
 }

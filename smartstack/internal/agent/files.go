@@ -2,7 +2,9 @@ package agent
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,53 +14,84 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // files are what the agent writes besides what it tells HAProxy. They follow
-// within moments, so that many changes cost one write.
+// within moments, so that many changes cost one write. One writer at a time works
+// beside Run, which only takes the snapshots.
 type files struct {
-	configAt time.Time // when haproxy.cfg is to be written; zero: it is up to date
-	cacheAt  time.Time
-	goodAt   time.Time
-	// One writer at a time works beside Run, which only takes the snapshots.
-	work sync.WaitGroup
-	busy atomic.Bool
-	// What could not be written is tried again.
-	configFailed, cacheFailed, goodFailed atomic.Bool
-	// The earliest times of the next ones, in Unix nanoseconds: what takes long is
-	// done less often.
-	configNext, cacheNext, goodNext atomic.Int64
+	config, cache, good followingFile
+	log                 *slog.Logger
+	work                sync.WaitGroup
+	busy                atomic.Bool
 
-	stale   map[string]bool // registrations that the cache does not have as they are
-	cache   journal
-	good    goodFile
-	synapse synapse
+	stale    map[string]bool // registrations that the journal does not have as they are
+	journal  journal
+	lastGood lastGoodFile
+	synapse  synapse
 
-	failed   func() // called when errors changed
+	changed  func() // called when errors changed
 	mu       sync.Mutex
 	failures map[string]error // why a file is not as it should be, by name
 }
 
-// wrote notes whether a file could be written; again has it tried again.
-func (f *files) wrote(name string, err error, again func()) {
-	if err != nil && again != nil {
-		again()
+// A followingFile is written some time after what it holds has changed.
+type followingFile struct {
+	delay, retry time.Duration
+	at           time.Time    // when it is to be written; zero: it is up to date
+	failed       atomic.Bool  // it could not be written, and is tried again
+	next         atomic.Int64 // the earliest time of the next write, in Unix nanoseconds
+}
+
+func newFiles(dir, synapseDir string, log *slog.Logger, changed func()) *files {
+	return &files{
+		config: followingFile{delay: 100 * time.Millisecond, retry: time.Second},
+		cache:  followingFile{delay: 500 * time.Millisecond, retry: 5 * time.Second},
+		good:   followingFile{delay: 100 * time.Millisecond, retry: 5 * time.Second},
+		log:    log, changed: changed, stale: map[string]bool{}, failures: map[string]error{},
+		journal:  journal{path: filepath.Join(dir, "cache.json")},
+		lastGood: lastGoodFile{path: filepath.Join(dir, "namespaces.json")},
+		synapse:  newSynapse(synapseDir),
+	}
+}
+
+// dirty says that what the file holds has changed.
+func (f *followingFile) dirty(now time.Time) {
+	if f.at.IsZero() {
+		f.at = latest(now.Add(f.delay), time.Unix(0, f.next.Load()))
+	}
+}
+
+// configWritten says that haproxy.cfg was just written.
+func (f *files) configWritten() {
+	f.config.at = time.Time{}
+	f.config.failed.Store(false)
+	f.wrote("haproxy.cfg", nil)
+}
+
+// membersChanged says that the members of a registration changed.
+func (f *files) membersChanged(now time.Time, name string) {
+	f.stale[name] = true
+	f.cache.dirty(now)
+}
+
+// wrote notes whether a file could be written.
+func (f *files) wrote(name string, err error) {
+	if err != nil {
+		f.log.Error("write a file of state_dir failed", "path", name, "err", err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if (err == nil) != (f.failures[name] == nil) {
-		f.failed()
-	}
-	if err == nil {
-		delete(f.failures, name)
-		return
-	}
-	if f.failures == nil {
-		f.failures = map[string]error{}
+		f.changed()
 	}
 	f.failures[name] = err
+	if err == nil {
+		delete(f.failures, name)
+	}
 }
 
 // err says which files are not as they should be.
@@ -75,209 +108,142 @@ func (f *files) err() error {
 	return fmt.Errorf("%s; what was there is used, and each is tried again: make room in state_dir", strings.Join(errs, "; "))
 }
 
-const (
-	configDelay = 100 * time.Millisecond
-	goodDelay   = 100 * time.Millisecond
-	cacheDelay  = 500 * time.Millisecond
-)
+func (f *files) due() time.Time { return earliest(f.config.at, earliest(f.cache.at, f.good.at)) }
 
-func (f *files) configDirty(now time.Time) {
-	if f.configAt.IsZero() {
-		f.configAt = latest(now.Add(configDelay), time.Unix(0, f.configNext.Load()))
-	}
-}
-
-// cacheDirty says that the members of a registration changed.
-func (f *files) cacheDirty(now time.Time, name string) {
-	if f.stale == nil {
-		f.stale = map[string]bool{}
-	}
-	f.stale[name] = true
-	if f.cacheAt.IsZero() {
-		f.cacheAt = latest(now.Add(cacheDelay), time.Unix(0, f.cacheNext.Load()))
-	}
-}
-
-// goodDirty says that namespaces are served in another way.
-func (f *files) goodDirty(now time.Time) {
-	if f.goodAt.IsZero() {
-		f.goodAt = latest(now.Add(goodDelay), time.Unix(0, f.goodNext.Load()))
-	}
-}
-
-// clean says that haproxy.cfg was just written.
-func (f *files) clean() {
-	f.configAt = time.Time{}
-	f.wrote("haproxy.cfg", nil, nil)
-}
-
-func (f *files) due() time.Time {
-	var due time.Time
-	for _, at := range []time.Time{f.configAt, f.cacheAt, f.goodAt} {
-		if !at.IsZero() && (due.IsZero() || at.Before(due)) {
-			due = at
-		}
-	}
-	return due
-}
-
+// write starts the writer of what is due.
 func (f *files) write(a *Agent, now time.Time) {
-	if f.configFailed.Swap(false) {
-		f.configDirty(now.Add(time.Second))
-	}
-	if f.cacheFailed.Swap(false) {
-		for name := range a.registrations {
-			f.cacheDirty(now.Add(5*time.Second), name)
-		}
-	}
-	if f.goodFailed.Swap(false) {
-		f.goodDirty(now.Add(5 * time.Second))
-	}
-	if f.busy.Load() {
-		// What is due waits for the writer, and wakes us again.
-		for _, at := range []*time.Time{&f.configAt, &f.cacheAt, &f.goodAt} {
-			if !at.IsZero() && !now.Before(*at) {
-				*at = now.Add(20 * time.Millisecond)
+	all := [...]struct {
+		*followingFile
+		writer func(*Agent) (write func() error)
+	}{{&f.config, f.configWriter}, {&f.cache, f.cacheWriter}, {&f.good, f.goodWriter}}
+	for _, x := range all {
+		if x.failed.Swap(false) {
+			x.dirty(now.Add(x.retry))
+			if x.followingFile == &f.cache {
+				for name := range a.registrations {
+					f.stale[name] = true
+				}
 			}
 		}
-		return
+		switch {
+		case x.at.IsZero() || now.Before(x.at):
+		case f.busy.Load(): // it waits for the other writer, and wakes us again
+			x.at = now.Add(20 * time.Millisecond)
+		default:
+			x.at = time.Time{}
+			write := x.writer(a)
+			f.busy.Store(true)
+			f.work.Go(func() {
+				defer f.busy.Store(false)
+				begin := time.Now()
+				x.failed.Store(write() != nil)
+				// In a storm of changes a file of megabytes must not cost more than what it
+				// follows: what takes long is done less often.
+				took := time.Since(begin)
+				x.next.Store(time.Now().Add(min(500*took, 10*time.Second)).UnixNano())
+			})
+		}
 	}
-	if !f.configAt.IsZero() && !now.Before(f.configAt) {
-		f.configAt = time.Time{}
-		f.beside(&f.configNext, a.configWriter())
-		return // one at a time
-	}
-	if !f.cacheAt.IsZero() && !now.Before(f.cacheAt) {
-		f.cacheAt = time.Time{}
-		f.beside(&f.cacheNext, a.cacheWriter(time.Now()))
-		return
-	}
-	if !f.goodAt.IsZero() && !now.Before(f.goodAt) {
-		f.goodAt = time.Time{}
-		f.beside(&f.goodNext, a.goodWriter())
-	}
-}
-
-// beside runs write in a goroutine of its own, and notes when to do so again.
-func (f *files) beside(next *atomic.Int64, write func()) {
-	f.busy.Store(true)
-	f.work.Go(func() {
-		defer f.busy.Store(false)
-		begin := time.Now()
-		write()
-		next.Store(rest(begin).UnixNano())
-	})
-}
-
-// rest is when to write a file again that was begun at begin and is written now:
-// in a storm of changes a file of megabytes must not cost more than what it
-// follows.
-func rest(begin time.Time) time.Time {
-	now := time.Now()
-	return now.Add(min(500*now.Sub(begin), 10*time.Second))
 }
 
 // flush writes what is due soon, before the agent ends.
-func (a *Agent) flush() {
+func (f *files) flush(a *Agent) {
 	for range 3 { // one at a time
-		a.files.work.Wait()
-		a.files.write(a, time.Now().Add(time.Hour))
+		f.work.Wait()
+		f.write(a, time.Now().Add(time.Hour))
 	}
-	a.files.work.Wait()
+	f.work.Wait()
 }
 
 // writeConfig writes what HAProxy has, so that its next start begins from there.
-func (a *Agent) writeConfig() {
-	a.files.work.Wait() // else an older one may come after this
-	a.configWriter()()
+func (f *files) writeConfig(a *Agent) {
+	f.work.Wait() // else an older one may come after this
+	f.config.failed.Store(f.configWriter(a)() != nil)
 }
 
 // configWriter returns what writes haproxy.cfg as HAProxy is now.
-func (a *Agent) configWriter() func() {
-	if len(a.hap.running) == 0 {
-		return func() {}
-	}
-	sections := make([]*haproxy.Section, 0, len(a.hap.running))
-	for _, s := range a.hap.running {
-		sections = append(sections, s)
-	}
-	global, custom := a.o.Global, a.hap.custom
-	return func() {
-		err := a.o.Process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, global, custom, sections) })
-		if err != nil {
-			a.log.Error("write haproxy.cfg failed", "err", err)
+func (f *files) configWriter(a *Agent) func() error {
+	sections := slices.Collect(maps.Values(a.proxy.running))
+	global, custom, process := a.proxy.global, a.proxy.custom, a.o.Process
+	return func() error {
+		if len(sections) == 0 {
+			return nil
 		}
-		a.files.wrote("haproxy.cfg", err, func() { a.files.configFailed.Store(true) })
+		err := process.WriteBy(func(w *bufio.Writer) { haproxy.Write(w, global, custom, sections) })
+		f.wrote("haproxy.cfg", err)
+		return err
 	}
 }
 
-// cacheWriter returns what writes what changed, for the next start and for other
-// tools.
-func (a *Agent) cacheWriter(now time.Time) func() {
-	f := &a.files
-	changed := make(map[string][]*discover.Member, len(f.stale))
-	views := make(map[string]map[string][]*discover.Member, len(f.stale))
+// cacheWriter returns what writes the members that changed, for the next start and
+// for other tools.
+func (f *files) cacheWriter(a *Agent) func() error {
+	now, whole := time.Now(), f.journal.full() && len(a.registrations) > 0
+	changed := map[string][]*discover.Member{}
+	views := map[string]map[string][]*discover.Member{}
 	var gone, strays []string
 	for name := range f.stale {
-		if r := a.registrations[name]; r != nil {
-			changed[name] = r.members.Serving()
-			if f.synapse.dir != "" {
-				views[name] = r.namespace.ByView(changed[name])
-			}
-		} else {
+		if a.registrations[name] == nil {
 			gone = append(gone, name)
+			changed[name] = nil // which says so
 		}
 	}
-	f.stale = nil
-	// What soa-configs did not tell yet is not forgotten.
-	var all map[string][]*discover.Member
-	if f.cache.full() && len(a.registrations) > 0 {
-		all = make(map[string][]*discover.Member, len(a.registrations))
-		for name, r := range a.registrations {
-			all[name] = r.members.Serving()
+	// As a whole, what soa-configs did not tell yet is not forgotten.
+	for name, r := range a.registrations {
+		if !whole && !f.stale[name] {
+			continue
 		}
+		changed[name] = r.members.Serving()
+		if f.synapse.dir != "" {
+			views[name] = r.namespace.ByView(changed[name])
+		}
+	}
+	clear(f.stale)
+	if whole {
 		strays = f.synapse.strays(a.registrations)
 	}
-	return func() {
-		var err error
-		if all != nil {
-			err = f.cache.write(now, all)
-		} else {
-			err = f.cache.add(now, changed, gone)
+	return func() error {
+		err := f.journal.write(now, changed, whole)
+		f.wrote("cache.json", err)
+		others := f.synapse.write(views, gone, strays)
+		if others != nil {
+			f.log.Error("write files for other tools failed", "err", others)
 		}
-		if err != nil {
-			a.log.Error("write the cache failed", "err", err)
+		return errors.Join(err, others)
+	}
+}
+
+// goodWriter returns what writes the namespaces as they are served.
+func (f *files) goodWriter(a *Agent) func() error {
+	all := make([]*soaconfig.Namespace, 0, len(a.registrations))
+	for _, name := range slices.Sorted(maps.Keys(a.registrations)) {
+		r := a.registrations[name]
+		switch {
+		case !r.namespace.Proxied() || r.namespace.Runs(a.proxy.running[name]):
+			all = append(all, r.namespace.Source)
+		case r.good.Source != nil:
+			all = append(all, r.good.Source)
 		}
-		f.wrote("cache.json", err, func() { f.cacheFailed.Store(true) })
-		if err := f.synapse.write(views, gone, strays); err != nil {
-			a.log.Error("write files for other tools failed", "err", err)
-			f.cacheFailed.Store(true)
-		}
+	}
+	return func() error {
+		err := f.lastGood.write(all)
+		f.wrote("namespaces.json", err)
+		return err
 	}
 }
 
 // prepare makes what HAProxy reads besides its config. Without room on the disk
 // the agent goes on with what is there.
-func (a *Agent) prepare() {
-	report := func(path string, err error) {
-		if err != nil {
-			a.log.Error("make a file that HAProxy reads failed", "path", path, "err", err)
-		}
-		a.files.wrote(filepath.Base(path), err, nil)
+func (f *files) prepare(o Options) {
+	callers, err := os.OpenFile(o.Settings.CallerMap, os.O_CREATE|os.O_RDONLY, 0o644)
+	if err == nil {
+		err = callers.Close()
 	}
-	report(a.o.Settings.CallerMap, ensureFile(a.o.Settings.CallerMap))
-	script := a.o.Global.DelayScript
-	if text, err := os.ReadFile(script); err == nil && string(text) == haproxy.DelayScript {
-		report(script, nil)
-		return
+	f.wrote(filepath.Base(o.Settings.CallerMap), err)
+	script := o.Global.DelayScript
+	if text, err := os.ReadFile(script); err != nil || string(text) != haproxy.DelayScript {
+		f.wrote(filepath.Base(script), haproxy.WriteFile(script, []byte(haproxy.DelayScript), 0o644))
+	} else {
+		f.wrote(filepath.Base(script), nil)
 	}
-	report(script, haproxy.WriteFile(script, []byte(haproxy.DelayScript), 0o644))
-}
-
-func ensureFile(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("make %s: %w", path, err)
-	}
-	return f.Close()
 }

@@ -99,15 +99,15 @@ func (h *host) service(registration string, change func(*soaconfig.Namespace)) {
 	}
 	tree := &soaconfig.Tree{Services: map[string]*soaconfig.Service{}}
 	maps.Copy(tree.Services, h.tree.Services)
-	sound := map[string]soaconfig.Namespace{name: ns}
+	valid := map[string]soaconfig.Namespace{name: ns}
 	if old := tree.Services[service]; old != nil {
 		for n, other := range old.Namespaces.Valid {
 			if n != name {
-				sound[n] = other
+				valid[n] = other
 			}
 		}
 	}
-	tree.Services[service] = &soaconfig.Service{Name: service, Namespaces: soaconfig.Entries[soaconfig.Namespace]{File: service + "/smartstack.yaml", Valid: sound}}
+	tree.Services[service] = &soaconfig.Service{Name: service, Namespaces: soaconfig.Entries[soaconfig.Namespace]{File: service + "/smartstack.yaml", Valid: valid}}
 	h.tree = tree
 	if h.agent != nil {
 		h.agent.Namespaces(tree)
@@ -127,7 +127,7 @@ func (h *host) start() {
 			h.t.Error(err)
 		}
 	})
-	wait.Go(func() { a.Sweep(ctx, 200*time.Millisecond) })
+	wait.Go(func() { a.WatchHeld(ctx, 200*time.Millisecond) })
 	stop := sync.OnceFunc(func() { cancel(); wait.Wait() })
 	h.stop = stop
 	h.t.Cleanup(stop)

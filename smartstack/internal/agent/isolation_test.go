@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,33 +159,40 @@ func TestSoaConfigsThatVanishRemoveNothing(t *testing.T) {
 	h.up("web.main", a.port)
 }
 
-// That they are empty is said for as long as they are, also after the look at
-// the last good ones that follows every 30 seconds.
+// That they are empty is said for as long as they are, also when the last good ones
+// are followed once more, for what an operator wrote.
 func TestEmptySoaConfigsAreSaid(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, newMemory())
+	var failure atomic.Pointer[error]
+	h.options.Custom = func() (string, error) {
+		if err := failure.Load(); err != nil {
+			return "", *err
+		}
+		return "", nil
+	}
 	h.service("web.main", nil)
 	h.service("web.bad", func(ns *soaconfig.Namespace) { ns.Balance = "magic" })
-	a := New(h.options)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer a.watcher.Stop()
-	defer cancel()
-	said := func(tree, bad bool) {
+	h.start()
+	said := func(want ...string) {
 		t.Helper()
-		a.publish()
-		p := a.Status().Problems
-		if (p["soa-configs"] != "") != tree || (p["web.bad"] != "") != bad {
-			t.Errorf("problems: %v, want one of soa-configs: %v, and one of web.bad: %v", p, tree, bad)
-		}
+		eventually(t, func() error {
+			p := h.agent.Status().Problems
+			delete(p, "web.main") // that nothing is registered
+			if got := slices.Sorted(maps.Keys(p)); !slices.Equal(got, want) {
+				return fmt.Errorf("problems: %v, want of %q", p, want)
+			}
+			return nil
+		})
 	}
-	a.namespaces(ctx, h.tree)
-	said(false, true)
-	a.namespaces(ctx, &soaconfig.Tree{})
-	said(true, true)
-	a.follow(ctx)
-	said(true, true)
-	a.namespaces(ctx, h.tree)
-	said(false, true)
+	said("web.bad")
+	h.agent.Namespaces(&soaconfig.Tree{})
+	said("soa-configs", "web.bad")
+	denied := errors.New("permission denied")
+	failure.Store(&denied)
+	said("custom_config", "soa-configs", "web.bad")
+	h.agent.Namespaces(h.tree)
+	said("custom_config", "web.bad")
 }
 
 // A service whose files vanish while its tasks are registered is served on; one

@@ -2,9 +2,11 @@ package agent
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,12 +18,13 @@ import (
 type soa struct {
 	h         *host
 	dir, good string
+	marks     int
 }
 
 // newSoa makes soa-configs of namespaces named main, with ports of their own.
 func newSoa(h *host, services ...string) *soa {
 	h.t.Helper()
-	s := &soa{h, filepath.Join(h.t.TempDir(), "soa"), filepath.Join(h.t.TempDir(), "good")}
+	s := &soa{h: h, dir: filepath.Join(h.t.TempDir(), "soa"), good: filepath.Join(h.t.TempDir(), "good")}
 	for _, name := range services {
 		for port := 0; h.ports[name+".main"] == 0; {
 			port = freePort(h.t)
@@ -71,24 +74,23 @@ func (s *soa) read() {
 	}
 }
 
-// followed waits until the agent has followed the last tree.
+// followed waits until the agent has followed the last tree: one that also has a
+// namespace which shows that.
 func (s *soa) followed() {
 	s.h.t.Helper()
-	in := &s.h.agent.inbox
+	s.marks++
+	name := fmt.Sprint("m", s.marks)
+	tree := &soaconfig.Tree{Services: maps.Clone(s.h.tree.Services)}
+	tree.Services["mark"] = &soaconfig.Service{Name: "mark", Namespaces: soaconfig.Entries[soaconfig.Namespace]{
+		File: "mark/smartstack.yaml", Valid: map[string]soaconfig.Namespace{name: {Service: "mark", Name: name, Registered: true}},
+	}}
+	s.h.agent.Namespaces(tree)
 	eventually(s.h.t, func() error {
-		in.mu.Lock()
-		waiting := in.tree != nil
-		in.mu.Unlock()
-		if waiting {
-			return fmt.Errorf("the tree has not been taken")
+		if !slices.ContainsFunc(s.h.agent.Status().Registrations, func(r RegistrationStatus) bool { return r.Name == "mark."+name }) {
+			return fmt.Errorf("the tree has not been followed")
 		}
 		return nil
 	})
-	s.h.agent.view.mu.Lock()
-	published := s.h.agent.view.changed
-	s.h.agent.view.mu.Unlock()
-	s.h.agent.inbox.put(func() {})
-	<-published
 }
 
 // Whatever is wrong with the files of a service: the agent lives, and serves what
@@ -117,7 +119,7 @@ func TestBadTreesHarmNobody(t *testing.T) {
 		}
 		s.read()
 		s.followed()
-		if status := h.agent.Status(); len(status.Registrations) < 2 {
+		if status := h.agent.Status(); len(status.Registrations) < 3 {
 			t.Errorf("%s: it serves %+v", bad.Name, status.Registrations)
 		}
 		s.repair()
@@ -307,8 +309,9 @@ func TestWhatHAProxyRefusedIsNotRestored(t *testing.T) {
 	reg.put("web.main", a.entry())
 	h.start()
 	h.up("web.main", a.port)
+	good := lastGoodFile{path: filepath.Join(h.options.Process.Dir, "namespaces.json")}
 	eventually(t, func() error {
-		all, err := h.agent.files.good.read()
+		all, err := good.read()
 		if err != nil || len(all) != 1 {
 			return fmt.Errorf("%v, %w", all, err)
 		}
@@ -319,7 +322,7 @@ func TestWhatHAProxyRefusedIsNotRestored(t *testing.T) {
 	reg.put("late.main", a.entry())
 	h.up("late.main", a.port)
 	h.stop()
-	all, err := h.agent.files.good.read()
+	all, err := good.read()
 	if err != nil || len(all) != 2 {
 		t.Fatalf("%v, %v", all, err)
 	}

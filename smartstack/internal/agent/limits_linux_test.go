@@ -44,7 +44,7 @@ func TestAsManyConnectionsAsFilesSuffice(t *testing.T) {
 		return nil
 	})
 	h.up("web.main", a.port)
-	in, err := h.agent.runtime.Info(t.Context())
+	in, err := h.agent.Info(t.Context())
 	if s := h.agent.Status().HAProxy; err != nil || in.MaxConn != s.MaxConn || s.MaxConn < 300 || s.MaxConn > files/2 || s.MaxConnWanted != 8000 {
 		t.Errorf("takes %d connections, %v; status %+v", in.MaxConn, err, s)
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // Metrics are what an agent counts. What it has now is collected when asked for
-// (Agent is a prometheus.Collector).
+// (an Agent is a prometheus.Collector).
 type Metrics struct {
 	reloads    *prometheus.CounterVec
 	reasons    *prometheus.CounterVec
@@ -43,11 +44,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// reloaded counts what a reload was for.
-func (m *Metrics) reloaded(why []haproxy.Reason) {
+// reloaded counts a reload and what it was for.
+func (m *Metrics) reloaded(why []haproxy.Reason, took time.Duration) {
 	for _, r := range why {
 		m.reasons.WithLabelValues(string(r.Kind)).Inc()
 	}
+	m.reloads.WithLabelValues("done").Inc()
+	m.reloadTook.Observe(took.Seconds())
 }
 
 var (
@@ -66,27 +69,27 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
+func (v *view) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descBackends, descHeld, descAge, descBad, descHosts, descBroken, descUp, descProcs, descPending, descQueue, descProbes, descZK} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (a *Agent) Collect(ch chan<- prometheus.Metric) {
+func (v *view) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	s := a.Status()
+	s := v.Status()
 	truth := map[bool]float64{true: 1}
 	gauge(descUp, truth[s.HAProxy.PID != 0])
 	gauge(descProcs, float64(len(s.HAProxy.Processes)))
 	gauge(descPending, truth[len(s.HAProxy.ReloadWanted) > 0])
-	if a.o.Connected != nil {
-		gauge(descZK, truth[a.o.Connected()])
+	if v.connected != nil {
+		gauge(descZK, truth[v.connected()])
 	}
-	if sweep, err := a.swept(context.Background()); err == nil {
-		for backend, n := range sweep.queues {
+	if scan, err := v.scanned(context.Background()); err == nil {
+		for backend, n := range scan.queues {
 			gauge(descQueue, float64(n), backend)
 		}
 	}

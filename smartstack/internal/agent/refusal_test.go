@@ -100,28 +100,27 @@ func TestARefusedPortIsTriedAgainOnceItIsFree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := New(h.options)
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n.Port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	by := func(did string) *registration {
-		return &registration{name: "web.main", refused: &refusal{&haproxy.ConfigError{Did: did}, structure(n)}}
+	stands := func(did string, n discover.Namespace) bool {
+		return (&refusal{err: &haproxy.ConfigError{Did: did}, structure: n.Structure()}).stands(n, false, free)
 	}
-	if !a.refuses(by(haproxy.Started), n) {
+	if !stands(haproxy.Started, n) {
 		t.Error("its port is not free, and it is tried again")
 	}
 	l.Close()
-	if a.refuses(by(haproxy.Started), n) {
+	if stands(haproxy.Started, n) {
 		t.Error("its port is free, and it is not tried again")
 	}
-	if !a.refuses(by(haproxy.Checked), n) {
+	if !stands(haproxy.Checked, n) {
 		t.Error("a port has nothing to do with what a check refuses")
 	}
 	changed := n
 	changed.Service.Retries++
-	if a.refuses(by(haproxy.Checked), changed) {
+	if (&refusal{err: &haproxy.ConfigError{Did: haproxy.Checked}, structure: n.Structure()}).stands(changed, false, free) {
 		t.Error("it says something else now, and is not tried")
 	}
 }

@@ -2,81 +2,81 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
-	"github.com/gopaasta/paasta/smartstack/internal/probe"
 )
 
-// A registration is one namespace on this host.
+// A registration is what has been told about one namespace on this host. Its
+// methods take events, and say whether they change anything.
 type registration struct {
-	name      string
-	namespace discover.Namespace
-	proxied   bool            // has a frontend; otherwise only files for other tools
-	problem   string          // why what soa-configs say now is not used
-	ctx       context.Context // of all that runs for it
-	stop      context.CancelFunc
+	name string
+	ctx  context.Context // of all that runs for it
+	stop context.CancelFunc
 
-	set       registry.Set
-	confirmed bool      // the registry has answered this process
-	readAt    time.Time // last answer
-	readErr   string    // why there is none since; "" if there is
-	hosts     []string  // that entries give by name
-	bad       map[string]error
-
-	members   discover.Members
-	elsewhere []discover.Entry // that this host does not discover
-	why       string           // why members stay that the registry does not name
-	again     time.Time        // when to decide again without an event
-	probing   map[netip.AddrPort]*probing
-
-	section *haproxy.Section   // as it should run; nil: not decided yet
-	stale   bool               // section is not of namespace, but of one before
-	good    discover.Namespace // what HAProxy took last
-	left    bool               // left out: HAProxy refuses it, and there is no good one
-	refused *refusal           // why namespace is not what soa-configs ask for; nil: it is
-	health  []health           // what probes of unproven members found
-	waiting int                // servers that HAProxy must delete before they come again
-	applied int64              // version of the set that HAProxy has
-	dirty   bool
-	touched bool // others have not seen it as it is now
-	changed bool // the section was made anew and has not been compared with HAProxy
+	namespace discover.Namespace // that is served
+	good      discover.Namespace // that HAProxy took last; without Source: none
+	refused   *refusal           // why namespace is not what soa-configs ask for; nil: it is
+	answer    answer             // of the registry
+	members   discover.Members   // as they were built last, and what checks found since
+	desired   desired            // the last build
+	probes    map[netip.AddrPort]*runningProbe
+	applied   int64 // version of the registry that HAProxy has
 }
 
-// health is what HAProxy is to be told of a server that it has.
-type health struct {
-	server string
-	up     bool
+// An answer is what the registry said last.
+type answer struct {
+	set   registry.Set
+	hosts []string  // of it, that are names
+	at    time.Time // zero: it has not answered this process
+	err   string    // why there is no answer since; "" if there is
 }
 
-// probing is a probe that is under way.
-type probing struct {
-	cancel context.CancelFunc
-	check  haproxy.Check
-	held   bool // looks whether a missing member is down, not whether a new one is up
-	err    string
-	down   bool // HAProxy was told that an unproven member is down
+func (a answer) known() bool { return !a.at.IsZero() }
+
+// A refusal is why HAProxy does not have a namespace as soa-configs have it. It
+// is kept: to ask for the same again and again would cost a reload each time.
+type refusal struct {
+	err       error
+	structure [sha256.Size]byte // of what was refused
+	leftOut   bool              // there is no good one to serve instead
 }
 
-func (r *registration) read(rd read) {
-	r.touched = true
-	if rd.err != nil {
-		r.readErr = rd.err.Error()
-		return
+// stands tells whether HAProxy would refuse a namespace again. What it refused when
+// it started may be a port that is free by now.
+func (f *refusal) stands(n discover.Namespace, listening bool, free func([]netip.AddrPort) error) bool {
+	if f == nil || f.structure != n.Structure() {
+		return false
 	}
-	if r.confirmed && sameSet(r.set, rd.set) { // a resync, most likely
-		r.readErr, r.readAt = "", rd.at
-		return
+	refused, ok := errors.AsType[*haproxy.ConfigError](f.err)
+	started := ok && refused.Did == haproxy.Started
+	return !started || listening || free(n.Service.Bind) != nil
+}
+
+// served tells whether HAProxy is to have the registration.
+func (r *registration) served() bool {
+	return r.namespace.Proxied() && (r.refused == nil || !r.refused.leftOut)
+}
+
+// read takes an answer of the registry.
+func (r *registration) read(e registryRead) (changed bool) {
+	if e.err != nil {
+		r.answer.err = e.err.Error()
+		return false
 	}
-	r.dirty = true
-	r.readErr, r.readAt, r.confirmed, r.set, r.hosts = "", rd.at, true, rd.set, rd.hosts
+	changed = !r.answer.known() || !sameSet(r.answer.set, e.set) // else a resync, most likely
+	if !changed {
+		e.set, e.hosts = r.answer.set, r.answer.hosts
+	}
+	r.answer = answer{set: e.set, hosts: e.hosts, at: e.at}
+	return changed
 }
 
 // sameSet tells whether two reads saw the same.
@@ -87,272 +87,67 @@ func sameSet(a, b registry.Set) bool {
 	if len(a.Nodes) > 0 && len(a.Nodes) == len(b.Nodes) && &a.Nodes[0] == &b.Nodes[0] {
 		return true // a registry that knows that nothing has changed says the same again
 	}
-	return true &&
-		slices.EqualFunc(a.Nodes, b.Nodes, func(x, y registry.Node) bool {
-			return x.Path == y.Path && x.Czxid == y.Czxid && x.Host == y.Host && x.Port == y.Port && x.Name == y.Name && x.Weight == y.Weight &&
-				x.ServerOptions == y.ServerOptions && maps.Equal(x.Labels, y.Labels)
-		}) &&
-		maps.EqualFunc(a.Bad, b.Bad, func(x, y error) bool { return x.Error() == y.Error() })
+	return slices.EqualFunc(a.Nodes, b.Nodes, func(x, y registry.Node) bool {
+		return x.Path == y.Path && x.Czxid == y.Czxid && x.Host == y.Host && x.Port == y.Port && x.Name == y.Name && x.Weight == y.Weight &&
+			x.ServerOptions == y.ServerOptions && maps.Equal(x.Labels, y.Labels)
+	}) && maps.EqualFunc(a.Bad, b.Bad, func(x, y error) bool { return x.Error() == y.Error() })
 }
 
-func (r *registration) probed(p probed, now time.Time) {
-	running := r.probing[p.addr]
-	if running == nil {
-		return // nobody waits for it any more
+// probed takes the result of a probe.
+func (r *registration) probed(e probeResult, now time.Time) (changed bool) {
+	running := r.probes[e.addr]
+	if running == nil || running.kind != e.kind {
+		return false // nobody waits for it any more
 	}
-	r.touched = true
-	var m discover.Member
-	known, ok := r.members.All[p.addr]
-	if ok {
-		m = *known
+	if e.err != nil {
+		running.err = e.err.Error()
+	} else {
+		running.cancel()
+		delete(r.probes, e.addr)
 	}
+	known, ok := r.members.All[e.addr]
+	if !ok {
+		return e.err == nil
+	}
+	m := *known
 	switch {
-	case p.err != nil:
-		running.err = p.err.Error()
-		if ok && m.Unproven && !running.down {
-			running.down = true
-			r.health = append(r.health, health{m.Entry.Name, false})
-		}
-		return
-	case ok && p.passed && m.Unproven:
-		m.Unproven = false
-		if running.down {
-			r.health = append(r.health, health{m.Entry.Name, true})
-		}
-	case ok && p.passed && !m.Serving:
+	case e.err != nil:
+		m.Failing = m.Unverified
+	case e.kind == untilDown:
+		m.Down = !m.Missing.IsZero()
+	case m.Unverified:
+		m.Unverified, m.Failing = false, false
+	case !m.Serving:
 		m.Serving, m.Since = true, now
-	case ok && p.down && !m.Missing.IsZero():
-		m.Down = true
 	}
-	if ok {
+	if m == *known {
+		return e.err == nil
+	}
+	r.members.Put(m)
+	return true
+}
+
+// serversDown marks those missing members that HAProxy's own checks call down.
+func (r *registration) serversDown(servers map[string]bool) (changed bool) {
+	for _, known := range r.members.All {
+		if servers[known.Entry.Name] && !known.Missing.IsZero() && !known.Down {
+			m := *known
+			m.Down = true
+			r.members.Put(m)
+			changed = true
+		}
+	}
+	return changed
+}
+
+// unverify makes the members of a registration that has no frontend yet wait for
+// their first probe, like those that come: without a frontend nobody asked them.
+// A host that has never served sends them traffic meanwhile.
+func (r *registration) unverify(cold bool) {
+	for _, known := range r.members.All {
+		m := *known
+		m.Unverified = m.Serving && cold
+		m.Serving = m.Unverified
 		r.members.Put(m)
 	}
-	running.cancel()
-	delete(r.probing, p.addr)
-	r.dirty = true
-}
-
-// down marks those missing members that HAProxy's own checks call down.
-func (r *registration) down(servers map[string]bool) {
-	for _, m := range r.members.All {
-		if servers[m.Entry.Name] && !m.Missing.IsZero() && !m.Down {
-			down := *m
-			down.Down = true
-			r.members.Put(down)
-			r.dirty = true
-		}
-	}
-}
-
-// decideOne decides which servers r has, and starts and stops probes.
-func (a *Agent) decideOne(r *registration, now time.Time) {
-	r.touched = true
-	if r.confirmed {
-		var entries map[netip.AddrPort]discover.Entry // made anew, not kept: there are thousands
-		entries, r.bad = discover.Entries(r.set, a.names.Lookup)
-		r.members, r.elsewhere = split(r.namespace, r.members, entries)
-		for addr, e := range entries {
-			// What HAProxy already has was probed once, be it by the agent before us.
-			_, known := r.members.All[addr]
-			switch {
-			case known:
-			case a.hap.serves(r.name, e.Name):
-				r.members.Put(discover.Member{Entry: e, Serving: true, Since: now})
-			case a.hap.cold && r.proxied && e.Weight > 0:
-				r.members.Put(discover.Member{Entry: e, Serving: true, Unproven: true, Since: now})
-			}
-		}
-		var why string
-		r.members, why, r.again = r.members.Next(entries, a.o.Floor, now)
-		if why != r.why {
-			if why != "" {
-				a.log.Warn("kept servers that the registry does not name", "registration", r.name, "why", why)
-			}
-			r.why = why
-		}
-	}
-	delete(a.later, r)
-	if !r.again.IsZero() {
-		a.later[r] = true
-	}
-	a.probe(r)
-	a.build(r)
-	a.files.cacheDirty(now, r.name)
-}
-
-// split takes what this host does not discover out of members and entries.
-func split(n discover.Namespace, members discover.Members, entries map[netip.AddrPort]discover.Entry) (here discover.Members, elsewhere []discover.Entry) {
-	away := map[netip.AddrPort]bool{}
-	for addr, e := range entries {
-		if !n.Sees(e) {
-			away[addr] = true
-			elsewhere = append(elsewhere, e)
-			delete(entries, addr)
-		}
-	}
-	slices.SortFunc(elsewhere, func(a, b discover.Entry) int { return strings.Compare(a.Name, b.Name) })
-	return members.Without(func(e discover.Entry) bool { return away[e.Addr] || !n.Sees(e) }), elsewhere
-}
-
-// build makes the section anew.
-func (a *Agent) build(r *registration) {
-	if !r.proxied {
-		return
-	}
-	service := r.namespace.With(r.members, a.numbers(r))
-	if r.section == nil || r.stale {
-		r.section = haproxy.NewSection(service)
-	} else {
-		r.section = r.section.With(service)
-	}
-	r.stale, r.changed = false, true
-}
-
-// numbers returns a function that gives servers their ids: the one that HAProxy
-// knows a server by, or else the smallest that is free in the backend.
-func (a *Agent) numbers(r *registration) func(backend, server string) int {
-	all := map[string]*numbers{}
-	of := func(backend string, servers int) *numbers {
-		n := all[backend]
-		if n == nil {
-			n = &numbers{known: make(map[string]int, servers), used: make(map[int]bool, servers)}
-			all[backend] = n
-		}
-		return n
-	}
-	note := func(s *haproxy.Section) {
-		if s == nil {
-			return
-		}
-		for _, b := range s.Service.Backends {
-			n := of(b.Name, len(b.Servers)+1)
-			for _, srv := range b.Servers {
-				if n.known[srv.Name] == 0 && !n.used[srv.ID] {
-					n.known[srv.Name], n.used[srv.ID] = srv.ID, true
-				}
-			}
-		}
-	}
-	run := a.hap.running[r.name]
-	note(run) // first: what runs decides
-	if r.section != run {
-		note(r.section)
-	}
-	return func(backend, server string) int { return of(backend, 0).number(server) }
-}
-
-// numbers are the ids of the servers of a backend.
-type numbers struct {
-	known map[string]int // by server
-	used  map[int]bool
-	last  int // the smallest that may be free, less one
-}
-
-func (n *numbers) number(server string) int {
-	if id := n.known[server]; id != 0 {
-		return id
-	}
-	for n.last++; n.used[n.last]; {
-		n.last++
-	}
-	n.known[server], n.used[n.last] = n.last, true
-	return n.last
-}
-
-// probe starts the probes that r needs and stops those that it does not.
-func (a *Agent) probe(r *registration) {
-	check := r.namespace.Service.Check
-	if !r.proxied {
-		// Nobody sends traffic from here: other tools get what the registry says. What
-		// it does not name any more stays until it is down.
-		check = haproxy.Check{Mode: haproxy.ModeTCP, Timeout: time.Second}
-		for _, m := range r.members.All {
-			if unproven(m) {
-				serving := *m
-				serving.Serving, serving.Unproven = true, false
-				r.members.Put(serving)
-			}
-		}
-	}
-	told := map[netip.AddrPort]bool{} // what HAProxy was told is down, by probes of another check
-	for addr, p := range r.probing {
-		m, ok := r.members.All[addr]
-		if ok {
-			needs, held := needsProbe(m)
-			ok = needs && held == p.held
-		}
-		if ok && !reflect.DeepEqual(p.check, check) {
-			ok, told[addr] = false, p.down
-		}
-		if !ok {
-			p.cancel()
-			delete(r.probing, addr)
-		}
-	}
-	if len(r.probing) == 0 {
-		r.probing = nil // else it keeps the room for all that there ever was
-	}
-	for addr, m := range r.members.All {
-		needs, held := needsProbe(m)
-		if _, under := r.probing[addr]; !needs || under || m.Unproven && a.hap.cold {
-			continue
-		}
-		if r.probing == nil {
-			r.probing = map[netip.AddrPort]*probing{}
-		}
-		p := &probing{check: check, held: held, down: told[addr]}
-		r.probing[addr] = p
-		ctx, cancel := context.WithCancel(r.ctx)
-		p.cancel = cancel
-		if held {
-			a.probes.UntilDown(ctx, addr, check, func() { a.tell(probed{registration: r.name, addr: addr, down: true}) })
-			continue
-		}
-		order, tell := probe.First, a.tell
-		if m.Unproven {
-			order, tell = probe.Crowd, a.tellLater
-		}
-		a.probes.UntilPass(ctx, order, addr, check,
-			func(err error) { tell(probed{registration: r.name, addr: addr, err: err}) },
-			func() { tell(probed{registration: r.name, addr: addr, passed: true}) })
-	}
-}
-
-func needsProbe(m *discover.Member) (needs, held bool) {
-	if m.Serving && !m.Missing.IsZero() {
-		return !m.Down, true
-	}
-	return !m.Serving || m.Unproven, false
-}
-
-func (a *Agent) tell(p probed) {
-	a.inbox.put(func() { a.inbox.probed = append(a.inbox.probed, p) })
-}
-
-// tellLater tells what nobody waits for, with what else there is by then.
-func (a *Agent) tellLater(p probed) {
-	a.inbox.putLater(func() { a.inbox.probed = append(a.inbox.probed, p) })
-}
-
-// firstNames is how long the first read of a registration waits for the
-// addresses of hosts that it gives by name.
-const firstNames = 3 * time.Second
-
-// watch follows r in the registry, until its end.
-func (a *Agent) watch(r *registration) {
-	first := true
-	a.watcher.Watch(r.ctx, r.name, func(set registry.Set, err error) {
-		rd := read{set: set, err: err, at: time.Now()}
-		if err == nil {
-			rd.hosts = discover.Hosts(set)
-			a.names.Want(r, rd.hosts)
-			if first { // else servers that HAProxy has look as if they had gone
-				ctx, cancel := context.WithTimeout(r.ctx, firstNames)
-				a.names.Await(ctx, rd.hosts)
-				cancel()
-			}
-			first = false
-		}
-		a.inbox.put(func() { a.inbox.reads[r.name] = rd })
-	}, func() { a.names.Want(r, nil) })
 }

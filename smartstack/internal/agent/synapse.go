@@ -22,6 +22,10 @@ type synapse struct {
 	written map[string]map[string][sha256.Size]byte // what each file holds, by registration and name
 }
 
+func newSynapse(dir string) synapse {
+	return synapse{dir: dir, written: map[string]map[string][sha256.Size]byte{}}
+}
+
 // A synapseBackend is one backend as the original synapse writes it: each value as
 // it was registered, and null where nothing was.
 type synapseBackend struct {

@@ -15,10 +15,20 @@ import (
 	"github.com/gopaasta/paasta/paasta/printable"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/resolver"
 )
 
-// view is what others may see of the agent, at any time.
+// A view is what others may see of the agent, at any time. Run publishes to it; its
+// other methods are called by whoever asks.
 type view struct {
+	runtime   *haproxy.Runtime
+	process   haproxy.Process
+	connected func() bool // nil: unknown
+	resolver  *resolver.Cache
+	events    *mailbox
+	scanning  sync.Mutex // only one scan at a time
+
 	mu       sync.Mutex
 	proxy    ProxyStatus
 	problems map[string]string
@@ -28,7 +38,7 @@ type view struct {
 	changed  chan struct{} // closed and made anew when anything is published
 	answers  map[string]paasta.AgentBackends
 	counter  int64
-	sweep    *sweep // the last one; nil: none of this process
+	scan     *scan // the last one; nil: none of this process
 	applied  map[string]int64
 	held     map[string]bool // registrations with members that only checks can call down
 }
@@ -45,6 +55,15 @@ type seen struct {
 	nodes    []registry.Node           // as the registry said last
 	metrics  discover.Metrics
 	hosts    []string // that entries give by name
+}
+
+func newView(o Options, names *resolver.Cache, events *mailbox) *view {
+	return &view{
+		runtime: o.Process.Runtime(), process: o.Process, connected: o.Connected, resolver: names, events: events,
+		seen: map[string]seen{}, answers: map[string]paasta.AgentBackends{}, applied: map[string]int64{}, held: map[string]bool{},
+		changed: make(chan struct{}),
+		counter: time.Now().UnixMilli(), // so that it also grows from process to process
+	}
 }
 
 // Status is everything that an agent knows about itself.
@@ -107,40 +126,37 @@ type HostStatus struct {
 	Error string `json:"error,omitempty"`
 }
 
-func (v *view) init() {
-	v.seen, v.answers, v.applied, v.held = map[string]seen{}, map[string]paasta.AgentBackends{}, map[string]int64{}, map[string]bool{}
-	v.changed = make(chan struct{})
-	v.counter = time.Now().UnixMilli() // so that it also grows from process to process
-}
-
 // Nodes returns the entries of all registrations as they were read last.
-func (a *Agent) Nodes() map[string][]registry.Node {
-	a.view.mu.Lock()
-	defer a.view.mu.Unlock()
-	nodes := make(map[string][]registry.Node, len(a.view.seen))
-	for name, s := range a.view.seen {
+func (v *view) Nodes() map[string][]registry.Node {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	nodes := make(map[string][]registry.Node, len(v.seen))
+	for name, s := range v.seen {
 		nodes[name] = s.nodes
 	}
 	return nodes
 }
 
-// forget drops what belonged to a process that is gone.
-func (v *view) forget() {
+// newProcess drops what belonged to a process that is gone.
+func (v *view) newProcess() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.ids, v.pid, v.sweep = nil, 0, nil
+	v.ids, v.pid, v.scan = nil, 0, nil
 }
 
-// publish lets others see what Run has done.
-func (a *Agent) publish() {
-	v := &a.view
-	proxy := ProxyStatus{
-		PID: a.hap.pid, Version: a.hap.version, MaxConn: a.hap.maxConn, MaxConnWanted: a.o.Global.MaxConn, DynamicServers: a.o.Global.Version.Dynamic(), Reloads: a.hap.reloads, ReloadWanted: a.hap.wishes.texts(), ReloadError: a.hap.lastErr,
-		LastReload: a.hap.lastAt, LastReloadWhy: a.hap.lastWhy, Leaving: slices.Sorted(maps.Keys(a.hap.leaving)),
-	}
-	if a.hap.lastTook > 0 {
-		proxy.LastReloadTook = a.hap.lastTook.Round(time.Millisecond).String()
-	}
+// reloaded notes a reload.
+func (v *view) reloaded(why string, at time.Time, took time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.proxy.Reloads++
+	v.proxy.LastReload, v.proxy.LastReloadWhy, v.proxy.LastReloadTook = at, why, took.Round(time.Millisecond).String()
+}
+
+// publish shows what Run has done, and returns the registrations that HAProxy has up
+// to another version.
+func (v *view) publish(a *Agent) (versions map[string]int64) {
+	p := a.proxy
+	leaving := slices.Sorted(maps.Keys(p.leaving))
 	problems := make(map[string]string, len(a.problems)+1)
 	if a.treeErr != nil {
 		problems["soa-configs"] = a.treeErr.Error()
@@ -151,61 +167,53 @@ func (a *Agent) publish() {
 	for name, err := range a.problems {
 		problems[name] = err.Error()
 	}
-	versions := map[string]int64{}
+	versions = map[string]int64{}
 	v.mu.Lock()
-	v.proxy, v.problems, v.pid = proxy, problems, a.hap.pid
-	gone := a.gone
-	a.gone = nil
-	for _, name := range gone {
+	defer v.mu.Unlock()
+	v.proxy.PID, v.proxy.Version, v.proxy.MaxConn, v.proxy.MaxConnWanted, v.proxy.DynamicServers = p.pid, p.version, p.maxConn, p.global.MaxConn, p.global.Version.Dynamic()
+	v.proxy.ReloadWanted, v.proxy.ReloadError, v.proxy.Leaving = a.pending.texts(), a.pending.err, leaving
+	v.problems, v.pid = problems, p.pid
+	for _, name := range a.dropped {
 		delete(v.seen, name)
 		delete(v.answers, name)
 		delete(v.applied, name)
 		delete(v.held, name)
 	}
-	for r := range a.stirred {
-		if r.touched {
-			r.touched = false
-			s := r.see()
-			v.seen[r.name] = s
-			delete(v.held, r.name)
-			if s.status.Held > 0 {
-				v.held[r.name] = true
-			}
-			if old, known := v.applied[r.name]; r.confirmed && (!known || old != r.applied) {
-				v.applied[r.name], versions[r.name] = r.applied, r.applied
-			}
+	for r := range a.touched {
+		s := r.see(problems[r.name])
+		v.seen[r.name] = s
+		delete(v.held, r.name)
+		if s.status.Held > 0 {
+			v.held[r.name] = true
 		}
-		if !r.dirty && !r.changed && len(r.health) == 0 {
-			delete(a.stirred, r)
+		if old, known := v.applied[r.name]; r.answer.known() && (!known || old != r.applied) {
+			v.applied[r.name], versions[r.name] = r.applied, r.applied
 		}
 	}
 	close(v.changed)
 	v.changed = make(chan struct{})
-	v.mu.Unlock()
-	if len(versions)+len(gone) > 0 && a.o.Applied != nil {
-		a.o.Applied(versions, gone)
-	}
+	return versions
 }
 
-func (r *registration) status() RegistrationStatus {
+func (r *registration) status(problem string) RegistrationStatus {
 	s := RegistrationStatus{
-		Name: r.name, Port: r.namespace.Port, Version: r.set.Version, Applied: r.applied, Confirmed: r.confirmed, Error: r.readErr, Problem: r.problem, Why: r.why,
-		readAt: r.readAt,
+		Name: r.name, Port: r.namespace.Port, Version: r.answer.set.Version, Applied: r.applied, Confirmed: r.answer.known(), Error: r.answer.err, Problem: problem, Why: r.desired.why,
+		readAt: r.answer.at, Ignored: ignored(r.answer.set.Nodes),
 	}
 	if s.Held, s.HeldSince = r.members.Held(); s.Held > 0 {
-		s.HeldUntil = r.again
+		s.HeldUntil = r.desired.again
 	}
-	if len(r.bad) > 0 {
+	bad := r.desired.bad
+	if len(bad) > 0 {
 		s.Bad = map[string]string{}
-		for path, err := range r.bad {
+		for path, err := range bad {
 			s.Bad[printable.Line(path, longestText)] = printable.Line(err.Error(), longestText)
 		}
 	}
-	s.Ignored = ignored(r.set.Nodes)
-	if r.proxied && r.confirmed && len(r.set.Nodes) == 0 && len(r.members.All) == 0 {
+	if r.namespace.Proxied() && r.answer.known() && len(r.answer.set.Nodes) == 0 && len(r.members.All) == 0 {
 		s.Nothing = "nothing is registered: looked at " + registry.Root + "/" + r.name + " in ZooKeeper, below the root that zookeeper names if it does"
-		if len(r.bad) > 0 {
-			s.Nothing += fmt.Sprintf("; of what is there nothing is an entry (%d left out)", len(r.bad))
+		if len(bad) > 0 {
+			s.Nothing += fmt.Sprintf("; of what is there nothing is an entry (%d left out)", len(bad))
 		}
 	}
 	return s
@@ -241,18 +249,19 @@ func ignored(nodes []registry.Node) map[string]int {
 	return all
 }
 
-func (r *registration) see() seen {
-	s := seen{status: r.status(), version: r.applied, nodes: r.set.Nodes, metrics: r.namespace.Metrics, hosts: r.hosts}
-	if r.readErr != "" || !r.confirmed {
-		at := r.readAt
+func (r *registration) see(problem string) seen {
+	s := seen{
+		status: r.status(problem), version: r.applied, nodes: r.answer.set.Nodes, metrics: r.namespace.Metrics, hosts: r.answer.hosts, away: r.desired.elsewhere,
+		members: slices.SortedFunc(maps.Values(r.members.All), func(a, b *discover.Member) int { return strings.Compare(a.Entry.Name, b.Entry.Name) }),
+	}
+	if r.answer.err != "" || !r.answer.known() {
+		at := r.answer.at
 		s.stale = &at
 	}
 	for _, b := range r.namespace.Service.Backends {
 		s.backends = append(s.backends, b.Name)
 	}
-	s.away = r.elsewhere
-	s.members = slices.SortedFunc(maps.Values(r.members.All), func(a, b *discover.Member) int { return strings.Compare(a.Entry.Name, b.Entry.Name) })
-	for addr, p := range r.probing {
+	for addr, p := range r.probes {
 		if s.probes == nil {
 			s.probes = map[netip.AddrPort]string{}
 		}
@@ -261,18 +270,15 @@ func (r *registration) see() seen {
 	return s
 }
 
-// unproven tells whether a member has not passed a probe yet.
-func unproven(m *discover.Member) bool { return !m.Serving || m.Unproven }
-
 // Status returns what the agent knows about itself now.
-func (a *Agent) Status() Status {
-	a.view.mu.Lock()
-	status := Status{Registrations: []RegistrationStatus{}, Problems: maps.Clone(a.view.problems), HAProxy: a.view.proxy}
-	all := maps.Clone(a.view.seen)
-	a.view.mu.Unlock()
-	servers := map[string][]sweptServer{}
+func (v *view) Status() Status {
+	v.mu.Lock()
+	status := Status{Registrations: []RegistrationStatus{}, Problems: maps.Clone(v.problems), HAProxy: v.proxy}
+	all := maps.Clone(v.seen)
+	v.mu.Unlock()
+	servers := map[string][]scannedServer{}
 	if len(all) > 0 {
-		if s, err := a.swept(context.Background()); err == nil { // else none is known to be up
+		if s, err := v.scanned(context.Background()); err == nil { // else none is known to be up
 			servers = s.servers
 		}
 	}
@@ -282,7 +288,7 @@ func (a *Agent) Status() Status {
 			r.AgeSeconds = time.Since(r.readAt).Seconds()
 		}
 		r.States = states(all[name], servers)
-		r.Hosts = a.hosts(all[name].hosts)
+		r.Hosts = v.hosts(all[name].hosts)
 		if status.Problems == nil {
 			status.Problems = map[string]string{}
 		}
@@ -291,18 +297,18 @@ func (a *Agent) Status() Status {
 		}
 		status.Registrations = append(status.Registrations, r)
 	}
-	status.HAProxy.Processes = a.o.Process.All()
+	status.HAProxy.Processes = v.process.All()
 	return status
 }
 
 // hosts says what is known of names; nil for none.
-func (a *Agent) hosts(hosts []string) map[string]HostStatus {
+func (v *view) hosts(hosts []string) map[string]HostStatus {
 	if len(hosts) == 0 {
 		return nil
 	}
 	all := make(map[string]HostStatus, len(hosts))
 	for _, host := range hosts {
-		known := a.names.Answer(host)
+		known := v.resolver.Answer(host)
 		s := HostStatus{At: known.At}
 		if known.Addr.IsValid() {
 			s.Addr = known.Addr.String()
@@ -321,11 +327,11 @@ const pollEvery = 50 * time.Millisecond
 // Backends returns the backends of a registration; ok is false when this host
 // does not serve it. It waits until the answer's generation is beyond after, but
 // not longer than ctx lasts.
-func (a *Agent) Backends(ctx context.Context, name string, after int64) (answer paasta.AgentBackends, ok bool) {
+func (v *view) Backends(ctx context.Context, name string, after int64) (answer paasta.AgentBackends, ok bool) {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		answer, ok, changed := a.backends(context.WithoutCancel(ctx), name)
+		answer, ok, changed := v.backends(context.WithoutCancel(ctx), name)
 		if !ok || answer.Generation > after {
 			return answer, ok
 		}
@@ -338,17 +344,17 @@ func (a *Agent) Backends(ctx context.Context, name string, after int64) (answer 
 	}
 }
 
-func (a *Agent) backends(ctx context.Context, name string) (answer paasta.AgentBackends, ok bool, changed <-chan struct{}) {
-	a.view.mu.Lock()
-	s, ok := a.view.seen[name]
-	changed, ids, pid := a.view.changed, a.view.ids, a.view.pid
-	a.view.mu.Unlock()
+func (v *view) backends(ctx context.Context, name string) (answer paasta.AgentBackends, ok bool, changed <-chan struct{}) {
+	v.mu.Lock()
+	s, ok := v.seen[name]
+	changed, ids, pid := v.changed, v.ids, v.pid
+	v.mu.Unlock()
 	if !ok {
 		return answer, false, changed
 	}
-	byName := a.rowsOf(ctx, s, ids, pid)
+	byName := v.rowsOf(ctx, s, ids, pid)
 	answer = paasta.AgentBackends{Registration: name, Version: s.version, StaleSince: s.stale, Backends: []paasta.AgentBackend{}}
-	if answer.StaleSince == nil && a.o.Connected != nil && !a.o.Connected() {
+	if answer.StaleSince == nil && v.connected != nil && !v.connected() {
 		answer.StaleSince = &s.status.readAt
 	}
 	for _, m := range s.members {
@@ -357,7 +363,7 @@ func (a *Agent) backends(ctx context.Context, name string) (answer paasta.AgentB
 			Name: e.Name, Host: e.Node.Host, Port: int(e.Addr.Port()), TaskID: e.Node.Labels[registry.LabelTaskID], Weight: e.Weight,
 			Status: "PROBING", LastCheck: s.probes[e.Addr], Since: m.Since,
 		}
-		if row, ok := byName[e.Name]; ok && !unproven(m) {
+		if row, ok := byName[e.Name]; ok && m.Verified() {
 			b.Status, b.Up, b.LastCheck, b.Sessions = row.Status, row.Up(), row.Check(), row.Sessions
 		}
 		answer.Backends = append(answer.Backends, b)
@@ -367,13 +373,13 @@ func (a *Agent) backends(ctx context.Context, name string) (answer paasta.AgentB
 			Name: e.Name, Host: e.Node.Host, Port: int(e.Addr.Port()), TaskID: e.Node.Labels[registry.LabelTaskID], Weight: e.Weight, Status: paasta.BackendElsewhere,
 		})
 	}
-	a.view.mu.Lock()
-	defer a.view.mu.Unlock()
-	last, known := a.view.answers[name]
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	last, known := v.answers[name]
 	if !known || !same(last, answer) {
-		a.view.counter++
-		answer.Generation = a.view.counter
-		a.view.answers[name] = answer
+		v.counter++
+		answer.Generation = v.counter
+		v.answers[name] = answer
 	} else {
 		answer.Generation = last.Generation
 	}
@@ -393,3 +399,49 @@ func same(a, b paasta.AgentBackends) bool {
 	}
 	return reflect.DeepEqual(strip(a), strip(b))
 }
+
+// Labels are what the registry says about a server, for those who count.
+type Labels struct {
+	Version  string // git sha
+	Instance string
+	TaskID   string
+	Host     string // as registered
+	Addr     netip.AddrPort
+}
+
+// Labels returns the servers of a registration by HAProxy's name for them, and
+// what the namespace says about metrics. ok is false when there is no such
+// registration on this host.
+func (v *view) Labels(registration string) (servers map[string]Labels, metrics discover.Metrics, ok bool) {
+	v.mu.Lock()
+	s, ok := v.seen[registration] // replaced, never changed
+	v.mu.Unlock()
+	if !ok {
+		return nil, discover.Metrics{}, false
+	}
+	servers = make(map[string]Labels, len(s.members))
+	for _, m := range s.members {
+		n := m.Entry.Node
+		servers[m.Entry.Name] = Labels{
+			Version: n.Labels[registry.LabelGitSHA], Instance: n.Labels[registry.LabelInstance], TaskID: n.Labels[registry.LabelTaskID], Host: n.Host, Addr: m.Entry.Addr,
+		}
+	}
+	return servers, s.metrics, true
+}
+
+// Measured lists the registrations whose namespace says where its tasks show
+// their metrics.
+func (v *view) Measured() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var names []string
+	for name, s := range v.seen {
+		if s.metrics.URI != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Info asks HAProxy about itself.
+func (v *view) Info(ctx context.Context) (haproxy.Info, error) { return v.runtime.Info(ctx) }

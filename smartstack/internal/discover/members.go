@@ -13,9 +13,11 @@ type Member struct {
 	Entry Entry
 	// Serving: it belongs into HAProxy. Otherwise it waits for its first probe.
 	Serving bool
-	// Unproven: it serves though no probe has passed yet, because the host had
+	// Unverified: it serves though no probe has passed yet, because the host had
 	// nothing to serve with when it started.
-	Unproven bool
+	Unverified bool
+	// Failing says that the last probe of an unverified member failed.
+	Failing bool
 	// Missing since when the registry does not name it any more; zero if it does.
 	// A member that is missing is held: HAProxy keeps it.
 	Missing time.Time
@@ -23,6 +25,9 @@ type Member struct {
 	Down  bool
 	Since time.Time // since when it is as it is
 }
+
+// Verified tells whether a probe of the member has passed.
+func (m Member) Verified() bool { return m.Serving && !m.Unverified }
 
 // draining tells whether the member takes no new requests by intention.
 func (m Member) draining() bool { return m.Entry.Weight == 0 }
@@ -91,12 +96,12 @@ func (m Members) Next(entries map[netip.AddrPort]Entry, floor Floor, now time.Ti
 		member := &Member{Entry: e, Since: now}
 		switch {
 		case known && old.Entry.Name == e.Name:
-			member.Serving, member.Since, member.Unproven = old.Serving, old.Since, old.Unproven
+			member.Serving, member.Since, member.Unverified, member.Failing = old.Serving, old.Since, old.Unverified, old.Failing
 			if member.Serving && member.draining() && !old.draining() {
 				drained++
 			}
 		case known:
-			member.Serving, member.Unproven = old.Serving, old.Unproven // the same address under another name needs no new probe
+			member.Serving, member.Unverified, member.Failing = old.Serving, old.Unverified, old.Failing // the same address under another name needs no new probe
 		}
 		if member.draining() && !member.Serving {
 			continue // never took traffic, and never will

@@ -2,6 +2,7 @@ package discover
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -33,6 +34,7 @@ type Namespace struct {
 	Service      haproxy.Service // with backends and no servers
 	Metrics      Metrics
 	Source       *soaconfig.Namespace // that it was made of
+	structure    [sha256.Size]byte
 	views        []view
 	location     Location
 }
@@ -99,8 +101,29 @@ func NewNamespace(ns soaconfig.Namespace, set Settings) (Namespace, error) {
 		s.Backends = append(s.Backends, haproxy.Backend{Name: v.backend})
 	}
 	n.Service = s
-	return n, s.Validate()
+	if err := s.Validate(); err != nil {
+		return n, err
+	}
+	return n.Through(s.ProxiedThrough), nil
 }
+
+// Proxied tells whether the namespace has a proxy_port.
+func (n Namespace) Proxied() bool { return n.Port != 0 }
+
+// Through returns the namespace with requests that go through a service first; ""
+// for straight.
+func (n Namespace) Through(service string) Namespace {
+	n.Service.ProxiedThrough = service
+	n.structure = haproxy.NewSection(n.Service).Structure
+	return n
+}
+
+// Structure is what HAProxy accepts or refuses of a namespace: all but the servers,
+// and without what it refers to, which is never what is wrong.
+func (n Namespace) Structure() [sha256.Size]byte { return n.Through("").structure }
+
+// Runs tells whether a section is this namespace's, whatever its servers are.
+func (n Namespace) Runs(s *haproxy.Section) bool { return s != nil && s.Structure == n.structure }
 
 func check(ns soaconfig.Namespace, set Settings) haproxy.Check {
 	c := haproxy.Check{
@@ -171,24 +194,27 @@ func fault(ns soaconfig.Namespace, here Location) haproxy.Fault {
 
 // With returns the section with servers for the members. id gives a server its
 // number in a backend.
-func (n Namespace) With(members Members, id func(backend, server string) int) haproxy.Service {
+func (n Namespace) With(members Members, id func(backend, server string) int) *haproxy.Section {
 	s := n.Service
 	s.Backends = make([]haproxy.Backend, len(n.views))
 	serving := members.Serving()
 	for i, v := range n.views {
-		s.Backends[i].Name = v.backend
-		s.Backends[i].Servers = make([]haproxy.Server, 0, len(serving))
+		servers := make([]haproxy.Server, 0, len(serving))
 		for _, m := range serving {
 			if n.location.sees(v, m.Entry.Node.Labels) {
-				s.Backends[i].Servers = append(s.Backends[i].Servers, haproxy.Server{
-					Name: m.Entry.Name, Addr: m.Entry.Addr, ID: id(v.backend, m.Entry.Name), Weight: m.Entry.Weight, Options: m.Entry.Options,
+				servers = append(servers, haproxy.Server{
+					Name: m.Entry.Name, Addr: m.Entry.Addr, ID: id(v.backend, m.Entry.Name), Weight: m.Entry.Weight, Options: m.Entry.Options, Down: m.Unverified && m.Failing,
 				})
 			}
 		}
-		haproxy.SortServers(s.Backends[i].Servers)
+		haproxy.SortServers(servers)
+		s.Backends[i] = haproxy.Backend{Name: v.backend, Servers: servers}
 	}
-	return s
+	return &haproxy.Section{Service: s, Structure: n.structure}
 }
+
+// Bare returns the section without servers.
+func (n Namespace) Bare() *haproxy.Section { return n.With(Members{}, nil) }
 
 // Imported returns the entry that a server of an adopted HAProxy was made from,
 // as far as the server tells.

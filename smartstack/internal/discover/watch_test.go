@@ -109,7 +109,7 @@ func TestWatcher(t *testing.T) {
 		if _, ended := seen.take(); ended != 0 {
 			t.Error("ended while it was told")
 		}
-		w.Stop()
+		w.Wait()
 		if reads, ended := seen.take(); len(reads) != 1 || ended != 1 {
 			t.Errorf("read %v in the end, ended %d times", reads, ended)
 		}
@@ -149,6 +149,6 @@ func TestWatcherJitter(t *testing.T) {
 		if _, ended := seen.take(); ended != 1 {
 			t.Errorf("ended %d times", ended)
 		}
-		w.Stop()
+		w.Wait()
 	})
 }

@@ -17,10 +17,11 @@ const (
 	Remove           // take no new requests; Delete follows once its sessions are gone
 	Delete           // forget it; refused while it has sessions
 	Kick             // end its sessions
+	Mark             // call it up or down until its next check
 )
 
 func (o Op) String() string {
-	return [...]string{"add", "ready", "weigh", "remove", "delete", "kick"}[o]
+	return [...]string{"add", "ready", "weigh", "remove", "delete", "kick", "mark"}[o]
 }
 
 // A Command is one change at run time.
@@ -51,6 +52,11 @@ func (c Command) Lines() []string {
 		return []string{"del server " + name}
 	case Kick:
 		return []string{"shutdown sessions server " + name}
+	case Mark:
+		if c.Server.Down {
+			return []string{set + "health down"}
+		}
+		return []string{set + "health up"}
 	}
 	panic(fmt.Sprintf("haproxy: no such op: %d", c.Op))
 }
@@ -71,6 +77,15 @@ type Change struct {
 	// Waiting is how many servers cannot be added yet, since HAProxy is still
 	// deleting another of the same name.
 	Waiting int
+}
+
+// At returns the change as HAProxy v makes it: one without servers at run time
+// reloads for each.
+func (c Change) At(v Version, name string) Change {
+	if !v.Dynamic() && slices.ContainsFunc(c.Commands, func(c Command) bool { return c.Op != Mark }) {
+		c.Reload = append(c.Reload, Reason{ServersChanged, name + ": its servers changed"})
+	}
+	return c
 }
 
 // Empty tells whether there is nothing to do.
@@ -137,6 +152,10 @@ func diffBackend(service Service, old, want Backend) Change {
 			replaced++
 			c.Waiting++
 			c.Commands = append(c.Commands, Command{Remove, want.Name, *was, ""})
+			continue
+		}
+		if down := ok && was.Down; down != s.Down && (same || !ok) {
+			c.Commands = append(c.Commands, Command{Mark, want.Name, s, ""})
 		}
 	}
 	var leave []string
@@ -196,6 +215,8 @@ func Applied(s Service, commands []Command) Service {
 			case at < 0:
 			case c.Op == Ready, c.Op == Weigh:
 				servers[at].Weight, servers[at].Leaving = c.Server.Weight, false
+			case c.Op == Mark:
+				servers[at].Down = c.Server.Down
 			case c.Op == Remove:
 				servers[at].Leaving = true
 			case c.Op == Delete:

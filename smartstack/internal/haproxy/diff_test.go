@@ -17,6 +17,8 @@ func TestDiff(t *testing.T) {
 	leaving.Leaving = true
 	other := server(1, 10)
 	other.Options.MaxConn = 5
+	down := server(1, 10)
+	down.Down = true
 	static := web(server(1, 10))
 	static.Balance = "static-rr"
 	staticMore := web(server(1, 10), server(2, 10))
@@ -44,6 +46,9 @@ func TestDiff(t *testing.T) {
 		{"the only one has other options", web(server(1, 10)), web(other), []Reason{{ServerOptions, "options of 1 of 1 servers of web.main changed"}}, nil, 1},
 		{"structure", web(server(1, 10)), slower, []Reason{{ServiceChanged, "web.main changed"}}, nil, 0},
 		{"what all server lines have in common", web(server(1, 10)), checked, []Reason{{ServiceChanged, "web.main changed"}}, nil, 0},
+		{"a probe fails", web(server(1, 10)), web(down), nil, []string{"mark web.main/host1_10.0.0.1:31000 weight 10"}, 0},
+		{"it passes again", web(down), web(server(1, 10)), nil, []string{"mark web.main/host1_10.0.0.1:31000 weight 10"}, 0},
+		{"a new server whose probe fails", web(), web(down), nil, []string{"add web.main/host1_10.0.0.1:31000 weight 10", "mark web.main/host1_10.0.0.1:31000 weight 10"}, 0},
 		{"no servers at run time", static, staticMore, []Reason{{BalanceIsStatic, "web.main changed, and balance static-rr takes no servers at run time"}}, nil, 0},
 	}
 	for _, tt := range tests {
@@ -61,6 +66,24 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// A HAProxy without servers at run time reloads for them, and for nothing else.
+func TestChangeAtAVersion(t *testing.T) {
+	t.Parallel()
+	one := plain("web.main", 20001, server(1, 10))
+	marked := plain("web.main", 20001, server(1, 10))
+	marked.Backends[0].Servers[0].Down = true
+	two := plain("web.main", 20001, server(1, 10), server(2, 10))
+	for _, tt := range []struct {
+		v      Version
+		want   Service
+		reload bool
+	}{{Version{2, 6}, two, false}, {Version{2, 4}, two, true}, {Version{2, 4}, marked, false}, {Version{2, 4}, one, false}} {
+		if c := Diff(NewSection(one), NewSection(tt.want)).At(tt.v, "web.main"); (len(c.Reload) > 0) != tt.reload {
+			t.Errorf("%s: %+v", tt.v, c)
+		}
+	}
+}
+
 // Doing what Diff says leads to what is wanted, and then there is nothing more
 // to do; and no order of Diff and deletion gets stuck.
 func TestDiffConverges(t *testing.T) {
@@ -75,6 +98,7 @@ func TestDiffConverges(t *testing.T) {
 			if rapid.IntRange(0, 5).Draw(t, "options") == 0 {
 				s.Options.MaxConn = 3
 			}
+			s.Down = rapid.Bool().Draw(t, "down")
 			s.Leaving = leaving && rapid.Bool().Draw(t, "leaving")
 			all = append(all, s)
 		}
@@ -90,7 +114,7 @@ func TestDiffConverges(t *testing.T) {
 			}
 			for _, cmd := range c.Commands {
 				at := slices.IndexFunc(running.Backends[0].Servers, func(s Server) bool { return s.Name == cmd.Server.Name })
-				if (cmd.Op == Add) != (at < 0) {
+				if cmd.Op != Mark && (cmd.Op == Add) != (at < 0) {
 					t.Fatalf("%s, and HAProxy has %+v", cmd, running.Backends[0].Servers)
 				}
 			}
@@ -105,6 +129,9 @@ func TestDiffConverges(t *testing.T) {
 				}
 			}
 			running = Applied(running, reap)
+		}
+		if c := Diff(NewSection(running), NewSection(want)); !c.Empty() {
+			t.Fatalf("still to do: %+v", c)
 		}
 		if got, want := text(running), text(want); got != want {
 			t.Fatalf("ended at\n%s\nwant\n%s", got, want)

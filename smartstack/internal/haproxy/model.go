@@ -125,6 +125,10 @@ type Server struct {
 	ID      int // explicit, unique in its backend, stable as long as the server is known
 	Weight  int // 0 to 256; 0 means draining
 	Options Options
+	// Down says that the agent's own probe fails: HAProxy calls a server up before it
+	// ever checked it, and its first check may be minutes away. Its checks go on, and
+	// have the last word.
+	Down bool
 	// Leaving says that the server takes no traffic and waits to be deleted. Only
 	// what runs has such servers; Render leaves them out.
 	Leaving bool

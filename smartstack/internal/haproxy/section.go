@@ -36,6 +36,13 @@ func (s *Section) With(service Service) *Section {
 	return &Section{Service: service, Structure: s.Structure}
 }
 
+// Serves tells whether a section has a server that takes traffic; a nil one has none.
+func (s *Section) Serves(server string) bool {
+	return s != nil && slices.ContainsFunc(s.Service.Backends, func(b Backend) bool {
+		return slices.ContainsFunc(b.Servers, func(s Server) bool { return s.Name == server && !s.Leaving })
+	})
+}
+
 // Equal tells whether two sections of the same structure have the same servers,
 // in whatever order.
 func (s *Section) Equal(other *Section) bool {
@@ -77,13 +84,24 @@ func SortServers(servers []Server) { slices.SortFunc(servers, compareNames) }
 
 func compareNames(a, b Server) int { return strings.Compare(a.Name, b.Name) }
 
-// Stayed returns s without the servers that leave, and how many those are.
-func (s Service) Stayed() (stayed Service, leaving int) {
-	s.Backends = slices.Clone(s.Backends)
-	for i, b := range s.Backends {
+// Restarted returns the section as a new process has it, which was started from its
+// text: without servers that leave, and with all of them up unless their health was
+// carried over.
+func (s *Section) Restarted(health bool) *Section {
+	service, changed := s.Service, false
+	service.Backends = slices.Clone(service.Backends)
+	for i, b := range service.Backends {
 		servers := slices.DeleteFunc(slices.Clone(b.Servers), func(s Server) bool { return s.Leaving })
-		leaving += len(b.Servers) - len(servers)
-		s.Backends[i].Servers = servers
+		changed = changed || len(servers) != len(b.Servers)
+		for j := range servers {
+			if servers[j].Down && !health {
+				servers[j].Down, changed = false, true
+			}
+		}
+		service.Backends[i].Servers = servers
 	}
-	return s, leaving
+	if !changed {
+		return s
+	}
+	return s.With(service)
 }

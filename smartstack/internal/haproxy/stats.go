@@ -206,6 +206,15 @@ type ServerState struct {
 	line string // of one that is down
 }
 
+// Server returns the server that the state is of, as far as it tells.
+func (s ServerState) Server() Server {
+	server := Server{Name: s.Name, Addr: s.Addr, ID: s.ID, Weight: s.Weight, Leaving: s.Maint}
+	if s.Drain {
+		server.Weight = 0
+	}
+	return server
+}
+
 // ServerStates reads the state of every server, of some backends if they are
 // given.
 func (r *Runtime) ServerStates(ctx context.Context, pid int, backends ...string) ([]ServerState, error) {

@@ -62,16 +62,16 @@ func TestJournal(t *testing.T) {
 		}
 		return all
 	}
-	if err := j.write(at, map[string][]*discover.Member{"web.main": members("a", "b"), "api.main": members("c")}); err != nil {
+	if err := j.write(at, map[string][]*discover.Member{"web.main": members("a", "b"), "api.main": members("c")}, true); err != nil {
 		t.Fatal(err)
 	}
 	check("written", false, want("web.main:a b", "api.main:c"))
-	if err := j.add(at, map[string][]*discover.Member{"web.main": {member("a", at)}}, []string{"api.main"}); err != nil {
+	if err := j.write(at, map[string][]*discover.Member{"web.main": {member("a", at)}, "api.main": nil}, false); err != nil {
 		t.Fatal(err)
 	}
 	check("added", false, want("web.main:a", "api.main:"))
 	all, _ := j.read()
-	line := journalLine{"web.main", at, []cachedEntry{{
+	line := journalLine{"web.main", at, []journalMember{{
 		Host: "10.0.0.1", Port: 80, Name: "a", Weight: 7, Options: "backup", Labels: map[string]string{"a": "", `b"\`: "ü\n"}, Path: "/x/a", Czxid: 5,
 		Missing: at, Addr: netip.MustParseAddr("10.0.0.2"),
 	}}}
@@ -89,7 +89,7 @@ func TestJournal(t *testing.T) {
 		t.Errorf("a file that ends within a line: %v, %v", all, err)
 	}
 	for !j.full() {
-		if err := j.add(at, map[string][]*discover.Member{"web.main": members("a", "b")}, nil); err != nil {
+		if err := j.write(at, map[string][]*discover.Member{"web.main": members("a", "b")}, false); err != nil {
 			t.Fatal(err)
 		}
 	}

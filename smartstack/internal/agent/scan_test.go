@@ -13,7 +13,7 @@ import (
 func TestAWaitForWhatHAProxyDoesNotHaveIsFree(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, newMemory())
-	a := New(h.options)
+	v := newView(h.options, nil, newMailbox())
 	l, err := net.Listen("unix", filepath.Join(h.options.Process.Dir, "haproxy.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -30,12 +30,12 @@ func TestAWaitForWhatHAProxyDoesNotHaveIsFree(t *testing.T) {
 			c.Close()
 		}
 	}()
-	a.view.pid, a.view.ids = 1, map[string]int{"api.main": 2}
-	a.view.seen["web.main"] = seen{backends: []string{"web.main"}}
-	answer, ok, _ := a.backends(t.Context(), "web.main")
+	v.pid, v.ids = 1, map[string]int{"api.main": 2}
+	v.seen["web.main"] = seen{backends: []string{"web.main"}}
+	answer, ok, _ := v.backends(t.Context(), "web.main")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery+pollEvery/2)
 	defer cancel()
-	if _, ok2 := a.Backends(ctx, "web.main", answer.Generation); !ok || !ok2 {
+	if _, ok2 := v.Backends(ctx, "web.main", answer.Generation); !ok || !ok2 {
 		t.Error("web.main is not known")
 	}
 	if n := asked.Load(); n != 0 {

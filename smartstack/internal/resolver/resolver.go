@@ -1,8 +1,8 @@
-// Package names knows the addresses of hosts that registry entries give by
+// Package resolver knows the addresses of hosts that registry entries give by
 // name. It looks names up in the background, again and again, and answers from
 // what it knows, so that who asks never waits for DNS. It does not know what an
 // entry is; the agent is its only user.
-package names
+package resolver
 
 import (
 	"cmp"
@@ -36,9 +36,9 @@ var ErrPending = errors.New("is being looked up")
 
 var errTooMany = fmt.Errorf("is one of more than %d names, and not looked up", most)
 
-// A Book knows names. Its methods may be called by several goroutines; its
+// A Cache answers with the last good address of a name. Its methods may be called by several goroutines; its
 // fields are set before.
-type Book struct {
+type Cache struct {
 	// Resolve looks a name up; nil for the resolver of this host, which reads
 	// /etc/hosts and asks DNS.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -56,7 +56,7 @@ type Book struct {
 	news   chan struct{} // closed and made anew with each answer
 }
 
-// host is what the book knows of one name.
+// host is what the cache knows of one name.
 type host struct {
 	wanted   int        // by how many
 	addr     netip.Addr // the last good one
@@ -74,84 +74,84 @@ type Answer struct {
 	Err  error      // why the last look-up failed; nil when it did not
 }
 
-func (b *Book) init() {
-	b.once.Do(func() {
-		b.kick = make(chan struct{}, 1)
-		b.news = make(chan struct{})
-		b.hosts, b.wanted = map[string]*host{}, map[any][]string{}
-		if b.Resolve == nil {
-			b.Resolve = func(ctx context.Context, name string) ([]netip.Addr, error) {
+func (c *Cache) init() {
+	c.once.Do(func() {
+		c.kick = make(chan struct{}, 1)
+		c.news = make(chan struct{})
+		c.hosts, c.wanted = map[string]*host{}, map[any][]string{}
+		if c.Resolve == nil {
+			c.Resolve = func(ctx context.Context, name string) ([]netip.Addr, error) {
 				return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 			}
 		}
-		b.Every = cmp.Or(b.Every, every)
-		if b.Changed == nil {
-			b.Changed = func() {}
+		c.Every = cmp.Or(c.Every, every)
+		if c.Changed == nil {
+			c.Changed = func() {}
 		}
 	})
 }
 
 // Want says which names an owner needs from now on, instead of those that it
 // named before. A name that nobody needs any more is forgotten some time later.
-func (b *Book) Want(owner any, names []string) {
-	b.init()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if slices.Equal(b.wanted[owner], names) {
+func (c *Cache) Want(owner any, names []string) {
+	c.init()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Equal(c.wanted[owner], names) {
 		return
 	}
-	for _, name := range b.wanted[owner] {
-		if h := b.hosts[name]; h != nil {
+	for _, name := range c.wanted[owner] {
+		if h := c.hosts[name]; h != nil {
 			h.wanted--
 		}
 	}
-	delete(b.wanted, owner)
+	delete(c.wanted, owner)
 	if len(names) == 0 {
 		return
 	}
-	b.wanted[owner] = slices.Clone(names)
+	c.wanted[owner] = slices.Clone(names)
 	for _, name := range names {
-		h := b.hosts[name]
+		h := c.hosts[name]
 		if h == nil {
-			if len(b.hosts) >= most {
+			if len(c.hosts) >= most {
 				continue
 			}
 			h = &host{err: ErrPending}
-			b.hosts[name] = h
+			c.hosts[name] = h
 		}
 		h.wanted++
 		if h.at.IsZero() && h.failures == 0 {
 			h.due = time.Time{}
 		}
 	}
-	b.wake()
+	c.wake()
 }
 
 // wake lets Run look for what is due.
-func (b *Book) wake() {
+func (c *Cache) wake() {
 	select {
-	case b.kick <- struct{}{}:
+	case c.kick <- struct{}{}:
 	default:
 	}
 }
 
-// Seed tells the book an address that a name had in an earlier life: it is the
+// Seed tells the cache an address that a name had in an earlier life: it is the
 // answer until there is a better one.
-func (b *Book) Seed(name string, addr netip.Addr) {
-	b.init()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.hosts[name] == nil && len(b.hosts) < most {
-		b.hosts[name] = &host{addr: addr, due: time.Now().Add(b.Every)} // sooner when somebody wants it
-		b.wake()
+func (c *Cache) Seed(name string, addr netip.Addr) {
+	c.init()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hosts[name] == nil && len(c.hosts) < most {
+		c.hosts[name] = &host{addr: addr, due: time.Now().Add(c.Every)} // sooner when somebody wants it
+		c.wake()
 	}
 }
 
 // Lookup returns the address of a name that somebody wants, from memory. The
 // last good one stands while look-ups fail. The error wraps ErrPending when the
 // name was not looked up yet.
-func (b *Book) Lookup(name string) (netip.Addr, error) {
-	a := b.Answer(name)
+func (c *Cache) Lookup(name string) (netip.Addr, error) {
+	a := c.Answer(name)
 	if a.Addr.IsValid() {
 		return a.Addr, nil
 	}
@@ -159,29 +159,29 @@ func (b *Book) Lookup(name string) (netip.Addr, error) {
 }
 
 // Answer returns all that is known of a name.
-func (b *Book) Answer(name string) Answer {
-	b.init()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	h := b.hosts[name]
+func (c *Cache) Answer(name string) Answer {
+	c.init()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.hosts[name]
 	switch {
 	case h != nil:
 		return Answer{h.addr, h.at, h.err}
-	case len(b.hosts) >= most:
+	case len(c.hosts) >= most:
 		return Answer{Err: errTooMany}
 	}
 	return Answer{Err: ErrPending}
 }
 
 // Await waits until none of the names is pending, or ctx ends.
-func (b *Book) Await(ctx context.Context, names []string) {
+func (c *Cache) Await(ctx context.Context, names []string) {
 	for {
-		b.init()
-		b.mu.Lock()
-		news := b.news
-		b.mu.Unlock()
+		c.init()
+		c.mu.Lock()
+		news := c.news
+		c.mu.Unlock()
 		if !slices.ContainsFunc(names, func(name string) bool {
-			_, err := b.Lookup(name)
+			_, err := c.Lookup(name)
 			return errors.Is(err, ErrPending)
 		}) {
 			return
@@ -195,8 +195,8 @@ func (b *Book) Await(ctx context.Context, names []string) {
 }
 
 // Run looks names up when they are due, until ctx ends. It returns nil.
-func (b *Book) Run(ctx context.Context) error {
-	b.init()
+func (c *Cache) Run(ctx context.Context) error {
+	c.init()
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	slots := make(chan struct{}, atOnce)
@@ -206,10 +206,10 @@ func (b *Book) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-b.kick:
+		case <-c.kick:
 		case <-timer.C:
 		}
-		due, left := b.due(time.Now())
+		due, left := c.due(time.Now())
 		for _, name := range due {
 			select {
 			case <-ctx.Done():
@@ -218,43 +218,43 @@ func (b *Book) Run(ctx context.Context) error {
 			}
 			workers.Go(func() {
 				defer func() { <-slots }()
-				b.lookUp(ctx, name)
+				c.lookUp(ctx, name)
 			})
 		}
 		if left {
-			timer.Reset(min(b.Every/10, time.Second))
+			timer.Reset(min(c.Every/10, time.Second))
 		}
 	}
 }
 
 // due returns the names to look up now and marks them busy. It forgets those
 // that nobody wants, and says whether any is left.
-func (b *Book) due(now time.Time) (due []string, left bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for name, h := range b.hosts {
+func (c *Cache) due(now time.Time) (due []string, left bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, h := range c.hosts {
 		switch {
 		case h.busy || h.due.After(now):
 		case h.wanted == 0:
-			delete(b.hosts, name)
+			delete(c.hosts, name)
 		default:
 			h.busy = true
 			due = append(due, name)
 		}
 	}
-	return due, len(b.hosts) > 0
+	return due, len(c.hosts) > 0
 }
 
 // lookUp looks a name up once and notes what came of it.
-func (b *Book) lookUp(ctx context.Context, name string) {
+func (c *Cache) lookUp(ctx context.Context, name string) {
 	within, cancel := context.WithTimeout(ctx, lookupWithin)
 	defer cancel()
-	addrs, err := b.Resolve(within, name)
+	addrs, err := c.Resolve(within, name)
 	if ctx.Err() != nil {
 		return
 	}
-	b.mu.Lock()
-	h := b.hosts[name]
+	c.mu.Lock()
+	h := c.hosts[name]
 	old := *h
 	addr, ok := pick(addrs, old.addr)
 	h.busy = false
@@ -263,27 +263,27 @@ func (b *Book) lookUp(ctx context.Context, name string) {
 		err = fmt.Errorf("look up %s: %d addresses, none of them of a host", name, len(addrs))
 		fallthrough
 	case err != nil:
-		pause := min(firstRetry<<min(h.failures, 10), b.Every)
+		pause := min(firstRetry<<min(h.failures, 10), c.Every)
 		h.err, h.failures, h.due = err, h.failures+1, time.Now().Add(pause)
 	default:
 		h.addr, h.at, h.err, h.failures = addr, time.Now(), nil, 0
-		h.due = h.at.Add(b.Every - b.Every/10 + rand.N(b.Every/5))
+		h.due = h.at.Add(c.Every - c.Every/10 + rand.N(c.Every/5))
 	}
 	// How it fails is not news: the words of a resolver differ each time.
 	changed := h.addr != old.addr || !h.addr.IsValid() && old.failures == 0
 	now := *h
-	close(b.news)
-	b.news = make(chan struct{})
-	b.mu.Unlock()
+	close(c.news)
+	c.news = make(chan struct{})
+	c.mu.Unlock()
 
 	switch {
 	case now.err != nil && old.failures == 0:
-		b.Log.Warn("looked up a host of the registry", "host", name, "err", now.err, "kept", now.addr, "retry_in", time.Until(now.due))
+		c.Log.Warn("look up a host of the registry failed", "host", name, "err", now.err, "kept", now.addr, "retry_in", time.Until(now.due))
 	case now.err == nil && (old.addr != now.addr || old.failures > 0):
-		b.Log.Info("looked up a host of the registry", "host", name, "addr", now.addr, "before", old.addr)
+		c.Log.Info("a host of the registry has another address", "host", name, "addr", now.addr, "before", old.addr)
 	}
 	if changed {
-		b.Changed()
+		c.Changed()
 	}
 }
 

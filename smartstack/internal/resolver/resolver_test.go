@@ -1,4 +1,4 @@
-package names
+package resolver
 
 import (
 	"context"
@@ -76,14 +76,14 @@ func (d *dns) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 }
 
 // run gives a test in a bubble a book that runs, and counts its changes.
-func run(t *testing.T, test func(t *testing.T, b *Book, d *dns, changes func() int)) {
+func run(t *testing.T, test func(t *testing.T, b *Cache, d *dns, changes func() int)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &dns{answers: map[string]string{}, slow: map[string]bool{}, asked: map[string]int{}}
 		var mu sync.Mutex
 		n := 0
-		b := &Book{Resolve: d.resolve, Log: slog.New(slog.DiscardHandler), Changed: func() { mu.Lock(); n++; mu.Unlock() }}
+		b := &Cache{Resolve: d.resolve, Log: slog.New(slog.DiscardHandler), Changed: func() { mu.Lock(); n++; mu.Unlock() }}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() {
@@ -97,7 +97,7 @@ func run(t *testing.T, test func(t *testing.T, b *Book, d *dns, changes func() i
 
 // says compares what the book says of a name with want: an address, or a part
 // of an error.
-func says(t *testing.T, b *Book, name, want string) {
+func says(t *testing.T, b *Cache, name, want string) {
 	t.Helper()
 	addr, err := b.Lookup(name)
 	if got := fmt.Sprint(addr, " ", err); !strings.Contains(got, want) || err == nil && addr.String() != want {
@@ -111,7 +111,7 @@ func pass(d time.Duration) {
 }
 
 func TestFollowsAName(t *testing.T) {
-	run(t, func(t *testing.T, b *Book, d *dns, changes func() int) {
+	run(t, func(t *testing.T, b *Cache, d *dns, changes func() int) {
 		d.set("db", "10.0.0.2 10.0.0.1 fe80::1")
 		says(t, b, "db", "is being looked up")
 		b.Want("web", []string{"db"})
@@ -139,7 +139,7 @@ func TestFollowsAName(t *testing.T) {
 }
 
 func TestKeepsTheLastGoodAddress(t *testing.T) {
-	run(t, func(t *testing.T, b *Book, d *dns, changes func() int) {
+	run(t, func(t *testing.T, b *Cache, d *dns, changes func() int) {
 		d.set("db", "10.0.0.1")
 		b.Want("web", []string{"db"})
 		pass(time.Second)
@@ -169,7 +169,7 @@ func TestKeepsTheLastGoodAddress(t *testing.T) {
 }
 
 func TestBacksOff(t *testing.T) {
-	run(t, func(t *testing.T, b *Book, d *dns, changes func() int) {
+	run(t, func(t *testing.T, b *Cache, d *dns, changes func() int) {
 		b.Want("web", []string{"nowhere"})
 		pass(time.Second / 2)
 		says(t, b, "nowhere", "no such host")
@@ -193,7 +193,7 @@ func TestBacksOff(t *testing.T) {
 }
 
 func TestOneSlowNameHoldsUpNoOther(t *testing.T) {
-	run(t, func(t *testing.T, b *Book, d *dns, _ func() int) {
+	run(t, func(t *testing.T, b *Cache, d *dns, _ func() int) {
 		var all []string
 		for i := range 10 * atOnce {
 			name := fmt.Sprint("host", i)
@@ -224,7 +224,7 @@ func TestOneSlowNameHoldsUpNoOther(t *testing.T) {
 }
 
 func TestForgetsWhatNobodyWants(t *testing.T) {
-	run(t, func(t *testing.T, b *Book, d *dns, _ func() int) {
+	run(t, func(t *testing.T, b *Cache, d *dns, _ func() int) {
 		d.set("db", "10.0.0.1")
 		b.Want("web", []string{"db"})
 		b.Want("api", []string{"db"})
@@ -248,7 +248,7 @@ func TestForgetsWhatNobodyWants(t *testing.T) {
 }
 
 func TestSeed(t *testing.T) {
-	run(t, func(t *testing.T, b *Book, d *dns, _ func() int) {
+	run(t, func(t *testing.T, b *Cache, d *dns, _ func() int) {
 		b.Seed("db", netip.MustParseAddr("10.0.0.1"))
 		b.Seed("unwanted", netip.MustParseAddr("10.0.0.1"))
 		says(t, b, "db", "10.0.0.1")
@@ -270,7 +270,7 @@ func TestSeed(t *testing.T) {
 }
 
 func TestBounded(t *testing.T) {
-	run(t, func(t *testing.T, b *Book, d *dns, _ func() int) {
+	run(t, func(t *testing.T, b *Cache, d *dns, _ func() int) {
 		var flood []string
 		for i := range 2 * most {
 			flood = append(flood, fmt.Sprint("flood", i))
@@ -315,7 +315,7 @@ func TestHostsFile(t *testing.T) {
 		}
 		return
 	}
-	b := &Book{Log: slog.New(slog.DiscardHandler), Every: 200 * time.Millisecond}
+	b := &Cache{Log: slog.New(slog.DiscardHandler), Every: 200 * time.Millisecond}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- b.Run(ctx) }()

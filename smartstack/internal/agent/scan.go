@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -9,75 +10,77 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
-// A sweep is how HAProxy's servers are at one time: for the answers to those who
+// A scan is how HAProxy's servers are at one time: for the answers to those who
 // ask about all of them. With thousands of servers it is megabytes of text, which
-// HAProxy has to write and we to read, so nobody is swept for who does not ask.
-type sweep struct {
-	until   time.Time                // it is good for
-	servers map[string][]sweptServer // by backend
-	queues  map[string]int           // requests that wait, by backend
+// HAProxy has to write and we to read, so there is none for who does not ask.
+type scan struct {
+	until   time.Time                  // it is good for
+	servers map[string][]scannedServer // by backend
+	queues  map[string]int             // requests that wait, by backend
 }
 
-// A sweptServer is what is kept of a row.
-type sweptServer struct {
+// A scannedServer is what is kept of a row.
+type scannedServer struct {
 	name, status string
 	weight       int
 }
 
-func (s sweptServer) up() bool { return haproxy.Row{Status: s.status, Weight: s.weight}.Up() }
+func (s scannedServer) up() bool { return haproxy.Row{Status: s.status, Weight: s.weight}.Up() }
 
 // recent is how old an answer about all servers may be, at least; one that took
 // long is good for longer, so that asking all the time costs HAProxy and us no
 // more than a small share of it.
 const recent = 5 * time.Second
 
-// sweepPatience bounds how long those who ask wait for a HAProxy that does not answer.
-const sweepPatience = 2 * time.Second
+// scanTimeout bounds how long those who ask wait for a HAProxy that does not answer.
+const scanTimeout = 2 * time.Second
 
-// swept returns a recent sweep; the last one while HAProxy does not answer.
-func (a *Agent) swept(ctx context.Context) (*sweep, error) {
-	a.sweeping.Lock() // one for all who ask meanwhile
-	defer a.sweeping.Unlock()
-	a.view.mu.Lock()
-	pid, last := a.view.pid, a.view.sweep
-	a.view.mu.Unlock()
+// scanned returns a recent scan; the last one while HAProxy does not answer.
+func (v *view) scanned(ctx context.Context) (*scan, error) {
+	v.scanning.Lock() // one for all who ask meanwhile
+	defer v.scanning.Unlock()
+	v.mu.Lock()
+	pid, last := v.pid, v.scan
+	v.mu.Unlock()
 	begin := time.Now()
 	if last != nil && begin.Before(last.until) {
 		return last, nil
 	}
 	if pid == 0 {
-		return nil, errNotStarted
+		return nil, errNotRunning
 	}
-	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
 	defer cancel()
-	s := &sweep{servers: map[string][]sweptServer{}, queues: map[string]int{}}
-	err := a.runtime.EachRow(ctx, pid, func(row haproxy.Row) {
+	s := &scan{servers: map[string][]scannedServer{}, queues: map[string]int{}}
+	err := v.runtime.EachRow(ctx, pid, func(row haproxy.Row) {
 		s.queues[row.Proxy] += row.Queue
 		switch row.Server {
 		case "FRONTEND", "BACKEND":
 		default:
-			s.servers[row.Proxy] = append(s.servers[row.Proxy], sweptServer{row.Server, row.Status, row.Weight})
+			s.servers[row.Proxy] = append(s.servers[row.Proxy], scannedServer{row.Server, row.Status, row.Weight})
 		}
 	})
 	switch {
 	case err == nil:
 		s.until = begin.Add(max(recent, min(250*time.Since(begin), time.Minute)))
 	case last != nil:
-		s = &sweep{time.Now().Add(recent), last.servers, last.queues}
+		s = &scan{time.Now().Add(recent), last.servers, last.queues}
 	default:
-		s = &sweep{until: time.Now().Add(recent)} // so that the next who ask need not wait as well
+		s = &scan{until: time.Now().Add(recent)} // so that the next who ask need not wait as well
 	}
-	a.view.mu.Lock()
-	defer a.view.mu.Unlock()
-	if a.view.pid == pid {
-		a.view.sweep = s
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.pid == pid {
+		v.scan = s
 	}
 	return s, nil
 }
 
-// Sweep looks every few seconds, until ctx ends, whether HAProxy's checks call
+var errNotRunning = errors.New("HAProxy does not run")
+
+// WatchHeld looks every few seconds, until ctx ends, whether HAProxy's checks call
 // members down that only they can call down.
-func (a *Agent) Sweep(ctx context.Context, every time.Duration) error {
+func (v *view) WatchHeld(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -86,22 +89,22 @@ func (a *Agent) Sweep(ctx context.Context, every time.Duration) error {
 			return nil
 		case <-ticker.C:
 		}
-		a.view.mu.Lock()
+		v.mu.Lock()
 		held := map[string]seen{}
-		for name := range a.view.held {
-			held[name] = a.view.seen[name]
+		for name := range v.held {
+			held[name] = v.seen[name]
 		}
-		ids, pid := a.view.ids, a.view.pid
-		a.view.mu.Unlock()
+		ids, pid := v.ids, v.pid
+		v.mu.Unlock()
 		for name, s := range held {
 			down := map[string]bool{}
-			for server, row := range a.rowsOf(ctx, s, ids, pid) {
+			for server, row := range v.rowsOf(ctx, s, ids, pid) {
 				if row.Status == "DOWN" {
 					down[server] = true
 				}
 			}
 			if len(down) > 0 {
-				a.inbox.put(func() { a.inbox.down[name] = down })
+				v.events.put(serversDown{name, down})
 			}
 		}
 	}
@@ -109,14 +112,14 @@ func (a *Agent) Sweep(ctx context.Context, every time.Duration) error {
 
 // rowsOf asks HAProxy for the servers of one registration only, by name; those of
 // the nearest backend where there are several.
-func (a *Agent) rowsOf(ctx context.Context, s seen, ids map[string]int, pid int) map[string]haproxy.Row {
+func (v *view) rowsOf(ctx context.Context, s seen, ids map[string]int, pid int) map[string]haproxy.Row {
 	if pid == 0 || len(s.backends) == 0 {
 		return nil
 	}
 	var proxies []int
 	for _, b := range s.backends {
 		if ids == nil {
-			ids = a.learn(ctx, pid)
+			ids = v.learn(ctx, pid)
 		}
 		if ids[b] == 0 {
 			return nil // this process does not have it: only another one will
@@ -125,7 +128,7 @@ func (a *Agent) rowsOf(ctx context.Context, s seen, ids map[string]int, pid int)
 	}
 	slices.Reverse(proxies)
 	byName := map[string]haproxy.Row{}
-	err := a.runtime.EachRow(ctx, pid, func(row haproxy.Row) {
+	err := v.runtime.EachRow(ctx, pid, func(row haproxy.Row) {
 		if row.Server != "BACKEND" && row.Server != "FRONTEND" {
 			byName[row.Server] = row
 		}
@@ -137,23 +140,23 @@ func (a *Agent) rowsOf(ctx context.Context, s seen, ids map[string]int, pid int)
 }
 
 // learn returns HAProxy's numbers of backends.
-func (a *Agent) learn(ctx context.Context, pid int) map[string]int {
-	ids, err := a.runtime.BackendIDs(ctx, pid)
+func (v *view) learn(ctx context.Context, pid int) map[string]int {
+	ids, err := v.runtime.BackendIDs(ctx, pid)
 	if err != nil {
 		return nil
 	}
-	a.view.mu.Lock()
-	defer a.view.mu.Unlock()
-	if a.view.pid == pid {
-		a.view.ids = ids
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.pid == pid {
+		v.ids = ids
 	}
 	return ids
 }
 
 // states counts backends by how they are.
-func states(s seen, servers map[string][]sweptServer) map[string]int {
+func states(s seen, servers map[string][]scannedServer) map[string]int {
 	n := map[string]int{"up": 0, "down": 0, "drain": 0, "maint": 0, "probing": 0, "elsewhere": len(s.away)}
-	byName := map[string]sweptServer{}
+	byName := map[string]scannedServer{}
 	for _, b := range slices.Backward(s.backends) {
 		for _, server := range servers[b] {
 			byName[server.name] = server
@@ -162,7 +165,7 @@ func states(s seen, servers map[string][]sweptServer) map[string]int {
 	for _, m := range s.members {
 		server, ok := byName[m.Entry.Name]
 		switch {
-		case unproven(m) || !ok:
+		case !m.Verified() || !ok:
 			n["probing"]++
 		case server.up():
 			n["up"]++
