@@ -48,7 +48,7 @@ func (s settings) locate(mistakes []mistake) []error {
 		where := "default"
 		if _, ok := os.LookupEnv(leaf.env()); ok {
 			where = leaf.env()
-		} else if at, ok := s.origins[strings.Join(m.path, delimiter)]; ok {
+		} else if at, ok := s.origins[strings.Join(m.path, ".")]; ok {
 			where = at.String()
 		}
 		errs = append(errs, fmt.Errorf("%s: %s: %s", where, strings.Join(m.path, "."), m.text))

@@ -26,7 +26,7 @@ const maxFile = 4 << 20
 // settings is what the files of a directory say together, and who said it.
 type settings struct {
 	values  map[string]any
-	origins map[string]origin // by path, joined with the delimiter
+	origins map[string]origin // by dotted path
 	notes   []string          // keys that nothing reads, with their places
 }
 
@@ -348,7 +348,7 @@ func (s settings) merge(r reader, values, into map[string]any, path []string) []
 	var mistakes []error
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		here := append(slices.Clip(path), key)
-		id := strings.Join(here, delimiter)
+		id := strings.Join(here, ".")
 		value, at := values[key], origin{r.file, r.line(here)}
 		old, there := into[key]
 		oldMap, wasMap := old.(map[string]any)

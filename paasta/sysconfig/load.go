@@ -53,14 +53,14 @@ func LoadDir(dir string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	// viper lower-cases keys and splits them at a delimiter. Ours cannot occur
-	// in a key, and what viper would fold is escaped on the way in and restored
-	// by a decode hook, so "Norcal.prod" stays itself.
-	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
+	if err := typed(settings.values, reflect.TypeFor[Config]()); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", dir, err)
+	}
+	v := viper.New()
 	var bad []error
 	for _, s := range leaves(reflect.TypeFor[Config](), nil) {
-		key := strings.Join(s.path, delimiter)
-		if d, ok := defaults[strings.Join(s.path, ".")]; ok {
+		key := strings.Join(s.path, ".")
+		if d, ok := defaults[key]; ok {
 			v.SetDefault(key, d)
 		}
 		if err := s.checkVariable(); err != nil {
@@ -73,11 +73,11 @@ func LoadDir(dir string) (Config, error) {
 	if err := errors.Join(bad...); err != nil {
 		return Config{}, err
 	}
-	if err := v.MergeConfigMap(escape(settings.values).(map[string]any)); err != nil {
+	if err := v.MergeConfigMap(settings.values); err != nil {
 		return Config{}, fmt.Errorf("%s: merge: %w", dir, err)
 	}
 	var c Config
-	if err := v.UnmarshalExact(&c, decoding); err != nil {
+	if err := v.UnmarshalExact(&c, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(durationHook, textHook))); err != nil {
 		return Config{}, fmt.Errorf("system config (files in %s, PAASTA_… variables): %w", dir, err)
 	}
 	if err := c.complete(); err != nil {
@@ -86,71 +86,28 @@ func LoadDir(dir string) (Config, error) {
 	return c, errors.Join(settings.locate(c.check())...)
 }
 
-const delimiter = "\x1f"
-
-// decoding teaches viper's decoder our keys and types.
-func decoding(d *mapstructure.DecoderConfig) {
-	d.MatchName = func(key, field string) bool { return key == field || key == strings.ToLower(field) }
-	d.DecodeHook = mapstructure.ComposeDecodeHookFunc(unescapeHook, durationHook, textHook)
-}
-
-// escape returns value with every upper-case letter of its map keys marked, so
-// that folding them loses nothing.
-func escape(value any) any {
-	switch value := value.(type) {
-	case map[string]any:
-		m := make(map[string]any, len(value))
-		for k, v := range value {
-			m[escapeKey(k)] = escape(v)
-		}
-		return m
-	case []any:
-		list := make([]any, len(value))
-		for i, v := range value {
-			list[i] = escape(v)
-		}
-		return list
-	}
-	return value
-}
-
-const mark = "\x1e"
-
-// escapeKey writes each letter that folding would change as its number between
-// two marks.
-func escapeKey(key string) string {
-	var b strings.Builder
-	for _, r := range key {
-		if s := string(r); strings.ToLower(s) != s {
-			fmt.Fprintf(&b, mark+"%d"+mark, r)
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-func unescapeKey(key string) string {
-	parts := strings.Split(key, mark)
-	for i := 1; i < len(parts); i += 2 {
-		if n, err := strconv.ParseInt(parts[i], 10, 32); err == nil {
-			parts[i] = string(rune(n))
+// typed gives maps and lists the types that they have in Config. Viper folds the
+// keys of maps whose type it does not know, and a cluster may be called
+// "Norcal.prod".
+func typed(values map[string]any, t reflect.Type) error {
+	for f := range t.Fields() {
+		key := keyOf(f)
+		value, ok := values[key]
+		switch kind := f.Type.Kind(); {
+		case !ok:
+		case kind == reflect.Struct:
+			if err := typed(value.(map[string]any), f.Type); err != nil {
+				return err
+			}
+		case kind == reflect.Map || kind == reflect.Slice:
+			x := reflect.New(f.Type)
+			if err := mapstructure.Decode(value, x.Interface()); err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+			values[key] = x.Elem().Interface()
 		}
 	}
-	return strings.Join(parts, "")
-}
-
-// unescapeHook undoes escape on the map that is about to be decoded.
-func unescapeHook(_, _ reflect.Type, data any) (any, error) {
-	m, ok := data.(map[string]any)
-	if !ok {
-		return data, nil
-	}
-	plain := make(map[string]any, len(m))
-	for k, v := range m {
-		plain[unescapeKey(k)] = v
-	}
-	return plain, nil
+	return nil
 }
 
 // durationHook reads "90s", and a bare number as PaaSTA's seconds.

@@ -1,6 +1,7 @@
 package sysconfig
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -296,11 +297,25 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-func TestEscapeKeeps(t *testing.T) {
-	for _, key := range []string{"", "a", "Norcal.Prod", "ÄÖx", "region:US", "İ", "ß"} {
-		if got := unescapeKey(strings.ToLower(escapeKey(key))); got != key {
-			t.Errorf("%q came back as %q", key, got)
-		}
+// Viper folds keys and splits them at dots; what users name must not change.
+func TestKeysOfUsersStay(t *testing.T) {
+	want := map[string]string{"": "1", "a": "2", "Norcal.Prod": "3", "ÄÖx": "4", "region:US": "5", "İ": "6"}
+	text, err := json.Marshal(map[string]any{
+		"api_endpoints": want, "dashboard_links": map[string]any{"Norcal.Prod": map[string][]string{"My Link": {"x"}}},
+		"expected_agent_attributes": []map[string]string{{"Pool": "A"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadDir(write(t, map[string]string{"a.json": string(text)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, c.APIEndpoints); diff != "" {
+		t.Error(diff)
+	}
+	if c.DashboardLinks["Norcal.Prod"]["My Link"] == nil || c.ExpectedAgents[0]["Pool"] != "A" {
+		t.Errorf("%v, %v", c.DashboardLinks, c.ExpectedAgents)
 	}
 }
 
