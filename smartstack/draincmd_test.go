@@ -111,7 +111,7 @@ func TestDrainWaits(t *testing.T) {
 	}
 	defer conn.Close()
 	set, err := registry.NewZooKeeper(conn).List(t.Context(), "ledger.primary")
-	if err != nil || len(set.Nodes) != 1 || !set.Nodes[0].Hidden() {
+	if err != nil || len(set.Nodes) != 1 || !set.Nodes[0].Draining() {
 		t.Errorf("where synapse reads there is %+v, %v", set.Nodes, err)
 	}
 	eventually(t, "http://127.0.0.1:3213/v1/connections?host=127.0.0.1&port="+fmt.Sprint(l.Addr().(*net.TCPAddr).Port), `"connections":0`)

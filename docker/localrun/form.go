@@ -117,7 +117,7 @@ func Form(r Request) (Spec, error) {
 	if sha == "" {
 		sha = "unknown"
 	}
-	formed, err := marathon.Form(marathon.FormInput{
+	formed, err := marathon.BuildApp(marathon.AppInput{
 		Instance: i, Namespace: r.Namespace, Team: r.Team, Size: 1, System: system,
 		Deployment: marathon.Deployment{Image: deployed, GitSHA: sha},
 	})

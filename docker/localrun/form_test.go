@@ -87,7 +87,7 @@ func TestFormIsProduction(t *testing.T) {
 	t.Parallel()
 	r := request()
 	r.System.DeployWhitelist = nil
-	formed, err := marathon.Form(marathon.FormInput{
+	formed, err := marathon.BuildApp(marathon.AppInput{
 		Instance: r.Instance, Namespace: r.Namespace, Team: r.Team, Size: 1, System: r.System,
 		Deployment: marathon.Deployment{Image: r.Image, GitSHA: r.SHA},
 	})

@@ -149,7 +149,7 @@ func (s *server) write(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	if _, err := w.Write(b.Bytes()); err != nil {
-		s.Log.Debug("answer was not read", "err", err)
+		s.Log.Debug("write answer failed", "err", err)
 	}
 }
 

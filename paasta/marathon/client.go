@@ -143,7 +143,7 @@ func (c *Client) do(ctx context.Context, hc *http.Client, method, path string, h
 		response, err := c.ask(ctx, hc, c.urls[i], q)
 		if err == nil {
 			if from := int(c.good.Swap(int32(i))); from != i {
-				c.log.Warn("a marathon does not answer, asking another one from now on",
+				c.log.Warn("marathon member failed, asking another one first from now on",
 					"url", c.urls[from].Redacted(), "next", c.urls[i].Redacted(), "err", errors.Join(errs...))
 			}
 			return response, nil

@@ -53,7 +53,7 @@ func (c *Client) Events(ctx context.Context, each func(Event), attached func()) 
 		pause := retry.NextBackOff()
 		if said != err.Error() {
 			said = err.Error()
-			c.log.Warn("marathon's event stream ended, will reconnect", "err", err, "retry_in", pause)
+			c.log.Warn("read marathon's event stream failed, reconnecting", "err", err, "retry_in", pause)
 		}
 		select {
 		case <-ctx.Done():

@@ -46,7 +46,7 @@ func TestFractionsOfSecondsArriveRoundedUp(t *testing.T) {
 	}, said); diff != "" {
 		t.Errorf("validate (-want +got):\n%s", diff)
 	}
-	formed, err := marathon.Form(marathon.FormInput{
+	formed, err := marathon.BuildApp(marathon.AppInput{
 		Instance: tree.Services["web"].Instances["norcal"].Valid["main"], Size: 1,
 		Deployment: marathon.Deployment{Image: "services-web:paasta-0123456789012345678901234567890123456789", GitSHA: "0123456789012345678901234567890123456789"},
 	})

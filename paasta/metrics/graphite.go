@@ -73,7 +73,7 @@ func (g *Graphite) Run(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
 			if err := g.send(ctx); err != nil {
-				g.Log.Warn("graphite: lines left unsent", "addr", g.Addr, "lines", len(g.lines), "err", err)
+				g.Log.Warn("send to graphite failed at the end, lines are lost", "addr", g.Addr, "lines", len(g.lines), "err", err)
 			}
 			return nil
 		case now := <-ticker.C:
@@ -85,13 +85,13 @@ func (g *Graphite) Run(ctx context.Context) error {
 				pause := retry.NextBackOff()
 				notBefore = now.Add(pause)
 				if !failing {
-					g.Log.Warn("graphite is away, keeping lines", "addr", g.Addr, "err", err, "retry_in", pause)
+					g.Log.Warn("send to graphite failed, keeping lines", "addr", g.Addr, "err", err, "retry_in", pause)
 				}
 				failing = true
 				continue
 			}
 			if failing {
-				g.Log.Info("graphite is back", "addr", g.Addr)
+				g.Log.Info("graphite takes lines again", "addr", g.Addr)
 			}
 			failing, notBefore = false, time.Time{}
 			retry.Reset()
@@ -106,7 +106,7 @@ func (g *Graphite) keep(now time.Time) {
 		// Gather returns what it could together with the error, and says the same
 		// each time.
 		if err.Error() != g.unread {
-			g.Log.Warn("graphite: some metrics could not be read", "err", err)
+			g.Log.Warn("read metrics for graphite failed in part", "err", err)
 		}
 		g.unread = err.Error()
 	} else {

@@ -48,7 +48,7 @@ func (z *ZooKeeper) Apply(ctx context.Context, registration string, add []Entry,
 		ops = append(ops, zk.Op{Kind: zk.OpDelete, Path: p, Version: -1})
 	}
 	for len(ops) > 0 {
-		n := fitting(ops)
+		n := batch(ops)
 		if err := z.transact(ctx, dir, ops[:n]); err != nil {
 			return fmt.Errorf("change %s: %w", registration, err)
 		}
@@ -63,7 +63,7 @@ func (z *ZooKeeper) Apply(ctx context.Context, registration string, add []Entry,
 // leader election, as it does when nerve changes it, and only who is new, or comes
 // back, is the last in line.
 func Plan(dir string, names []string, add []Entry, remove []Node) (create []Node, gone []string) {
-	there := make(map[string]string, len(names)) // stem → name
+	there := make(map[string]string, len(names)) // namePrefix → name
 	for _, name := range names {
 		there[name[:strings.LastIndexByte(name, '_')+1]] = name
 	}
@@ -76,7 +76,7 @@ func Plan(dir string, names []string, add []Entry, remove []Node) (create []Node
 	next := after(names)
 	stays := map[string]bool{}
 	for _, e := range add {
-		if name, ok := there[stem(e)]; ok {
+		if name, ok := there[namePrefix(e)]; ok {
 			stays[path.Join(dir, name)] = true // what is both added and removed stays as it is
 			continue
 		}
@@ -86,7 +86,7 @@ func Plan(dir string, names []string, add []Entry, remove []Node) (create []Node
 			next++
 		}
 		name := NodeName(e, sequence)
-		there[stem(e)] = name
+		there[namePrefix(e)] = name
 		create = append(create, Node{Entry: e, Path: path.Join(dir, name)})
 	}
 	for _, n := range remove {
@@ -99,8 +99,8 @@ func Plan(dir string, names []string, add []Entry, remove []Node) (create []Node
 
 func address(e Entry) string { return net.JoinHostPort(e.Host, strconv.Itoa(e.Port)) }
 
-// fitting returns how many of ops fit into one transaction, at least one.
-func fitting(ops []zk.Op) int {
+// batch returns how many of ops fit into one transaction, at least one.
+func batch(ops []zk.Op) int {
 	size := 0
 	for i, op := range ops {
 		if size += len(op.Path) + len(op.Data) + 100; size > maxMulti && i > 0 {
@@ -117,7 +117,7 @@ func (z *ZooKeeper) transact(ctx context.Context, dir string, ops []zk.Op) error
 	var err error
 	for attempt := range attempts {
 		if attempt > 0 {
-			if ops, err = z.left(ctx, dir, ops); err != nil {
+			if ops, err = z.remaining(ctx, dir, ops); err != nil {
 				return err
 			}
 			if len(ops) == 0 {
@@ -159,8 +159,8 @@ func (z *ZooKeeper) transact(ctx context.Context, dir string, ops []zk.Op) error
 	return err
 }
 
-// left returns those of ops that there is still something to do for.
-func (z *ZooKeeper) left(ctx context.Context, dir string, ops []zk.Op) ([]zk.Op, error) {
+// remaining returns those of ops that there is still something to do for.
+func (z *ZooKeeper) remaining(ctx context.Context, dir string, ops []zk.Op) ([]zk.Op, error) {
 	names, _, err := z.conn.Children(ctx, dir)
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		return nil, err
@@ -169,11 +169,11 @@ func (z *ZooKeeper) left(ctx context.Context, dir string, ops []zk.Op) ([]zk.Op,
 	for _, name := range names {
 		there[path.Join(dir, name)] = true
 	}
-	var left []zk.Op
+	var remaining []zk.Op
 	for _, op := range ops {
 		if op.Kind == zk.OpCreate && !there[op.Path] || op.Kind == zk.OpDelete && there[op.Path] {
-			left = append(left, op)
+			remaining = append(remaining, op)
 		}
 	}
-	return left, nil
+	return remaining, nil
 }

@@ -231,11 +231,11 @@ const maxSequence = 10
 // entry of weight 0. Equal entries differ at most in their sequence: ten digits,
 // which tell synapse's leader election who came first.
 func NodeName(e Entry, sequence int64) string {
-	return stem(e) + fmt.Sprintf("%0*d", maxSequence, sequence)
+	return namePrefix(e) + fmt.Sprintf("%0*d", maxSequence, sequence)
 }
 
-// stem is a node's name without its sequence.
-func stem(e Entry) string {
+// namePrefix is a node's name without its sequence.
+func namePrefix(e Entry) string {
 	b := base64.URLEncoding.EncodeToString(Encode(e))
 	name := pathPrefix + strconv.Itoa(len(b)) + "_" + b + "_"
 	if e.Weight == 0 {

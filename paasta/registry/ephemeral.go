@@ -78,7 +78,7 @@ type ephemeral struct {
 }
 
 // key is what equal entries have in common.
-func (n *ephemeral) key() string { return path.Join(n.dir, stem(n.entry)) }
+func (n *ephemeral) key() string { return path.Join(n.dir, namePrefix(n.entry)) }
 
 // keep makes the node if it is not there or another session's, and watches it.
 func (z *ZooKeeper) keep(ctx context.Context, n *ephemeral, wake chan<- struct{}) error {
@@ -132,7 +132,7 @@ func (z *ZooKeeper) place(ctx context.Context, n *ephemeral) error {
 func (z *ZooKeeper) owners(ctx context.Context, n *ephemeral, names []string) (map[string]int64, error) {
 	owners := map[string]int64{}
 	for _, name := range names {
-		if rest, ok := strings.CutPrefix(name, stem(n.entry)); !ok || strings.Trim(rest, "0123456789") != "" {
+		if rest, ok := strings.CutPrefix(name, namePrefix(n.entry)); !ok || strings.Trim(rest, "0123456789") != "" {
 			continue
 		}
 		p := path.Join(n.dir, name)

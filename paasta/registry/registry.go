@@ -65,8 +65,8 @@ func (n Node) JSON() []byte {
 	return Encode(n.Entry)
 }
 
-// Hidden tells whether the original synapse leaves the node out: it drains.
-func (n Node) Hidden() bool { return strings.HasPrefix(path.Base(n.Path), drainPrefix) }
+// Draining tells whether the original synapse leaves the node out: it drains.
+func (n Node) Draining() bool { return strings.HasPrefix(path.Base(n.Path), drainPrefix) }
 
 // A Set is all that one read of a registration saw. It is shared with other
 // readers, so nobody changes it.

@@ -85,7 +85,7 @@ func dotted(path []string) string {
 // it: v itself, a copy without what does not fit, or nil. at is the place to
 // name: the key, or v itself in a list.
 func (c *checker) check(at, v *value, s *shape) *value {
-	if s.soft && c.class == Broken {
+	if s.isLenient && c.class == Broken {
 		c.class = Wrong
 		defer func() { c.class = Broken }()
 	}
@@ -420,7 +420,7 @@ func (c *checker) checkObject(at, v *value, s *shape) *value {
 // newer version can add keys. In an open object only what looks like a misspelled
 // key is wrong.
 func (c *checker) unknown(f *field, v *value, s *shape) *value {
-	if near := spelling.Misspelled(f.key.text, s.vitalNames(v)); near != "" {
+	if near := spelling.Misspelled(f.key.text, s.missingEssentials(v)); near != "" {
 		c.at(f.key, fmt.Sprintf("unknown key (did you mean %q, without which nobody knows what is meant?)", near))
 		return nil
 	}
@@ -442,11 +442,11 @@ func (c *checker) unknown(f *field, v *value, s *shape) *value {
 	return v
 }
 
-// vitalNames are the keys that v lacks and that must not be missed.
-func (s *shape) vitalNames(v *value) []string {
+// missingEssentials are the keys that v lacks and that must not be missed.
+func (s *shape) missingEssentials(v *value) []string {
 	var names []string
 	for _, k := range s.keys {
-		if (k.shape.reserved || k.shape.vital) && v.find(k.name) == nil {
+		if (k.shape.reserved || k.shape.essentialKey) && v.find(k.name) == nil {
 			names = append(names, k.name)
 		}
 	}

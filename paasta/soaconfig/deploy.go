@@ -64,7 +64,7 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 		return deploy, false, problems
 	}
 	c := &checker{problems: problems, class: Wrong}
-	c.idleSlack(root)
+	c.noteUnimplementedSlack(root)
 	decode(root, &deploy)
 	seen := map[string]int32{}
 	items := root.get("pipeline").items
@@ -75,7 +75,7 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 		read(item, "slack_notify", &step.SlackNotify)
 		step.NotifyAfterMark, step.NotifyAfterAbort, step.NotifyAfterGoodDeploy, step.NotifyAfterAutoRollback = step.SlackNotify, step.SlackNotify, step.SlackNotify, step.SlackNotify
 		decode(item, &step)
-		c.idleSlack(item, "pipeline")
+		c.noteUnimplementedSlack(item, "pipeline")
 		at := item.get("step")
 		if line, twice := seen[step.Name]; twice {
 			c.at(at, fmt.Sprintf("the step %q is there twice, first in line %d", step.Name, line), "pipeline", "step")
@@ -99,8 +99,8 @@ func readDeploy(d document) (deploy Deploy, whole bool, problems Problems) {
 	return deploy, whole, c.problems
 }
 
-// idleSlack notes keys for messages to Slack, which nobody sends yet.
-func (c *checker) idleSlack(v *value, path ...string) {
+// noteUnimplementedSlack notes keys for messages to Slack, which nobody sends yet.
+func (c *checker) noteUnimplementedSlack(v *value, path ...string) {
 	for _, f := range v.fields {
 		if strings.HasPrefix(f.key.text, "slack_") || strings.HasPrefix(f.key.text, "notify_after_") {
 			c.noted(f.key, "does nothing yet: Slack is not told", append(path, f.key.text)...)

@@ -160,7 +160,7 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 // used, nil if it is absent, empty or wrong as a whole.
 func readObject(d document, s *shape) (root *value, problems Problems) {
 	c := &checker{}
-	if s.soft {
+	if s.isLenient {
 		c.class = Wrong
 	}
 	switch {

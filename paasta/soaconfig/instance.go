@@ -53,7 +53,7 @@ func (r *instanceReader) read(e *entry) Instance {
 	in.registering(e)
 	in.Monitoring = r.service.Monitoring.with(v.get("monitoring"), e.problems, e.name, "monitoring")
 	in.MonitoringTeam = in.Monitoring.Team
-	in.together(e)
+	in.checkCombined(e)
 	r.references(e, &in, grouped)
 	return in
 }
@@ -130,8 +130,8 @@ func (in *Instance) registering(e *entry) {
 	}
 }
 
-// together reports what it takes two keys to know.
-func (in *Instance) together(e *entry) {
+// checkCombined reports what it takes two keys to know.
+func (in *Instance) checkCombined(e *entry) {
 	has := e.value.has
 	if e.fine("min_instances", "max_instances") && in.MaxInstances != nil && *in.MaxInstances > 0 && in.MinInstances > *in.MaxInstances {
 		if has("min_instances") {
@@ -143,8 +143,8 @@ func (in *Instance) together(e *entry) {
 	if in.Net == "none" {
 		e.report("is none: no task can be found or checked without a network, and Marathon has no such mode", "net")
 	}
-	in.limits(e)
-	in.idle(e)
+	in.checkLengths(e)
+	in.noteUnimplemented(e)
 	if in.Cmd != nil && len(in.Args) > 0 {
 		e.report("is there together with args: use one of them", "cmd")
 	}
@@ -188,8 +188,8 @@ const longestTaskID = 255
 // longestLabel is what a part of a host name may have.
 const longestLabel = 63
 
-// limits reports names that are too long for what is made of them.
-func (in *Instance) limits(e *entry) {
+// checkLengths reports names that are too long for what is made of them.
+func (in *Instance) checkLengths(e *entry) {
 	service, instance := strings.ReplaceAll(in.Service, "_", "--"), strings.ReplaceAll(in.Name, "_", "--")
 	// As Marathon makes them from 1.9 on.
 	task := service + "." + instance + ".git12345678.config12345678.instance-01234567-89ab-cdef-0123-456789abcdef._app.100"
@@ -216,8 +216,8 @@ var alertKeys = []string{
 
 const noAlerts = "does nothing yet: nobody is alerted"
 
-// idle notes keys that promise what is not there yet.
-func (in *Instance) idle(e *entry) {
+// noteUnimplemented notes keys that promise what is not there yet.
+func (in *Instance) noteUnimplemented(e *entry) {
 	for _, key := range []string{"autoscaling", "max_instances"} {
 		if e.value.has(key) {
 			e.say(Note, "autoscaling does nothing yet: the size changes only by hand", key)

@@ -60,28 +60,28 @@ var (
 
 // localShape is a file of the services directory.
 var localShape = anObject(
-	key{"host", aText().like(hostName), "the agent's own address", "Address that is published."},
+	key{"host", aText().matching(hostName), "the agent's own address", "Address that is published."},
 	key{"port", aPort(), "", "Port that is published."},
-	key{"registrations", listOf(aText().like(registration)).items(1, 0).once().vitally(), "the name of the file", "Under which registrations."},
+	key{"registrations", listOf(aText().matching(registration)).items(1, 0).uniqueItems().essential(), "the name of the file", "Under which registrations."},
 	key{"weight", anInteger().from(0).upTo(256), "10", "Share of the traffic; 0 means that it drains."},
 	key{"labels", mapOf(labelName, aText()), "{}", "Labels besides those of the location."},
-	key{"haproxy_server_options", aText().like(serverOptions), "", "nerve's: published as it is, for hosts with synapse. Agents take `backup`, `maxconn`, `maxqueue` and `weight`."},
-	key{"advertise", listOf(aText().like(locationType)).once(), "[region]", "Location types in which it can be found."},
-	key{"extra_advertise", mapOf(location, listOf(aText().like(location))), "{}", "`TYPE:LOCATION` of this host → where else it can be found."},
+	key{"haproxy_server_options", aText().matching(serverOptions), "", "nerve's: published as it is, for hosts with synapse. Agents take `backup`, `maxconn`, `maxqueue` and `weight`."},
+	key{"advertise", listOf(aText().matching(locationType)).uniqueItems(), "[region]", "Location types in which it can be found."},
+	key{"extra_advertise", mapOf(location, listOf(aText().matching(location))), "{}", "`TYPE:LOCATION` of this host → where else it can be found."},
 	key{"check_interval", aNumber().from(0.05).upTo(3600), "2", "Seconds between two rounds of checks."},
 	key{"checks", listOf(anObject(
-		key{"type", words("http", "https", "tcp", "cmd", "redis", "noop"), "", "What is asked."},
-		key{"host", aText().like(hostName), "`host`, or 127.0.0.1", "Whom."},
+		key{"type", oneOf("http", "https", "tcp", "cmd", "redis", "noop"), "", "What is asked."},
+		key{"host", aText().matching(hostName), "`host`, or 127.0.0.1", "Whom."},
 		key{"port", aPort(), "`port`", "At which port."},
-		key{"uri", aText().like(request), "/status", "Path of an HTTP check."},
-		key{"status", eitherOf(aText().like(statusText), anInteger().from(100).upTo(599)), "200-399", "Codes that pass."},
+		key{"uri", aText().matching(request), "/status", "Path of an HTTP check."},
+		key{"status", eitherOf(aText().matching(statusText), anInteger().from(100).upTo(599)), "200-399", "Codes that pass."},
 		key{"expect", aText(), "", "Text that the body must hold."},
 		key{"headers", mapOf(headerName, aText()), "{}", "Headers of the request."},
-		key{"cmd", aText().lines(), "", "Command for `/bin/sh -c` that succeeds."},
+		key{"cmd", aText().multiLine(), "", "Command for `/bin/sh -c` that succeeds."},
 		key{"timeout", aNumber().over(0).upTo(3600), "1", "Seconds that it may take."},
 		key{"rise", anInteger().from(1).upTo(100), "1", "Passes in a row until it counts as up, also at start."},
 		key{"fall", anInteger().from(1).upTo(100), "1", "Failures in a row until it counts as down."},
-	).needs("type")).vitally(), "[]", "All of them must pass; without any it is always up."},
+	).needs("type")).essential(), "[]", "All of them must pass; without any it is always up."},
 ).needs("port")
 
 // ReadLocalService reads one file of the services directory, and returns all its

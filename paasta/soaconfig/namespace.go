@@ -51,7 +51,7 @@ func readNamespace(service string, e *entry) Namespace {
 	if f := v.get("healthcheck_timeout_s"); f.given() {
 		ns.HealthcheckTimeout = time.Duration(math.Ceil(math.Round(1e6*f.number)/1e3)) * time.Millisecond // HAProxy takes no fraction
 	}
-	ns.together(e)
+	ns.checkCombined(e)
 	if ns.Mode == "tcp" {
 		ns.Keepalive, ns.EndpointTimeouts, ns.ExtraHeaders = false, nil, nil
 		ns.ProxiedThrough, ns.Cache, ns.EndpointTemplates = "", nil, nil
@@ -59,8 +59,8 @@ func readNamespace(service string, e *entry) Namespace {
 	return ns
 }
 
-// together reports what it takes two keys to know.
-func (ns *Namespace) together(e *entry) {
+// checkCombined reports what it takes two keys to know.
+func (ns *Namespace) checkCombined(e *entry) {
 	has := e.value.has
 	if e.fine("advertise", "discover") && !slices.Contains(ns.Advertise, ns.Discover) {
 		known := strings.Join(ns.Advertise, ", ")

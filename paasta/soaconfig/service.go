@@ -26,11 +26,11 @@ const (
 	adhocPrefix      = "adhoc-"
 )
 
-// knownFiles are the names that someone may have misspelled.
-var knownFiles = []string{serviceFile, smartstackFile, deployFile, monitoringFile, dependenciesFile, testDepsFile}
+// readFiles are the names that someone may have misspelled.
+var readFiles = []string{serviceFile, smartstackFile, deployFile, monitoringFile, dependenciesFile, testDepsFile}
 
-// foreign are names and prefixes of PaaSTA's that we do not read.
-var foreign = []string{"chronos-", "paasta_native-", "kubernetes-", "tron-", "flink-", "cassandracluster-", "data.yaml", "performance-check.yaml"}
+// otherFiles are names and prefixes of PaaSTA's that we do not read.
+var otherFiles = []string{"chronos-", "paasta_native-", "kubernetes-", "tron-", "flink-", "cassandracluster-", "data.yaml", "performance-check.yaml"}
 
 // adhocDefaults is what an empty entry of adhoc-<cluster>.yaml means.
 func adhocDefaults(name string) Instance {
@@ -205,7 +205,7 @@ func (s *Service) readNamespaces(d document) (Entries[Namespace], Problems) {
 		if ns.ProxiedThrough != "" {
 			s.refers(ns.ProxiedThrough, e.place("proxied_through"))
 		}
-		for _, key := range meaningless {
+		for _, key := range deprecatedKeys {
 			if e.value.has(key.name) {
 				note := e.place(key.name)
 				note.Class, note.Text = Note, "has no meaning any more: "+key.why
@@ -228,12 +228,12 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 	add := func(text string) { s.Problems = append(s.Problems, Problem{Class: Wrong, File: path, Text: text}) }
 	base, isYAML := strings.CutSuffix(name, ".yaml")
 	if short, ok := strings.CutSuffix(name, ".yml"); ok {
-		if slices.Contains(knownFiles, short+".yaml") || strings.HasPrefix(short, marathonPrefix) || strings.HasPrefix(short, adhocPrefix) {
+		if slices.Contains(readFiles, short+".yaml") || strings.HasPrefix(short, marathonPrefix) || strings.HasPrefix(short, adhocPrefix) {
 			add(fmt.Sprintf("is not read: did you mean %q?", short+".yaml"))
 		}
 		return
 	}
-	if !isYAML || strings.HasPrefix(name, ".") || slices.Contains(knownFiles, name) {
+	if !isYAML || strings.HasPrefix(name, ".") || slices.Contains(readFiles, name) {
 		return
 	}
 	cluster, marathon := strings.CutPrefix(base, marathonPrefix)
@@ -242,8 +242,8 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 		cluster, adhoc = strings.CutPrefix(base, adhocPrefix)
 	}
 	if !marathon && !adhoc {
-		near := spelling.Nearest(name, knownFiles)
-		for _, prefix := range foreign {
+		near := spelling.Nearest(name, readFiles)
+		for _, prefix := range otherFiles {
 			if strings.HasPrefix(name, prefix) {
 				near = ""
 			}

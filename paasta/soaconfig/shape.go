@@ -31,9 +31,9 @@ type shape struct {
 	orEmpty bool     // list: an empty one means none
 	whole   string   // number: who takes only whole ones; a fraction is rounded up
 
-	soft     bool // nothing runs otherwise because of it: what is wrong in it is Wrong, and counts as absent
-	reserved bool // not to be used yet: breaks whatever has it
-	vital    bool // of a key: a slip of the pen in it, when it is missing, breaks what it belongs to
+	isLenient    bool // nothing runs otherwise because of it: what is wrong in it is Wrong, and counts as absent
+	reserved     bool // not to be used yet: breaks whatever has it
+	essentialKey bool // of a key: a slip of the pen in it, when it is missing, breaks what it belongs to
 }
 
 // A key is one key of an object.
@@ -76,21 +76,21 @@ func anObject(keys ...key) *shape {
 func mapOf(names *pattern, elem *shape) *shape { return &shape{kind: object, names: names, elem: elem} }
 func eitherOf(shapes ...*shape) *shape         { return &shape{either: shapes} }
 
-func words(known ...string) *shape { return &shape{kind: text, enum: known} }
+func oneOf(known ...string) *shape { return &shape{kind: text, enum: known} }
 
-func (s *shape) like(p *pattern) *shape       { s.pattern = p; return s }
-func (s *shape) lines() *shape                { s.multiline = true; return s }
+func (s *shape) matching(p *pattern) *shape   { s.pattern = p; return s }
+func (s *shape) multiLine() *shape            { s.multiline = true; return s }
 func (s *shape) from(min float64) *shape      { s.min = &min; return s }
 func (s *shape) over(min float64) *shape      { s.min, s.above = &min, true; return s }
 func (s *shape) upTo(max float64) *shape      { s.max = &max; return s }
 func (s *shape) orNull() *shape               { s.nullable = true; return s }
 func (s *shape) needs(keys ...string) *shape  { s.required = keys; return s }
-func (s *shape) andOthers() *shape            { s.open = true; return s }
-func (s *shape) once() *shape                 { s.unique = true; return s }
-func (s *shape) vitally() *shape              { s.vital = true; return s }
-func (s *shape) wholeFor(who string) *shape   { s.whole = who; return s }
-func (s *shape) orNone() *shape               { s.orEmpty = true; return s }
-func (s *shape) softly() *shape               { s.soft = true; return s }
+func (s *shape) allowOthers() *shape          { s.open = true; return s }
+func (s *shape) uniqueItems() *shape          { s.unique = true; return s }
+func (s *shape) essential() *shape            { s.essentialKey = true; return s }
+func (s *shape) roundedUp(who string) *shape  { s.whole = who; return s }
+func (s *shape) orEmptyList() *shape          { s.orEmpty = true; return s }
+func (s *shape) lenient() *shape              { s.isLenient = true; return s }
 func (s *shape) items(least, most int) *shape { s.least, s.most = least, most; return s }
 
 // aPort is a TCP port.
@@ -101,12 +101,12 @@ const longest = 1e8
 
 func someSeconds() *shape { return aNumber().from(0).upTo(longest) }
 func someMS() *shape {
-	return aNumber().from(1).upTo(longest).wholeFor("HAProxy takes whole milliseconds")
+	return aNumber().from(1).upTo(longest).roundedUp("HAProxy takes whole milliseconds")
 }
 
 // marathonSeconds is a duration that Marathon is sent.
 func marathonSeconds() *shape {
-	return aNumber().upTo(longest).wholeFor("Marathon takes whole seconds")
+	return aNumber().upTo(longest).roundedUp("Marathon takes whole seconds")
 }
 
 var (

@@ -60,7 +60,7 @@ func groupsOf(all map[backendKey]*backendTally) map[string]*group {
 // its registration, or fails more, on any endpoint. One that is makes the others
 // look good, so these are then compared without it.
 func compareBackends(all map[backendKey]*backendTally) []Backend {
-	sound := maps.Clone(all)
+	unflagged := maps.Clone(all)
 	groups := groupsOf(all)
 	backends := make([]Backend, 0, len(all))
 	for k, t := range all {
@@ -71,18 +71,18 @@ func compareBackends(all map[backendKey]*backendTally) []Backend {
 			b.Why = "no backend: HAProxy answered itself, or another service's did"
 		}
 		if b.Verdict == Worse {
-			delete(sound, k)
+			delete(unflagged, k)
 		}
 		backends = append(backends, b)
 	}
-	groups = groupsOf(sound)
+	groups = groupsOf(unflagged)
 	for i := range backends {
 		b := &backends[i]
 		if b.Verdict != Better {
 			continue
 		}
-		if t := sound[backendKey{b.Registration, b.Server, b.Version, b.Instance, b.TaskID}]; t != nil {
-			if v, why := groups[b.Registration].compare(t); why != alone {
+		if t := unflagged[backendKey{b.Registration, b.Server, b.Version, b.Instance, b.TaskID}]; t != nil {
+			if v, why := groups[b.Registration].compare(t); why != noPeers {
 				b.Verdict, b.Why = v, why
 			}
 		}
@@ -99,15 +99,15 @@ func isBackend(k backendKey) bool {
 	return k.server != "none" && k.server != "other" && !strings.HasPrefix(k.server, "via ")
 }
 
-// alone is why a backend cannot be compared.
-const alone = "there is no other backend to compare with"
+// noPeers is why a backend cannot be compared.
+const noPeers = "there is no other backend to compare with"
 
 // compare compares one backend of the group with the others.
 func (g *group) compare(t *backendTally) (Verdict, string) {
 	if g.backends < 2 {
-		return Unknown, alone
+		return Unknown, noPeers
 	}
-	z := sureness(g.tests)
+	z := zScore(g.tests)
 	var verdicts []Verdict
 	var why []string
 	for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {

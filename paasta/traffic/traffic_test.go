@@ -21,10 +21,10 @@ func latencies(r *rand.Rand, n int, medianMS float64) paasta.Histogram {
 
 func TestSureness(t *testing.T) {
 	t.Parallel()
-	if z := sureness(1); math.Abs(z-2.576) > .001 {
+	if z := zScore(1); math.Abs(z-2.576) > .001 {
 		t.Errorf("1 test: %v", z)
 	}
-	if z := sureness(1000); z < 4.2 || z > 4.5 {
+	if z := zScore(1000); z < 4.2 || z > 4.5 {
 		t.Errorf("1000 tests: %v", z)
 	}
 }
@@ -52,7 +52,7 @@ func TestCompareQuantile(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, uint64(c.n)))
 		got := map[Verdict]int{}
 		for range rounds {
-			got[compareQuantile(latencies(r, c.n, 20), latencies(r, c.n, 20*c.factor), c.q, sureness(1)).Verdict]++
+			got[compareQuantile(latencies(r, c.n, 20), latencies(r, c.n, 20*c.factor), c.q, zScore(1)).Verdict]++
 		}
 		if got[c.often] < rounds*95/100 {
 			t.Errorf("%d requests, × %v, quantile %v: %v, want mostly %s", c.n, c.factor, c.q, got, c.often)
@@ -67,7 +67,7 @@ func TestCompareQuantile(t *testing.T) {
 
 func TestCompareErrors(t *testing.T) {
 	t.Parallel()
-	z := sureness(1)
+	z := zScore(1)
 	for _, c := range []struct {
 		before, of, after, ofAfter uint64
 		want                       Verdict

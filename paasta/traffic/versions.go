@@ -143,7 +143,7 @@ func compare(registration string, before, after *version) Comparison {
 		}
 	}
 	const perEndpoint = 4
-	z := sureness(perEndpoint * len(names))
+	z := zScore(perEndpoint * len(names))
 	var latency, errors []Verdict
 	for _, name := range names {
 		b, a := before.endpoints[name], after.endpoints[name]

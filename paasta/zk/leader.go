@@ -49,7 +49,7 @@ func (l *Leader) Lead(ctx context.Context, work func(ctx context.Context, fence 
 		if time.Since(start) > time.Minute {
 			pause = firstPause
 		}
-		log.Warn("leadership ended, will run again", "err", err, "retry_in", pause)
+		log.Warn("leadership lost, running for it again", "err", err, "retry_in", pause)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

@@ -238,7 +238,7 @@ func (c *Conn) event(e zk.Event) {
 		c.lost = false
 		c.mu.Unlock()
 		if back {
-			c.log.Info("ZooKeeper is back", "server", e.Server)
+			c.log.Info("ZooKeeper connection is back", "server", e.Server)
 		}
 		if authed {
 			c.becomeReady()
@@ -257,7 +257,7 @@ func (c *Conn) event(e zk.Event) {
 		c.broadcast()
 		c.mu.Unlock()
 		if told {
-			c.log.Warn("lost ZooKeeper", "state", e.State.String(), "server", e.Server)
+			c.log.Warn("ZooKeeper connection lost", "state", e.State.String(), "server", e.Server)
 		}
 	}
 }

@@ -34,7 +34,7 @@ type round struct {
 
 	def   marathon.Definition
 	stale bool
-	form  marathon.Formed
+	form  marathon.AppDefinitions
 	state bounce.State
 	want  map[string]register.Want
 	why   map[string]string // task → what it waits for
@@ -190,7 +190,7 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 	if size, err = r.size(ctx); err != nil {
 		return 0, false, err
 	}
-	in := marathon.FormInput{
+	in := marathon.AppInput{
 		Instance: *i, Deployment: r.job.Deployed, Registry: r.job.Service.DockerRegistry,
 		Team: teamOf(*i, r.apps), Size: size, System: r.o.Config,
 	}
@@ -203,7 +203,7 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 			in.Namespace = &ns
 		}
 	}
-	form, err := marathon.Form(in)
+	form, err := marathon.BuildApp(in)
 	if err != nil {
 		return fail("failed", err)
 	}

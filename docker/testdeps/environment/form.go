@@ -106,7 +106,7 @@ func (f *formed) join(p place, address netip.Addr, aliases []string) {
 func (f *formed) service(n *graph.Node, t target, system sysconfig.Config, p place, env map[string]string) ([]marathon.HealthCheck, error) {
 	system.Cluster = n.Instance.Cluster
 	system.ExpectedAgents = nil // it is about agents that are not here
-	app, err := marathon.Form(marathon.FormInput{
+	app, err := marathon.BuildApp(marathon.AppInput{
 		Instance: n.Instance, Namespace: primary(n), Registry: n.Service.DockerRegistry,
 		Deployment: marathon.Deployment{Image: t.image, GitSHA: t.sha},
 		Team:       n.Instance.MonitoringTeam, Size: 1, System: system,

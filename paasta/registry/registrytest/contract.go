@@ -139,7 +139,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry) {
 			}
 		}
 		if set, err := r.List(t.Context(), "web.main"); err != nil || len(set.Nodes) != 0 {
-			t.Errorf("left %+v, %v", set, err)
+			t.Errorf("remaining %+v, %v", set, err)
 		}
 	})
 

@@ -93,7 +93,7 @@ func synapseText(members []*discover.Member) []byte {
 	backends := []synapseBackend{}
 	for _, m := range members {
 		n := m.Entry.Node
-		if n.Hidden() {
+		if n.Draining() {
 			continue
 		}
 		var keys map[string]json.RawMessage // a struct would also take "HOST"

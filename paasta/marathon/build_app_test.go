@@ -20,8 +20,8 @@ import (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 // example is an instance with what soaconfig fills in.
-func example() FormInput {
-	return FormInput{
+func example() AppInput {
+	return AppInput{
 		Instance: soaconfig.Instance{
 			Service: "example_service", Cluster: "norcal-prod", Name: "main", DeployGroup: "prod.main",
 			CPUs: .1, CPUBurstAdd: 1, CFSPeriod: 100 * time.Millisecond, MemMB: 1000, DiskMB: 1024,
@@ -45,9 +45,9 @@ func example() FormInput {
 	}
 }
 
-func form(t *testing.T, in FormInput) Definition {
+func form(t *testing.T, in AppInput) Definition {
 	t.Helper()
-	f, err := Form(in)
+	f, err := BuildApp(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func form(t *testing.T, in FormInput) Definition {
 
 func TestFormGolden(t *testing.T) {
 	t.Parallel()
-	golden := func(name string, in FormInput) {
+	golden := func(name string, in AppInput) {
 		text, err := json.MarshalIndent(form(t, in), "", "  ")
 		if err != nil {
 			t.Fatal(err)
@@ -139,20 +139,20 @@ func TestConfigHashVectors(t *testing.T) {
 func TestConfigHashHoldsWhatItShould(t *testing.T) {
 	t.Parallel()
 	was := form(t, example())
-	for name, change := range map[string]func(*FormInput){
-		"size":                     func(in *FormInput) { in.Size, in.Instance.Size = 9, 9 },
-		"autoscaling":              func(in *FormInput) { in.Instance.MaxInstances = new(9) },
-		"registry":                 func(in *FormInput) { in.System.DockerRegistry = "other" },
-		"system volumes":           func(in *FormInput) { in.System.Volumes = nil },
-		"credentials":              func(in *FormInput) { in.System.DockercfgLocation = "" },
-		"known agents":             func(in *FormInput) { in.System.ExpectedAgents = in.System.ExpectedAgents[:2] },
-		"number of regions":        func(in *FormInput) { in.System.ExpectedAgents = in.System.ExpectedAgents[:1] },
-		"team":                     func(in *FormInput) { in.Team = "other" },
-		"registrations":            func(in *FormInput) { in.Instance.Registrations = []string{"example_service.main", "other.main"} },
-		"bounce method":            func(in *FormInput) { in.Instance.BounceMethod = "brutal" },
-		"a default of ours":        func(in *FormInput) { in.Instance.DiskMB, in.Instance.ContainerPort = 4096, 9999 },
-		"a default of health":      func(in *FormInput) { in.Instance.HealthCheck.MaxFailures = 6 },
-		"unique hosts by the size": func(in *FormInput) { in.System.HostnameUniqueSize = 10 },
+	for name, change := range map[string]func(*AppInput){
+		"size":                     func(in *AppInput) { in.Size, in.Instance.Size = 9, 9 },
+		"autoscaling":              func(in *AppInput) { in.Instance.MaxInstances = new(9) },
+		"registry":                 func(in *AppInput) { in.System.DockerRegistry = "other" },
+		"system volumes":           func(in *AppInput) { in.System.Volumes = nil },
+		"credentials":              func(in *AppInput) { in.System.DockercfgLocation = "" },
+		"known agents":             func(in *AppInput) { in.System.ExpectedAgents = in.System.ExpectedAgents[:2] },
+		"number of regions":        func(in *AppInput) { in.System.ExpectedAgents = in.System.ExpectedAgents[:1] },
+		"team":                     func(in *AppInput) { in.Team = "other" },
+		"registrations":            func(in *AppInput) { in.Instance.Registrations = []string{"example_service.main", "other.main"} },
+		"bounce method":            func(in *AppInput) { in.Instance.BounceMethod = "brutal" },
+		"a default of ours":        func(in *AppInput) { in.Instance.DiskMB, in.Instance.ContainerPort = 4096, 9999 },
+		"a default of health":      func(in *AppInput) { in.Instance.HealthCheck.MaxFailures = 6 },
+		"unique hosts by the size": func(in *AppInput) { in.System.HostnameUniqueSize = 10 },
 	} {
 		in := example()
 		change(&in)
@@ -160,16 +160,16 @@ func TestConfigHashHoldsWhatItShould(t *testing.T) {
 			t.Errorf("%s makes another app: %s, was %s", name, got.ID, was.ID)
 		}
 	}
-	for name, change := range map[string]func(*FormInput){
-		"commit":       func(in *FormInput) { in.Deployment.Image = strings.Replace(in.Deployment.Image, "591", "592", 1) },
-		"force_bounce": func(in *FormInput) { in.Deployment.ForceBounce = "20260101T000000" },
-		"cpus":         func(in *FormInput) { in.Instance.CPUs = .2 },
-		"env":          func(in *FormInput) { in.Instance.Env = map[string]string{"FOO": "BAZ"} },
-		"written disk": func(in *FormInput) { in.Instance.Written["disk"] = true },
-		"volumes":      func(in *FormInput) { in.Instance.Volumes = nil },
-		"health mode":  func(in *FormInput) { in.Namespace.Mode = "tcp" },
-		"args":         func(in *FormInput) { in.Instance.Args = []string{"x"} },
-		"constraints":  func(in *FormInput) { in.Instance.ExtraConstraints = [][]string{{"rack", "UNIQUE"}} },
+	for name, change := range map[string]func(*AppInput){
+		"commit":       func(in *AppInput) { in.Deployment.Image = strings.Replace(in.Deployment.Image, "591", "592", 1) },
+		"force_bounce": func(in *AppInput) { in.Deployment.ForceBounce = "20260101T000000" },
+		"cpus":         func(in *AppInput) { in.Instance.CPUs = .2 },
+		"env":          func(in *AppInput) { in.Instance.Env = map[string]string{"FOO": "BAZ"} },
+		"written disk": func(in *AppInput) { in.Instance.Written["disk"] = true },
+		"volumes":      func(in *AppInput) { in.Instance.Volumes = nil },
+		"health mode":  func(in *AppInput) { in.Namespace.Mode = "tcp" },
+		"args":         func(in *AppInput) { in.Instance.Args = []string{"x"} },
+		"constraints":  func(in *AppInput) { in.Instance.ExtraConstraints = [][]string{{"rack", "UNIQUE"}} },
 	} {
 		in := example()
 		change(&in)
@@ -185,7 +185,7 @@ func TestSystemHashSaysStale(t *testing.T) {
 	app := App{ID: was.ID, Labels: was.Labels}
 	in := example()
 	in.System.DockerRegistry = "other"
-	f, err := Form(in)
+	f, err := BuildApp(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,21 +210,21 @@ func TestSystemHashSaysStale(t *testing.T) {
 
 func TestFormFails(t *testing.T) {
 	t.Parallel()
-	for want, change := range map[string]func(*FormInput){
-		"not deployed to prod.main yet":    func(in *FormInput) { in.Deployment = Deployment{} },
-		`has the attribute "habitat"`:      func(in *FormInput) { in.Namespace.Discover = "habitat" },
-		"no agents match its deploy_white": func(in *FormInput) { in.Instance.DeployBlacklist = [][]string{{"region", ".*"}} },
-		"none of the 3 in expected_agent_": func(in *FormInput) {
+	for want, change := range map[string]func(*AppInput){
+		"not deployed to prod.main yet":    func(in *AppInput) { in.Deployment = Deployment{} },
+		`has the attribute "habitat"`:      func(in *AppInput) { in.Namespace.Discover = "habitat" },
+		"no agents match its deploy_white": func(in *AppInput) { in.Instance.DeployBlacklist = [][]string{{"region", ".*"}} },
+		"none of the 3 in expected_agent_": func(in *AppInput) {
 			in.Instance.DeployWhitelist = &soaconfig.Whitelist{Attribute: "region", Values: []string{"north"}}
 		},
-		"deploy_blacklist and those of the": func(in *FormInput) {
+		"deploy_blacklist and those of the": func(in *AppInput) {
 			in.Namespace, in.System.DeployBlacklist = nil, [][]string{{"region", "west|east"}}
 		},
-		"want [ATTRIBUTE, [VALUE, …]], got": func(in *FormInput) { in.System.DeployWhitelist = []any{"x"} },
+		"want [ATTRIBUTE, [VALUE, …]], got": func(in *AppInput) { in.System.DeployWhitelist = []any{"x"} },
 	} {
 		in := example()
 		change(&in)
-		if _, err := Form(in); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := BuildApp(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
@@ -236,30 +236,30 @@ func TestFormSpreads(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name   string
-		change func(*FormInput)
+		change func(*AppInput)
 		want   []string // nil for no spreading
 	}{
-		{"by what its clients discover", func(in *FormInput) {
+		{"by what its clients discover", func(in *AppInput) {
 			in.Namespace.Discover = "habitat"
 			in.System.ExpectedAgents = []map[string]string{{"habitat": "a"}, {"habitat": "b"}, {"habitat": "c"}}
 		}, []string{"habitat", "GROUP_BY", "3"}},
-		{"without a namespace", func(in *FormInput) { in.Namespace = nil }, []string{"region", "GROUP_BY", "2"}},
-		{"without registrations", func(in *FormInput) { in.Namespace, in.Instance.Registrations = nil, nil }, []string{"region", "GROUP_BY", "2"}},
-		{"over those that it may run on", func(in *FormInput) {
+		{"without a namespace", func(in *AppInput) { in.Namespace = nil }, []string{"region", "GROUP_BY", "2"}},
+		{"without registrations", func(in *AppInput) { in.Namespace, in.Instance.Registrations = nil, nil }, []string{"region", "GROUP_BY", "2"}},
+		{"over those that it may run on", func(in *AppInput) {
 			in.Namespace, in.Instance.DeployWhitelist = nil, &soaconfig.Whitelist{Attribute: "region", Values: []string{"we.*"}}
 		}, []string{"region", "GROUP_BY", "1"}},
-		{"over those that a lookahead leaves", func(in *FormInput) {
+		{"over those that a lookahead leaves", func(in *AppInput) {
 			in.Namespace, in.Instance.DeployWhitelist = nil, &soaconfig.Whitelist{Attribute: "region", Values: []string{"(?!we).*"}}
 		}, []string{"region", "GROUP_BY", "1"}},
-		{"agents that are in no region", func(in *FormInput) {
+		{"agents that are in no region", func(in *AppInput) {
 			in.Namespace, in.System.ExpectedAgents = nil, []map[string]string{{"pool": "default"}}
 		}, nil},
-		{"no agents are known", func(in *FormInput) { in.System.ExpectedAgents = nil }, nil},
-		{"it has constraints of its own", func(in *FormInput) { in.Instance.Constraints = [][]string{{"hostname", "UNIQUE"}} }, nil},
+		{"no agents are known", func(in *AppInput) { in.System.ExpectedAgents = nil }, nil},
+		{"it has constraints of its own", func(in *AppInput) { in.Instance.Constraints = [][]string{{"hostname", "UNIQUE"}} }, nil},
 	} {
 		in := example()
 		tc.change(&in)
-		f, err := Form(in)
+		f, err := BuildApp(in)
 		if err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 			continue
@@ -274,7 +274,7 @@ func TestFormSpreads(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tc.name, f.Definition.Constraints, tc.want)
 		}
 		in.System.ExpectedAgents = nil
-		if other, err := Form(in); err != nil || other.Definition.ID != f.Definition.ID {
+		if other, err := BuildApp(in); err != nil || other.Definition.ID != f.Definition.ID {
 			t.Errorf("%s: another app without known agents: %s and %s, %v", tc.name, other.Definition.ID, f.Definition.ID, err)
 		}
 	}
@@ -286,11 +286,11 @@ func TestFormIsAFunction(t *testing.T) {
 		in := example()
 		in.Instance.Env = rapid.MapOf(rapid.StringMatching("[A-Z]{1,8}"), rapid.String()).Draw(t, "env")
 		in.Instance.ExtraDockerArgs = rapid.MapOf(rapid.StringMatching("[a-z]{1,8}"), rapid.String()).Draw(t, "docker args")
-		a, err := Form(in)
+		a, err := BuildApp(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := Form(in)
+		b, err := BuildApp(in)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,14 +20,14 @@ const (
 )
 
 const (
-	// doubt is how often a whole report may see a difference where there is none.
-	doubt = 0.01
-	// matters is the least ratio of two latencies that is called a difference, and
-	// slack the least difference, in ms.
-	matters, slack = 1.1, 0.5
-	// excluded is how far two latencies that are called the same may be apart at
-	// most, and excludedErrors the same for shares of errors.
-	excluded, excludedErrors = 1.25, 0.01
+	// falseAlarms is how often a whole report may see a difference where there is none.
+	falseAlarms = 0.01
+	// minRatio is the least ratio of two latencies that is called a difference, and
+	// minDifference the least difference, in ms.
+	minRatio, minDifference = 1.1, 0.5
+	// sameRatio is how far two latencies that are called the same may be apart at
+	// most, and sameErrors the same for shares of errors.
+	sameRatio, sameErrors = 1.25, 0.01
 )
 
 // A Change compares one number of two sets of requests.
@@ -44,10 +44,10 @@ type Change struct {
 	Needs uint64 `json:"needs,omitempty"`
 }
 
-// sureness returns z such that one of tests comparisons goes wrong in doubt of
+// zScore returns z such that one of tests comparisons goes wrong in falseAlarms of
 // all cases (Bonferroni).
-func sureness(tests int) float64 {
-	return math.Sqrt2 * math.Erfinv(1-doubt/float64(max(tests, 1)))
+func zScore(tests int) float64 {
+	return math.Sqrt2 * math.Erfinv(1-falseAlarms/float64(max(tests, 1)))
 }
 
 // compareQuantile compares a quantile of two samples. Nothing is assumed about
@@ -57,12 +57,12 @@ func compareQuantile(before, after paasta.Histogram, q, z float64) Change {
 	bl, bh, ok1 := before.QuantileBounds(q, z)
 	al, ah, ok2 := after.QuantileBounds(q, z)
 	if !ok1 || !ok2 {
-		c.Needs = enoughFor(q, z)
+		c.Needs = requestsFor(q, z)
 		return c
 	}
 	bl, bh, al, ah = ms(bl), ms(bh), ms(al), ms(ah)
 	c.Low, c.High = round(al-bh), round(ah-bl)
-	apart := func(fast, slow float64) bool { return slow > fast*matters && slow-fast > slack }
+	apart := func(fast, slow float64) bool { return slow > fast*minRatio && slow-fast > minDifference }
 	switch {
 	case al > bh && apart(c.Before, c.After):
 		c.Verdict = Worse
@@ -71,16 +71,16 @@ func compareQuantile(before, after paasta.Histogram, q, z float64) Change {
 	case within(bl, ah) && within(al, bh):
 		c.Verdict = Same
 	default:
-		c.Needs = 4 * max(before.Count, after.Count, enoughFor(q, z)) // bounds half as far apart
+		c.Needs = 4 * max(before.Count, after.Count, requestsFor(q, z)) // bounds half as far apart
 	}
 	return c
 }
 
 // within tells whether two latencies are as good as the same.
-func within(fast, slow float64) bool { return slow <= fast*excluded || slow-fast <= slack }
+func within(fast, slow float64) bool { return slow <= fast*sameRatio || slow-fast <= minDifference }
 
-// enoughFor is how many requests bound a quantile on both sides.
-func enoughFor(q, z float64) uint64 {
+// requestsFor is how many requests bound a quantile on both sides.
+func requestsFor(q, z float64) uint64 {
 	tail := min(q, 1-q)
 	for n := 10.0; ; n *= 1.1 {
 		if n*tail-z*math.Sqrt(n*q*(1-q)) >= 2 {
@@ -94,7 +94,7 @@ func enoughFor(q, z float64) uint64 {
 func compareErrors(errorsBefore, before, errorsAfter, after uint64, z float64) Change {
 	c := Change{Verdict: Unknown}
 	if before == 0 || after == 0 {
-		c.Needs = needForErrors
+		c.Needs = minForErrors
 		return c
 	}
 	p1, l1, u1 := wilson(errorsBefore, before, z)
@@ -104,21 +104,21 @@ func compareErrors(errorsBefore, before, errorsAfter, after uint64, z float64) C
 	low, high := d-math.Hypot(p2-l2, u1-p1), d+math.Hypot(u2-p2, p1-l1)
 	c.Low, c.High = share(low), share(high)
 	switch {
-	case low > 0 && d > excludedErrors/10:
+	case low > 0 && d > sameErrors/10:
 		c.Verdict = Worse
-	case high < 0 && -d > excludedErrors/10:
+	case high < 0 && -d > sameErrors/10:
 		c.Verdict = Better
-	case high <= excludedErrors && low >= -excludedErrors:
+	case high <= sameErrors && low >= -sameErrors:
 		c.Verdict = Same
 	default:
-		c.Needs = max(needForErrors, 4*min(before, after))
+		c.Needs = max(minForErrors, 4*min(before, after))
 	}
 	return c
 }
 
-// needForErrors is about how many requests without an error rule out a change
-// by excludedErrors.
-const needForErrors = 1000
+// minForErrors is about how many requests without an error rule out a change
+// by sameErrors.
+const minForErrors = 1000
 
 func share(x float64) float64 { return math.Round(x*1e6) / 1e6 }
 

@@ -23,8 +23,8 @@ type Deployment struct {
 	ForceBounce string // time of the start or stop tag that counts; "" for none
 }
 
-// FormInput is what an app is formed from.
-type FormInput struct {
+// AppInput is what an app is formed from.
+type AppInput struct {
 	Instance soaconfig.Instance
 	// Namespace of the primary registration, nil when there is none.
 	Namespace  *soaconfig.Namespace
@@ -35,21 +35,21 @@ type FormInput struct {
 	System     sysconfig.Config
 }
 
-// A Formed is an app in the two shapes that it can have: Definition, and the
+// AppDefinitions are an app in the two shapes that it can have: Definition, and the
 // same as a refresh of an app that differs only in system-wide values.
-type Formed struct {
+type AppDefinitions struct {
 	Definition Definition
 	Refresh    Definition
 }
 
-// Form makes the app of an instance. It is pure: equal inputs make equal apps.
+// BuildApp makes the app of an instance. It is pure: equal inputs make equal apps.
 // It fails for what soa-configs cannot know to be wrong, for instance a
 // location that no agent has.
-func Form(in FormInput) (Formed, error) {
+func BuildApp(in AppInput) (AppDefinitions, error) {
 	i := in.Instance
 	id := paasta.InstanceID{Service: i.Service, Instance: i.Name}
 	if in.Deployment.Image == "" || in.Deployment.GitSHA == "" {
-		return Formed{}, fmt.Errorf("form app of %s: not deployed to %s yet (paasta mark-for-deployment does that)", id, i.DeployGroup)
+		return AppDefinitions{}, fmt.Errorf("build app of %s: not deployed to %s yet (paasta mark-for-deployment does that)", id, i.DeployGroup)
 	}
 	registry := in.Registry
 	if registry == "" {
@@ -58,7 +58,7 @@ func Form(in FormInput) (Formed, error) {
 	health := HealthOf(i, in.Namespace)
 	constraints, computed, err := constraintsOf(in)
 	if err != nil {
-		return Formed{}, fmt.Errorf("form app of %s: %w", id, err)
+		return AppDefinitions{}, fmt.Errorf("build app of %s: %w", id, err)
 	}
 	hashed := hashInput(i, in.Deployment, health)
 	base := ConfigHash(hashed)
@@ -106,13 +106,13 @@ func Form(in FormInput) (Formed, error) {
 		}
 		return d
 	}
-	return Formed{Definition: named(base), Refresh: named(ConfigHash(hashed))}, nil
+	return AppDefinitions{Definition: named(base), Refresh: named(ConfigHash(hashed))}, nil
 }
 
 // Choose returns the definition that should run, given the instance's apps, and
 // whether the app that runs is stale: the same but for system-wide values. With
 // refresh a stale app is replaced, without it stays.
-func (f Formed) Choose(apps []App, refresh bool) (d Definition, stale bool) {
+func (f AppDefinitions) Choose(apps []App, refresh bool) (d Definition, stale bool) {
 	want := f.Definition.Labels
 	var old *App
 	for _, a := range apps {
@@ -198,7 +198,7 @@ func checksOf(h soaconfig.HealthCheck) []HealthCheck {
 	return []HealthCheck{check}
 }
 
-func envOf(in FormInput) map[string]string {
+func envOf(in AppInput) map[string]string {
 	i := in.Instance
 	env := map[string]string{
 		"PAASTA_SERVICE": i.Service, "PAASTA_INSTANCE": i.Name, "PAASTA_CLUSTER": i.Cluster,
@@ -218,7 +218,7 @@ var dropped = []string{
 	"KILL", "SETGID", "SETUID", "NET_BIND_SERVICE", "SYS_CHROOT", "SETFCAP",
 }
 
-func containerOf(in FormInput, registry string) Container {
+func containerOf(in AppInput, registry string) Container {
 	i := in.Instance
 	image := in.Deployment.Image
 	if registry != "" {
@@ -322,7 +322,7 @@ func backoffSeconds(i soaconfig.Instance) int {
 
 // constraintsOf returns all constraints, and apart those that follow from
 // system-wide values.
-func constraintsOf(in FormInput) (all, computed [][]string, err error) {
+func constraintsOf(in AppInput) (all, computed [][]string, err error) {
 	i := in.Instance
 	if i.Constraints != nil {
 		return i.Constraints, nil, nil
@@ -363,7 +363,7 @@ const defaultDiscover = "region"
 
 // spreadOf returns the constraint that spreads the tasks over all values of the
 // attribute that clients discover by, as far as agents are known.
-func spreadOf(in FormInput, systemWhite *soaconfig.Whitelist) ([][]string, error) {
+func spreadOf(in AppInput, systemWhite *soaconfig.Whitelist) ([][]string, error) {
 	if in.System.ExpectedAgents == nil {
 		return nil, nil
 	}
