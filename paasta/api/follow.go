@@ -162,6 +162,10 @@ func (s *server) followTasks(ctx context.Context, service string, q logQuery, be
 				continue
 			}
 			wg.Go(func() {
+				q := q
+				if t.ended != nil {
+					q.lines = maxLines // all that it said since
+				}
 				err := s.output(ctx, service, t, q, true, func(l paasta.LogLine) error {
 					if !l.Time.After(since) {
 						return nil

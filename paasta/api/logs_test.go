@@ -304,7 +304,9 @@ func TestFollowACrashLoop(t *testing.T) {
 	w := newWorld(t)
 	w.server.Marathon = []Marathon{m}
 	crash := func(id string, ended time.Time) {
-		m.write(id, "starts "+id)
+		for _, text := range []string{"starts", "reads its config", "has no database"} {
+			m.write(id, text)
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.ended = append(m.ended, marathon.Ended{ID: id, Host: "h", State: "TASK_FAILED", Message: "status 3", Ended: ended})
@@ -315,7 +317,7 @@ func TestFollowACrashLoop(t *testing.T) {
 	defer cancel()
 	lines := make(chan paasta.LogLine, 100)
 	go func() {
-		_ = w.client().Logs(ctx, LogQuery{Service: "web", Follow: true}, func(l paasta.LogLine) error { // until it is cancelled
+		_ = w.client().Logs(ctx, LogQuery{Service: "web", Follow: true, Lines: 2}, func(l paasta.LogLine) error { // until it is cancelled
 			lines <- l
 			return nil
 		})
@@ -324,7 +326,11 @@ func TestFollowACrashLoop(t *testing.T) {
 		if id != "latest" {
 			crash(id, time.Now())
 		}
-		for _, want := range []string{"starts " + id, "TASK_FAILED on h: status 3"} {
+		all := []string{"starts", "reads its config", "has no database", "TASK_FAILED on h: status 3"}
+		if id == "latest" {
+			all = all[2:] // the two lines that were asked for
+		}
+		for _, want := range all {
 			select {
 			case l := <-lines:
 				if l.Message != want || l.Task != id {

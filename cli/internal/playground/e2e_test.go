@@ -145,6 +145,12 @@ func TestDemo(t *testing.T) {
 			t.Error("the demo does not say that no request failed")
 		}
 	}
+	// What the versions before said, and how they ended.
+	s.shell(home, `. .playground/env
+		paasta logs -s `+demo.Service+` -C app_output,marathon >logs
+		grep "TASK_KILLED on .*: Container exited with status" logs
+		task="$(sed -n 's/.*\[marathon\].*\[main \([^]]*\)\].*TASK_KILLED.*/\1/p' logs | head -n 1)"
+		grep "\[std.*\[main $task\]" logs`)
 	// The pages that go on from there, each in a shell of its own.
 	for _, page := range []string{"local-run.md", "images.md"} {
 		s.shell(home, strings.Join(commandsOf(t, "how-to/"+page), ""))
