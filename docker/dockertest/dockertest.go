@@ -197,11 +197,20 @@ func (e *Engine) Kill() {
 }
 
 // Freeze stops the engine with SIGSTOP: it takes connections and does not
-// answer, until Thaw or the end of the test.
+// answer, until Thaw or the end of the test. It returns when every thread has
+// stopped: on a busy machine they answer for a while after the signal.
 func (e *Engine) Freeze() {
 	e.t.Helper()
 	e.signal(syscall.SIGSTOP)
 	e.t.Cleanup(e.Thaw)
+	paastatest.Until(e.t, "every thread of dockerd has stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", e.cmd.Process.Pid))
+		return err == nil && !slices.ContainsFunc(threads, func(file string) bool {
+			text, err := os.ReadFile(file)
+			_, state, _ := bytes.Cut(text, []byte(") ")) // after the program's name
+			return err == nil && !bytes.HasPrefix(state, []byte("T"))
+		})
+	})
 }
 
 // Thaw ends Freeze.
