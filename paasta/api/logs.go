@@ -316,48 +316,39 @@ func (s *server) ending(service string, t logTask) *paasta.LogLine {
 // tasks lists the tasks of instances, of all versions, with those that have
 // ended and are still known: at least, of each version, the one that failed last.
 func (s *server) tasks(ctx context.Context, service string, instances []string) ([]logTask, error) {
-	var tasks []logTask
-	var errs []error
-	var mu sync.Mutex
-	var wg sync.WaitGroup
+	type question struct {
+		from     Marathon
+		instance string
+	}
+	var questions []question
 	for _, m := range s.Marathon {
 		for _, name := range instances {
-			wg.Go(func() {
-				id := paasta.InstanceID{Service: service, Instance: name}
-				apps, err := m.AppsOf(ctx, id)
-				ended, endedErr := m.Ended(ctx, id)
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err, endedErr)
-				known := map[string]bool{}
-				for _, t := range tasks {
-					known[t.ID] = true
-				}
-				end := func(e marathon.Ended) {
-					if !known[e.ID] { // two frameworks may have one Mesos
-						known[e.ID] = true
-						tasks = append(tasks, logTask{Task: marathon.Task{ID: e.ID, AppID: e.AppID, Host: e.Host, State: e.State}, from: m, instance: name, ended: &e})
-					}
-				}
-				for _, app := range apps {
-					for _, t := range app.Tasks {
-						known[t.ID] = true
-						tasks = append(tasks, logTask{Task: t, from: m, instance: name})
-					}
-				}
-				for _, e := range ended {
-					end(e)
-				}
-				for _, app := range apps {
-					if f := app.LastFailure; f != nil && f.Task != "" {
-						end(marathon.Ended{ID: f.Task, AppID: app.ID, Host: f.Host, State: f.State, Message: f.Message, Ended: f.Time})
-					}
-				}
-			})
+			questions = append(questions, question{m, name})
 		}
 	}
-	wg.Wait()
-	return tasks, errors.Join(unique(errs)...)
+	found, err := gather(questions, unlimited, func(q question) (tasks []logTask, err error) {
+		id := paasta.InstanceID{Service: service, Instance: q.instance}
+		apps, err := q.from.AppsOf(ctx, id)
+		ended, endedErr := q.from.Ended(ctx, id)
+		for _, app := range apps {
+			for _, t := range app.Tasks {
+				tasks = append(tasks, logTask{Task: t, from: q.from, instance: q.instance})
+			}
+			if f := app.LastFailure; f != nil && f.Task != "" {
+				ended = append(ended, marathon.Ended{ID: f.Task, AppID: app.ID, Host: f.Host, State: f.State, Message: f.Message, Ended: f.Time})
+			}
+		}
+		for _, e := range ended {
+			tasks = append(tasks, logTask{Task: marathon.Task{ID: e.ID, AppID: e.AppID, Host: e.Host, State: e.State}, from: q.from, instance: q.instance, ended: &e})
+		}
+		return tasks, errors.Join(err, endedErr)
+	})
+	seen := map[string]bool{} // two frameworks may have one Mesos
+	return slices.DeleteFunc(slices.Concat(found...), func(t logTask) bool {
+		again := seen[t.ID]
+		seen[t.ID] = true
+		return again
+	}), err
 }
 
 // output calls each with the lines of a task's output that are asked for.

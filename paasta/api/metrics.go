@@ -97,36 +97,30 @@ func (s *server) counts(ctx context.Context, service string, window time.Duratio
 		notes = append(notes, "no host announces an agent, so nobody counts requests")
 	}
 	query := url.Values{"service": {service}, "window": {window.String()}}.Encode()
+	var silent []string
 	var mu sync.Mutex
-	var wg sync.WaitGroup
-	room := make(chan struct{}, metricsAtOnce)
-	silent := []string{}
-	for _, node := range nodes {
-		room <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-room }()
-			ctx, cancel := context.WithTimeout(ctx, metricsWithin)
-			defer cancel()
-			var m paasta.AgentMetrics
-			err := s.ask(ctx, node.Status+"/v1/metrics?"+query, &m)
-			if err == nil && m.Host == "" {
-				err = fmt.Errorf("GET %s/v1/metrics: it does not know about metrics; is it an older agent?", node.Status)
-			}
+	answers, _ := gather(nodes, metricsAtOnce, func(node paasta.AgentNode) ([]paasta.AgentMetrics, error) {
+		ctx, cancel := context.WithTimeout(ctx, metricsWithin)
+		defer cancel()
+		var m paasta.AgentMetrics
+		err := s.ask(ctx, node.Status+"/v1/metrics?"+query, &m)
+		if err == nil && m.Host == "" {
+			err = fmt.Errorf("GET %s/v1/metrics: it does not know about metrics; is it an older agent?", node.Status)
+		}
+		if err != nil {
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
-				silent = append(silent, fmt.Sprintf("the agent of %s did not say what it counted: %v", node.Host, err))
-				return
-			}
-			all = append(all, m)
-		})
-	}
-	wg.Wait()
+			silent = append(silent, fmt.Sprintf("the agent of %s did not say what it counted: %v", node.Host, err))
+			return nil, nil
+		}
+		return []paasta.AgentMetrics{m}, nil
+	})
 	slices.Sort(silent)
 	const say = 5
 	if n := len(silent) - say; n > 0 {
 		silent = append(silent[:say], fmt.Sprintf("and %d more agents did not", n))
 	}
+	all = slices.Concat(answers...)
 	slices.SortFunc(all, func(a, b paasta.AgentMetrics) int { return strings.Compare(a.Host, b.Host) })
 	return all, append(notes, silent...)
 }

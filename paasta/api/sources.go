@@ -16,7 +16,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/deployments"
 	"github.com/gopaasta/paasta/paasta/marathon"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -35,7 +38,7 @@ const maxAgents = 20
 
 // deployed reads what deployd concluded from a service's tags.
 func (s *server) deployed(ctx context.Context, service string) (Deployments, error) {
-	d := Deployments{Service: service, Groups: map[string]Deployed{}, Controls: map[string]Control{}, History: map[string][]paasta.DeployRecord{}}
+	d := Deployments{Service: service, Groups: map[string]deployments.Deployment{}, Controls: map[string]deployments.Control{}, History: map[string][]paasta.DeployRecord{}}
 	data, _, err := s.ZK.Get(ctx, paasta.DeployedPath(s.Cluster, service))
 	if err == nil {
 		err = decode(data, &d.History, "how the deploys of "+service+" went")
@@ -50,14 +53,9 @@ func (s *server) deployed(ctx context.Context, service string) (Deployments, err
 	if err != nil {
 		return d, fmt.Errorf("read the deployments of %s: %w", service, err)
 	}
-	var file struct {
-		V2 struct {
-			Deployments map[string]Deployed `json:"deployments"`
-			Controls    map[string]Control  `json:"controls"`
-		} `json:"v2"`
-	}
-	if err := decode(data, &file, "the deployments of "+service); err != nil {
-		return d, err
+	file, err := deployments.Decode(data)
+	if err != nil {
+		return d, fmt.Errorf("read the deployments of %s: %w", service, err)
 	}
 	d.Known = true
 	maps.Copy(d.Groups, file.V2.Deployments)
@@ -72,80 +70,48 @@ func (s *server) deployed(ctx context.Context, service string) (Deployments, err
 // sizes reads the sizes that were asked for by hand or by the autoscaler; an
 // instance without one is not in the map.
 func (s *server) sizes(ctx context.Context, service string, instances []string) (map[string]int, error) {
-	sizes := map[string]int{}
-	var errs []error
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, instance := range instances {
-		wg.Go(func() {
-			data, _, err := s.ZK.Get(ctx, paasta.DesiredSizePath(s.Cluster, paasta.InstanceID{Service: service, Instance: instance}))
-			mu.Lock()
-			defer mu.Unlock()
-			if errors.Is(err, zk.ErrNoNode) {
-				return
-			}
-			n := 0
-			if err == nil {
-				n, err = strconv.Atoi(strings.TrimSpace(string(data)))
-			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("read the desired size of %s.%s: %w", service, instance, err))
-				return
-			}
-			sizes[instance] = n
-		})
-	}
-	wg.Wait()
-	return sizes, errors.Join(errs...)
-}
-
-// manyInstances is how many instances make one question for everything cheaper
-// than one for each.
-const manyInstances = 8
-
-// apps asks every Marathon for the apps of the instances, and for its queue, at
-// once. What one of them does not say is missing, and the error says so. Apps
-// of others may be among them.
-func (s *server) apps(ctx context.Context, service string, instances []string) ([]marathon.App, []marathon.QueueItem, error) {
-	var apps []marathon.App
-	var queue []marathon.QueueItem
-	var errs []error
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	read := func(list func() ([]marathon.App, error)) {
-		wg.Go(func() {
-			some, err := list()
-			mu.Lock()
-			defer mu.Unlock()
-			apps, errs = append(apps, some...), append(errs, err)
-		})
-	}
-	for _, m := range s.Marathon {
-		if len(instances) > manyInstances {
-			read(func() ([]marathon.App, error) { return m.Apps(ctx) })
-		} else {
-			for _, name := range instances {
-				read(func() ([]marathon.App, error) {
-					return m.AppsOf(ctx, paasta.InstanceID{Service: service, Instance: name})
-				})
-			}
+	read, err := gather(instances, unlimited, func(instance string) (*int, error) {
+		data, _, err := s.ZK.Get(ctx, paasta.DesiredSizePath(s.Cluster, paasta.InstanceID{Service: service, Instance: instance}))
+		if errors.Is(err, zk.ErrNoNode) {
+			return nil, nil
 		}
-		wg.Go(func() {
-			list, err := m.Queue(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			queue, errs = append(queue, list...), append(errs, err)
-		})
+		n := 0
+		if err == nil {
+			n, err = strconv.Atoi(strings.TrimSpace(string(data)))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the desired size of %s.%s: %w", service, instance, err)
+		}
+		return &n, nil
+	})
+	sizes := map[string]int{}
+	for i, n := range read {
+		if n != nil {
+			sizes[instances[i]] = *n
+		}
 	}
-	wg.Wait()
-	return apps, queue, errors.Join(unique(errs)...)
+	return sizes, err
 }
 
-// unique drops errors that say the same: a Marathon that is down is down for
-// each question.
-func unique(errs []error) []error {
+// unlimited lets gather ask everybody at once.
+const unlimited = -1
+
+// gather asks all questions, so many at once, and returns the answers in their
+// order. Errors that say the same are one: a Marathon that is down is down for each
+// question.
+func gather[Q, A any](questions []Q, atOnce int, ask func(Q) (A, error)) ([]A, error) {
+	answers, errs := make([]A, len(questions)), make([]error, len(questions))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, q := range questions {
+		g.Go(func() error {
+			answers[i], errs[i] = ask(q)
+			return nil
+		})
+	}
+	_ = g.Wait()
 	seen := map[string]bool{}
-	return slices.DeleteFunc(errs, func(err error) bool {
+	return answers, errors.Join(slices.DeleteFunc(errs, func(err error) bool {
 		if err == nil {
 			return true
 		}
@@ -156,7 +122,41 @@ func unique(errs []error) []error {
 		again := seen[text]
 		seen[text] = true
 		return again
+	})...)
+}
+
+// manyInstances is how many instances make one question for everything cheaper
+// than one for each.
+const manyInstances = 8
+
+// apps asks every Marathon for the apps of the instances, and for its queue, at
+// once. What one of them does not say is missing, and the error says so. Apps
+// of others may be among them.
+func (s *server) apps(ctx context.Context, service string, instances []string) ([]marathon.App, []marathon.QueueItem, error) {
+	var questions []func() ([]marathon.App, error)
+	for _, m := range s.Marathon {
+		if len(instances) > manyInstances {
+			questions = append(questions, func() ([]marathon.App, error) { return m.Apps(ctx) })
+			continue
+		}
+		for _, name := range instances {
+			questions = append(questions, func() ([]marathon.App, error) {
+				return m.AppsOf(ctx, paasta.InstanceID{Service: service, Instance: name})
+			})
+		}
+	}
+	var queues [][]marathon.QueueItem
+	var queueErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		queues, queueErr = gather(s.Marathon, unlimited, func(m Marathon) ([]marathon.QueueItem, error) { return m.Queue(ctx) })
 	})
+	apps, err := gather(questions, unlimited, func(ask func() ([]marathon.App, error)) ([]marathon.App, error) { return ask() })
+	wg.Wait()
+	if err == nil {
+		err = queueErr
+	}
+	return slices.Concat(apps...), slices.Concat(queues...), err
 }
 
 // bounces asks deployd's leader about the instances of a service. found is
@@ -213,70 +213,54 @@ func choose(hosts []string, withTasks map[string]bool) []string {
 
 // agents reads the nodes of agents; one that has gone meanwhile is left out.
 func (s *server) agents(ctx context.Context, hosts []string) ([]paasta.AgentNode, error) {
-	nodes := make([]*paasta.AgentNode, len(hosts))
-	errs := make([]error, len(hosts))
-	var wg sync.WaitGroup
-	for i, host := range hosts {
-		wg.Go(func() {
-			data, _, err := s.ZK.Get(ctx, paasta.AgentsPath+"/"+host)
-			if errors.Is(err, zk.ErrNoNode) {
-				return
-			}
-			node := paasta.AgentNode{}
-			if err == nil {
-				err = decode(data, &node, "the node of agent "+host)
-			}
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			nodes[i] = &node
-		})
-	}
-	wg.Wait()
-	var agents []paasta.AgentNode
-	for _, node := range nodes {
-		if node != nil {
-			agents = append(agents, *node)
+	nodes, err := gather(hosts, unlimited, func(host string) ([]paasta.AgentNode, error) {
+		data, _, err := s.ZK.Get(ctx, paasta.AgentsPath+"/"+host)
+		if errors.Is(err, zk.ErrNoNode) {
+			return nil, nil
 		}
-	}
-	return agents, errors.Join(errs...)
+		node := paasta.AgentNode{}
+		if err == nil {
+			err = decode(data, &node, "the node of agent "+host)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return []paasta.AgentNode{node}, nil
+	})
+	return slices.Concat(nodes...), err
 }
 
 // views asks agents what they have for each registration; the answer is by
 // registration, in the order of agents.
 func (s *server) views(ctx context.Context, agents []paasta.AgentNode, registrations []string) map[string][]AgentView {
+	// One host answers one registration after the other: a status must not be the
+	// load that slows the agents. Its errors are in the views.
+	hosts, _ := gather(agents, unlimited, func(agent paasta.AgentNode) (map[string]AgentView, error) {
+		ctx, cancel := context.WithTimeout(ctx, agentWithin)
+		defer cancel()
+		views := map[string]AgentView{}
+		for _, reg := range registrations {
+			v := AgentView{Host: agent.Host}
+			var answer paasta.AgentBackends
+			if err := s.ask(ctx, agent.Status+"/v1/backends/"+url.PathEscape(reg), &answer); err != nil {
+				v.Error = err.Error()
+			}
+			v.Backends, v.StaleSince = answer.Backends, answer.StaleSince
+			for _, b := range answer.Backends {
+				if b.Up {
+					v.Up++
+				}
+			}
+			views[reg] = v
+		}
+		return views, nil
+	})
 	views := map[string][]AgentView{}
 	for _, reg := range registrations {
-		views[reg] = make([]AgentView, len(agents))
+		for _, host := range hosts {
+			views[reg] = append(views[reg], host[reg])
+		}
 	}
-	// One host at a time answers all registrations: a status must not be the
-	// load that slows the agents.
-	var wg sync.WaitGroup
-	for i, agent := range agents {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, agentWithin)
-			defer cancel()
-			for _, reg := range registrations {
-				v := AgentView{Host: agent.Host}
-				var answer paasta.AgentBackends
-				if err := s.ask(ctx, agent.Status+"/v1/backends/"+url.PathEscape(reg), &answer); err != nil {
-					v.Error = err.Error()
-				}
-				v.Backends, v.StaleSince = answer.Backends, answer.StaleSince
-				for _, b := range answer.Backends {
-					switch {
-					case b.Up:
-						v.Up++
-					case b.Status == paasta.BackendElsewhere:
-						v.Elsewhere++
-					}
-				}
-				views[reg][i] = v
-			}
-		})
-	}
-	wg.Wait()
 	return views
 }
 

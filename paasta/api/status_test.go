@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/deployments"
 	"github.com/gopaasta/paasta/paasta/marathon"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
@@ -19,8 +20,8 @@ func steady() *snapshot {
 	n := &snapshot{
 		cluster: cluster, tree: tree, svc: tree.Services["web"],
 		deployed: Deployments{
-			Known: true, Groups: map[string]Deployed{"prod.main": {GitSHA: sha}},
-			Controls: map[string]Control{"main": {DesiredState: "start"}},
+			Known: true, Groups: map[string]deployments.Deployment{"prod.main": {GitSHA: sha}},
+			Controls: map[string]deployments.Control{"main": {DesiredState: "start"}},
 		},
 		apps:    []marathon.App{appOf(appID, 3, 3)},
 		bounces: map[string]paasta.BounceStatus{"main": {Instance: "main", Method: "crossover", State: "steady", App: appID}},
@@ -68,7 +69,9 @@ func TestInstance(t *testing.T) {
 			func(s InstanceStatus) bool { return s.AppID == appID && !s.Versions[0].Desired },
 		},
 		{
-			"tags are ahead of deployd", func(n *snapshot) { n.deployed.Groups["prod.main"] = Deployed{GitSHA: strings.Repeat("f", 40)} },
+			"tags are ahead of deployd", func(n *snapshot) {
+				n.deployed.Groups["prod.main"] = deployments.Deployment{GitSHA: strings.Repeat("f", 40)}
+			},
 			want{false, "NotRunning", ""},
 			func(s InstanceStatus) bool { return s.AppID == "" },
 		},
@@ -101,7 +104,7 @@ func TestInstance(t *testing.T) {
 		},
 		{
 			"stopped and gone", func(n *snapshot) {
-				n.deployed.Controls["main"] = Control{DesiredState: "stop"}
+				n.deployed.Controls["main"] = deployments.Control{DesiredState: "stop"}
 				n.apps = nil
 				n.bounces = nil
 			},
@@ -109,7 +112,7 @@ func TestInstance(t *testing.T) {
 			func(s InstanceStatus) bool { return s.DesiredState == "stop" && s.Expected == 0 },
 		},
 		{
-			"stopped and still running", func(n *snapshot) { n.deployed.Controls["main"] = Control{DesiredState: "stop"} },
+			"stopped and still running", func(n *snapshot) { n.deployed.Controls["main"] = deployments.Control{DesiredState: "stop"} },
 			want{false, "Running", ""},
 			nil,
 		},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/deployments"
 )
 
 // An InstanceStatus is the answer to GET /v1/services/{service}/{instance}/status.
@@ -123,25 +124,13 @@ type Kick struct {
 type Deployments struct {
 	Service string `json:"service"`
 	// Known is false while deployd has not read the tags yet.
-	Known  bool                `json:"known"`
-	Groups map[string]Deployed `json:"groups"` // by deploy group
+	Known  bool                              `json:"known"`
+	Groups map[string]deployments.Deployment `json:"groups"` // by deploy group
 	// Controls tell, by instance of this cluster, what it should do.
-	Controls map[string]Control `json:"controls"`
+	Controls map[string]deployments.Control `json:"controls"`
 	// History tells, by deploy group, how its deploys went in this cluster, oldest
 	// first.
 	History map[string][]paasta.DeployRecord `json:"history"`
-}
-
-// Deployed is what a deploy group runs.
-type Deployed struct {
-	GitSHA string `json:"git_sha"`
-	Image  string `json:"docker_image"` // relative to the registry
-}
-
-// A Control is the latest start or stop of an instance.
-type Control struct {
-	DesiredState string  `json:"desired_state"` // start or stop
-	ForceBounce  *string `json:"force_bounce"`  // time of the tag that asked for it
 }
 
 // Health is the answer to GET /healthz.

@@ -3,7 +3,6 @@ package metrics
 import (
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
@@ -34,14 +33,14 @@ func View(families []*dto.MetricFamily, but ...string) dropwizard.View {
 			case m.Untyped != nil:
 				addGauge(view, name.String(), m.Untyped.GetValue())
 			case m.Summary != nil:
-				h := dropwizard.HistogramView{Count: float64(m.Summary.GetSampleCount())}
+				h := dropwizard.Summary{Count: float64(m.Summary.GetSampleCount())}
 				h.Mean = mean(m.Summary.GetSampleSum(), h.Count)
 				for _, q := range m.Summary.GetQuantile() {
 					setQuantile(&h, q.GetQuantile(), q.GetValue())
 				}
 				view.Histograms[name.String()] = h
 			case m.Histogram != nil:
-				h := dropwizard.HistogramView{Count: float64(m.Histogram.GetSampleCount())}
+				h := dropwizard.Summary{Count: float64(m.Histogram.GetSampleCount())}
 				h.Mean = mean(m.Histogram.GetSampleSum(), h.Count)
 				for _, q := range []float64{.5, .75, .95, .98, .99, .999} {
 					setQuantile(&h, q, bucketQuantile(m.Histogram, q))
@@ -68,23 +67,10 @@ func mean(sum, count float64) float64 {
 	return sum / count
 }
 
-func setQuantile(h *dropwizard.HistogramView, q, value float64) {
-	if math.IsNaN(value) || math.IsInf(value, 0) {
-		return
-	}
-	switch strconv.FormatFloat(q, 'g', 4, 64) {
-	case "0.5":
-		h.P50 = value
-	case "0.75":
-		h.P75 = value
-	case "0.95":
-		h.P95 = value
-	case "0.98":
-		h.P98 = value
-	case "0.99":
-		h.P99 = value
-	case "0.999":
-		h.P999 = value
+func setQuantile(h *dropwizard.Summary, q, value float64) {
+	to := map[float64]*float64{.5: &h.P50, .75: &h.P75, .95: &h.P95, .98: &h.P98, .99: &h.P99, .999: &h.P999}[q]
+	if to != nil && !math.IsNaN(value) && !math.IsInf(value, 0) {
+		*to = value
 	}
 }
 

@@ -1,6 +1,7 @@
 package dropwizard
 
 import (
+	"container/heap"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -24,10 +25,19 @@ type Histogram struct {
 	count    float64
 	landmark time.Time
 	rescaled time.Time
-	heap     []sample // min-heap by priority
+	sample   samples // min-heap by priority
 }
 
 type sample struct{ priority, value float64 }
+
+// samples implements heap.Interface.
+type samples []sample
+
+func (s samples) Len() int           { return len(s) }
+func (s samples) Less(i, j int) bool { return s[i].priority < s[j].priority }
+func (s samples) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *samples) Push(x any)        { *s = append(*s, x.(sample)) }
+func (s *samples) Pop() any          { panic("only the least is replaced") }
 
 func newHistogram(now func() time.Time) *Histogram {
 	t := now()
@@ -49,12 +59,11 @@ func (h *Histogram) Update(value float64) {
 	weight := math.Exp(decay * now.Sub(h.landmark).Seconds())
 	s := sample{weight / (1 - rand.Float64()), value} // 1-u is in (0, 1]
 	switch {
-	case len(h.heap) < reservoirSize:
-		h.heap = append(h.heap, s)
-		h.up(len(h.heap) - 1)
-	case s.priority > h.heap[0].priority:
-		h.heap[0] = s
-		h.down(0)
+	case len(h.sample) < reservoirSize:
+		heap.Push(&h.sample, s)
+	case s.priority > h.sample[0].priority:
+		h.sample[0] = s
+		heap.Fix(&h.sample, 0)
 	}
 }
 
@@ -63,56 +72,37 @@ func (h *Histogram) Update(value float64) {
 func (h *Histogram) rescale(now time.Time) {
 	factor := math.Exp(-decay * now.Sub(h.landmark).Seconds())
 	h.landmark, h.rescaled = now, now
-	kept := h.heap[:0]
-	for _, s := range h.heap {
+	kept := h.sample[:0]
+	for _, s := range h.sample {
 		if s.priority *= factor; s.priority > 0 {
 			kept = append(kept, s)
 		}
 	}
-	h.heap = kept // scaled by one factor, still a heap; dropping may break that
-	for i := len(h.heap)/2 - 1; i >= 0; i-- {
-		h.down(i)
-	}
+	h.sample = kept
+	heap.Init(&h.sample) // scaled by one factor it still is one, but for what was dropped
 }
 
-func (h *Histogram) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if h.heap[parent].priority <= h.heap[i].priority {
-			return
-		}
-		h.heap[parent], h.heap[i] = h.heap[i], h.heap[parent]
-		i = parent
-	}
-}
-
-func (h *Histogram) down(i int) {
-	for {
-		least := i
-		for _, child := range []int{2*i + 1, 2*i + 2} {
-			if child < len(h.heap) && h.heap[child].priority < h.heap[least].priority {
-				least = child
-			}
-		}
-		if least == i {
-			return
-		}
-		h.heap[least], h.heap[i] = h.heap[i], h.heap[least]
-		i = least
-	}
-}
-
-// A Summary describes the sample; Count counts every update ever made.
+// A Summary describes the sample, as it is in JSON; Count counts every update ever
+// made.
 type Summary struct {
-	Count, Max, Mean, Min, StdDev float64
-	P50, P75, P95, P98, P99, P999 float64
+	Count  float64 `json:"count"`
+	Max    float64 `json:"max"`
+	Mean   float64 `json:"mean"`
+	Min    float64 `json:"min"`
+	P50    float64 `json:"p50"`
+	P75    float64 `json:"p75"`
+	P95    float64 `json:"p95"`
+	P98    float64 `json:"p98"`
+	P99    float64 `json:"p99"`
+	P999   float64 `json:"p999"`
+	StdDev float64 `json:"stddev"`
 }
 
 // Summary returns the statistics as of now.
 func (h *Histogram) Summary() Summary {
 	h.mu.Lock()
-	values := make([]float64, len(h.heap))
-	for i, s := range h.heap {
+	values := make([]float64, len(h.sample))
+	for i, s := range h.sample {
 		values[i] = s.value
 	}
 	count := h.count

@@ -8,12 +8,12 @@ const FormatVersion = "1.2.0"
 
 // A View is the JSON document: all six keys are always there.
 type View struct {
-	Version    string                   `json:"version"`
-	Counters   map[string]CounterView   `json:"counters"`
-	Gauges     map[string]GaugeView     `json:"gauges"`
-	Histograms map[string]HistogramView `json:"histograms"`
-	Meters     map[string]MeterView     `json:"meters"`
-	Timers     map[string]TimerView     `json:"timers"`
+	Version    string                 `json:"version"`
+	Counters   map[string]CounterView `json:"counters"`
+	Gauges     map[string]GaugeView   `json:"gauges"`
+	Histograms map[string]Summary     `json:"histograms"`
+	Meters     map[string]MeterView   `json:"meters"`
+	Timers     map[string]TimerView   `json:"timers"`
 }
 
 // A CounterView is a counter in JSON.
@@ -24,21 +24,6 @@ type CounterView struct {
 // A GaugeView is a gauge in JSON.
 type GaugeView struct {
 	Value float64 `json:"value"`
-}
-
-// A HistogramView is a histogram in JSON.
-type HistogramView struct {
-	Count  float64 `json:"count"`
-	Max    float64 `json:"max"`
-	Mean   float64 `json:"mean"`
-	Min    float64 `json:"min"`
-	P50    float64 `json:"p50"`
-	P75    float64 `json:"p75"`
-	P95    float64 `json:"p95"`
-	P98    float64 `json:"p98"`
-	P99    float64 `json:"p99"`
-	P999   float64 `json:"p999"`
-	StdDev float64 `json:"stddev"`
 }
 
 // A MeterView is a meter in JSON, in events per second.
@@ -53,21 +38,13 @@ type MeterView struct {
 
 // A TimerView is a timer in JSON, in milliseconds and calls per second.
 type TimerView struct {
-	HistogramView
+	Summary
 	M15Rate       float64 `json:"m15_rate"`
 	M1Rate        float64 `json:"m1_rate"`
 	M5Rate        float64 `json:"m5_rate"`
 	MeanRate      float64 `json:"mean_rate"`
 	DurationUnits string  `json:"duration_units"`
 	RateUnits     string  `json:"rate_units"`
-}
-
-// HistogramViewOf encodes a summary.
-func HistogramViewOf(s Summary) HistogramView {
-	return HistogramView{
-		Count: s.Count, Max: s.Max, Mean: s.Mean, Min: s.Min, StdDev: s.StdDev,
-		P50: s.P50, P75: s.P75, P95: s.P95, P98: s.P98, P99: s.P99, P999: s.P999,
-	}
 }
 
 // MeterViewOf encodes rates.
@@ -78,8 +55,8 @@ func MeterViewOf(r Rates) MeterView {
 // TimerViewOf encodes a summary of milliseconds with its rates.
 func TimerViewOf(s Summary, r Rates) TimerView {
 	return TimerView{
-		HistogramView: HistogramViewOf(s),
-		M15Rate:       r.M15, M1Rate: r.M1, M5Rate: r.M5, MeanRate: r.Mean,
+		Summary: s,
+		M15Rate: r.M15, M1Rate: r.M1, M5Rate: r.M5, MeanRate: r.Mean,
 		DurationUnits: "milliseconds", RateUnits: "calls/second",
 	}
 }
@@ -90,7 +67,7 @@ func NewView() View {
 		Version:    FormatVersion,
 		Counters:   map[string]CounterView{},
 		Gauges:     map[string]GaugeView{},
-		Histograms: map[string]HistogramView{},
+		Histograms: map[string]Summary{},
 		Meters:     map[string]MeterView{},
 		Timers:     map[string]TimerView{},
 	}
@@ -115,7 +92,7 @@ func (r *Registry) View() View {
 		}
 	}
 	for name, h := range histograms {
-		v.Histograms[name] = HistogramViewOf(h.Summary())
+		v.Histograms[name] = h.Summary()
 	}
 	for name, m := range meters {
 		v.Meters[name] = MeterViewOf(m.Rates())

@@ -150,7 +150,7 @@ func ask(ctx context.Context, url string) (view dropwizard.View, err error) {
 	few(view.Counters, func(c dropwizard.CounterView) float64 { return c.Count })
 	few(view.Gauges, func(dropwizard.GaugeView) float64 { return 0 })
 	few(view.Meters, func(m dropwizard.MeterView) float64 { return m.Count })
-	few(view.Histograms, func(h dropwizard.HistogramView) float64 { return h.Count })
+	few(view.Histograms, func(h dropwizard.Summary) float64 { return h.Count })
 	return view, nil
 }
 

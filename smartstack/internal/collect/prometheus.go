@@ -54,7 +54,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(descMeter, prometheus.CounterValue, x.Count, with(name)...)
 		}
 		for name, x := range a.view.Timers {
-			ch <- summary(descTimer, x.HistogramView, with(name))
+			ch <- summary(descTimer, x.Summary, with(name))
 		}
 		for name, x := range a.view.Histograms {
 			ch <- summary(descHist, x, with(name))
@@ -62,7 +62,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func summary(desc *prometheus.Desc, x dropwizard.HistogramView, labels []string) prometheus.Metric {
+func summary(desc *prometheus.Desc, x dropwizard.Summary, labels []string) prometheus.Metric {
 	quantiles := map[float64]float64{.5: x.P50, .75: x.P75, .95: x.P95, .98: x.P98, .99: x.P99, .999: x.P999}
 	return prometheus.MustNewConstSummary(desc, uint64(max(x.Count, 0)), x.Mean*x.Count, quantiles, labels...)
 }
