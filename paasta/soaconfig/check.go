@@ -65,10 +65,7 @@ func (c *checker) at(v *value, text string, more ...string) {
 	case n > maxProblems:
 		return
 	}
-	c.problems = append(c.problems, Problem{
-		Class: c.class, File: v.file, Line: int(v.line), Column: int(v.column),
-		Key: dotted(append(slices.Clone(c.path), more...)), Text: text,
-	})
+	c.problems = append(c.problems, v.problem(c.class, dotted(append(slices.Clone(c.path), more...)), text))
 }
 
 // dotted is a path in a file, as a Problem has it.

@@ -49,8 +49,7 @@ func (s *Service) readDependencies(d document) (map[string][]Dependency, Problem
 				c.at(item.get("port"), "is "+dep.Port+", want a port or FIRST:LAST", f.key.text, "port")
 			}
 			if dep.Smartstack != "" {
-				at := item.get("smartstack")
-				s.refers(dep.Smartstack, Problem{File: at.file, Line: int(at.line), Column: int(at.column), Key: f.key.text + ".smartstack"})
+				s.refers(dep.Smartstack, item.get("smartstack").problem(Broken, f.key.text+".smartstack", ""))
 			}
 			all[f.key.text] = append(all[f.key.text], dep)
 		}

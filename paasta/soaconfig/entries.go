@@ -64,10 +64,7 @@ func (e *entry) place(path ...string) Problem {
 		}
 		at, v = f.key, f.value
 	}
-	return Problem{
-		File: at.file, Line: int(at.line), Column: int(at.column),
-		Key: dotted(append([]string{e.name}, path...)),
-	}
+	return at.problem(Broken, dotted(append([]string{e.name}, path...)), "")
 }
 
 // readEntries reads a file whose top-level keys are entries of shape s. read
@@ -92,7 +89,7 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		if d.root.kind == bad {
 			text = d.root.text
 		}
-		all.Unreadable = Problems{{File: d.file, Line: int(d.root.line), Column: int(d.root.column), Text: text}}
+		all.Unreadable = Problems{d.root.problem(Broken, "", text)}
 		return all, all.Unreadable
 	}
 	var problems Problems
@@ -141,7 +138,7 @@ func readEntries[T any](d document, names *pattern, s *shape, read func(e *entry
 		}
 	}
 	for i, fault := range d.root.faults {
-		p := Problem{Class: fault.class, File: d.file, Line: int(fault.at.line), Column: int(fault.at.column), Key: fault.name, Text: fault.text}
+		p := fault.at.problem(fault.class, fault.name, fault.text)
 		if i == maxProblems {
 			p.Key, p.Text = "", "and so on: further mistakes are not shown"
 		}

@@ -46,7 +46,7 @@ func adhocDefaults(name string) Instance {
 func parseService(dir, name string, o Options) *Service {
 	s := &Service{
 		Name: name, Dir: filepath.Join(dir, name), EncryptionKey: "paasta",
-		Instances: map[string]Entries[Instance]{}, Adhoc: map[string]Entries[Instance]{}, adhocAt: map[string][2]int{},
+		Instances: map[string]Entries[Instance]{}, Adhoc: map[string]Entries[Instance]{}, adhocAt: map[string]Problem{},
 	}
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
@@ -105,8 +105,7 @@ func (s *Service) parse(names []string, o Options) {
 	for _, root := range []*value{general, monitoring} {
 		for _, key := range alertKeys {
 			if root.get(key).given() {
-				at := root.find(key).key
-				s.Notes = append(s.Notes, Problem{Note, at.file, int(at.line), int(at.column), key, noAlerts})
+				s.Notes = append(s.Notes, root.find(key).key.problem(Note, key, noAlerts))
 			}
 		}
 	}
@@ -176,8 +175,7 @@ func (r *instanceReader) general(s *Service, root *value, problems Problems) {
 	s.Monitoring = s.Monitoring.with(legacy, problems)
 	decode(root, s)
 	if text := optionInURL(s.GitURL); text != "" {
-		f := root.find("git_url")
-		p := Problem{File: f.key.file, Line: int(f.key.line), Column: int(f.key.column), Key: "git_url", Text: text}
+		p := root.find("git_url").key.problem(Broken, "git_url", text)
 		s.GitURL, s.Problems, r.broken = "", append(s.Problems, p), append(r.broken, p)
 	}
 }
@@ -196,7 +194,7 @@ func (s *Service) readNamespaces(d document) (Entries[Namespace], Problems) {
 			if use == nil || use.value.kind != integer || use.value.number < 0 || use.value.number > 65535 || strings.HasPrefix(f.key.text, "_") {
 				continue
 			}
-			at := Problem{File: use.key.file, Line: int(use.key.line), Column: int(use.key.column), Key: f.key.text + ".proxy_port"}
+			at := use.key.problem(Broken, f.key.text+".proxy_port", "")
 			s.ports = append(s.ports, portUse{int(use.value.number), s.Name, f.key.text, at})
 		}
 	}
@@ -283,7 +281,7 @@ func (s *Service) instances(name string, open func(string) document, defaults in
 	all, p := readEntries(d, instanceName, adhocShape, func(e *entry) Instance {
 		r := defaults
 		r.base = adhocDefaults(e.name)
-		s.adhocAt[cluster+"/"+e.name] = [2]int{int(e.key.line), int(e.key.column)}
+		s.adhocAt[cluster+"/"+e.name] = e.key.problem(Broken, e.name, "is the name of an instance in "+marathonPrefix+cluster+".yaml, too")
 		return r.read(e)
 	})
 	s.Adhoc[cluster] = all
@@ -337,8 +335,7 @@ func (s *Service) unique() {
 		adhoc := s.Adhoc[cluster]
 		for _, name := range slices.Sorted(maps.Keys(adhoc.Valid)) {
 			if _, both, err := s.Instances[cluster].Find(name); both && err == nil {
-				at := s.adhocAt[cluster+"/"+name]
-				p := Problem{File: adhoc.File, Line: at[0], Column: at[1], Key: name, Text: "is the name of an instance in " + marathonPrefix + cluster + ".yaml, too"}
+				p := s.adhocAt[cluster+"/"+name]
 				delete(adhoc.Valid, name)
 				adhoc.Invalid[name] = Problems{p}
 				s.Problems = append(s.Problems, p)

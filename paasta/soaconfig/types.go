@@ -39,9 +39,9 @@ type Service struct {
 	// conclude that an instance or a namespace is gone, whatever the maps hold.
 	Unreadable Problems
 
-	ports      []portUse         // every proxy_port, also of broken namespaces
-	adhocAt    map[string][2]int // line and column of "cluster/instance" in the adhoc files
-	references []reference       // to what other services have
+	ports      []portUse          // every proxy_port, also of broken namespaces
+	adhocAt    map[string]Problem // "cluster/instance" of the adhoc files → what to say if it is a running one, too
+	references []reference        // to what other services have
 }
 
 // An Instance is one entry of marathon-<cluster>.yaml, merged with its

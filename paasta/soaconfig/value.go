@@ -52,6 +52,11 @@ func (v *value) broken(format string, args ...any) *value {
 	return v
 }
 
+// problem is one about v.
+func (v *value) problem(class Class, key, text string) Problem {
+	return Problem{class, v.file, int(v.line), int(v.column), key, text}
+}
+
 // many is the number of fields from which an index is faster.
 const many = 12
 

@@ -118,7 +118,7 @@ func TestReservoirLivesThroughDays(t *testing.T) {
 	if math.IsNaN(s.Mean) || math.IsInf(s.Max, 0) || s.Count != 24*60+1 {
 		t.Errorf("after two months: %+v", s)
 	}
-	for i, x := range h.heap {
+	for i, x := range h.sample {
 		if math.IsInf(x.priority, 0) || math.IsNaN(x.priority) {
 			t.Fatalf("sample %d has priority %v", i, x.priority)
 		}
