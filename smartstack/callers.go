@@ -24,7 +24,7 @@ func callers(ctx context.Context, o Options, a *agent.Agent) error {
 		if err == nil {
 			a.Callers(callerNames(local.Tasks))
 		} else {
-			o.Log.Debug("listed local tasks", "err", err) // the clean-up warns
+			o.Log.Debug("list local tasks failed", "err", err) // the clean-up warns
 		}
 		select {
 		case <-ctx.Done():

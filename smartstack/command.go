@@ -19,6 +19,7 @@ import (
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/plug"
 )
 
 // Wiring is what the binary gives to the command.
@@ -87,7 +88,7 @@ func start(ctx context.Context, c sysconfig.Config, w Wiring, log *slog.Logger) 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	entries := registry.NewZooKeeper(conn)
-	o := Options{Config: c, Registry: entries, Keeper: entries, Session: conn, Listener: l, Metrics: metrics, Log: log}
+	o := Options{Config: c, Registry: entries, Keeper: entries, Session: conn, Guard: plug.OwnGuard(), Listener: l, Metrics: metrics, Log: log}
 	if w.LocalTasks != nil {
 		if o.LocalTasks, err = w.LocalTasks(c); err != nil {
 			return err

@@ -32,9 +32,9 @@ type hostPlug struct {
 // newHostPlug makes the plug that the config asks for, for the link-local one
 // among the addresses that frontends bind. What fails is logged: an agent that
 // cannot hold still reloads, with its listening sockets passed on.
-func newHostPlug(ctx context.Context, c sysconfig.Reload, bind []netip.Addr, log *slog.Logger) *hostPlug {
+func newHostPlug(ctx context.Context, c sysconfig.Reload, guard []string, bind []netip.Addr, log *slog.Logger) *hostPlug {
 	h := &hostPlug{
-		o:    plug.Options{Protect: plug.Protect(c.Protect), Hold: c.Hold, Log: log},
+		o:    plug.Options{Protect: plug.Protect(c.Protect), Hold: c.Hold, GuardCommand: guard, Log: log},
 		want: append([]string{"lo"}, c.Interfaces...),
 		log:  log,
 	}

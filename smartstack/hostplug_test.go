@@ -24,7 +24,7 @@ func TestHostPlug(t *testing.T) {
 	}
 	bind := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("169.254.255.254")}
 	c := sysconfig.Reload{Protect: "nfqueue", Hold: time.Second, Interfaces: []string{"plugbr1"}}
-	h := newHostPlug(t.Context(), c, bind, slog.New(slog.DiscardHandler))
+	h := newHostPlug(t.Context(), c, nil, bind, slog.New(slog.DiscardHandler))
 	defer h.Close()
 	if err := h.p.Check(t.Context()); err != nil {
 		t.Errorf("after the start: %v", err)
@@ -75,7 +75,7 @@ func TestHostPlugWithoutProtection(t *testing.T) {
 		"no link-local address": {"qdisc", "127.0.0.1"},
 	} {
 		var log bytes.Buffer
-		h := newHostPlug(context.Background(), sysconfig.Reload{Protect: tt.protect, Hold: time.Second},
+		h := newHostPlug(context.Background(), sysconfig.Reload{Protect: tt.protect, Hold: time.Second}, nil,
 			[]netip.Addr{netip.MustParseAddr(tt.bind)}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))
 		if err := h.Hold(t.Context()); err != nil {
 			t.Errorf("%s: hold: %v", name, err)

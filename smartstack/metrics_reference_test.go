@@ -38,7 +38,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	agent.NewMetrics(c)
 	(&metrics.Graphite{}).Register(c)
 	log := newRequestLog(Options{Config: sysconfig.Config{}, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}, t.TempDir())
-	hold := newHostPlug(t.Context(), sysconfig.Reload{Protect: "none"}, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, slog.New(slog.DiscardHandler))
+	hold := newHostPlug(t.Context(), sysconfig.Reload{Protect: "none"}, nil, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, slog.New(slog.DiscardHandler))
 	c.MustRegister(agent.New(agent.Options{}), hold, log, log.counter, log.tasks, &accesslog.Socket{})
 	var rows []string
 	for _, collector := range c.all {

@@ -58,9 +58,12 @@ type Options struct {
 	Cleaning struct{ Every, Grace time.Duration }
 	// GraphiteEvery is how often a Graphite server gets everything; default 10s.
 	GraphiteEvery time.Duration
-	Listener      net.Listener // serves /status, /healthz, /metrics, /v1
-	Metrics       *prometheus.Registry
-	Log           *slog.Logger
+	// Guard starts the guard of the plug, see plug.Options; nil: nothing is held by ways
+	// that need one.
+	Guard    []string
+	Listener net.Listener // serves /status, /healthz, /metrics, /v1
+	Metrics  *prometheus.Registry
+	Log      *slog.Logger
 }
 
 // A Session is what the agent needs of ZooKeeper besides the registry.
@@ -113,7 +116,7 @@ func Run(ctx context.Context, o Options) error {
 		Addrs: address.Ours,
 		Log:   o.Log,
 	}
-	hold := newHostPlug(ctx, c.Reload, bind, o.Log)
+	hold := newHostPlug(ctx, c.Reload, o.Guard, bind, o.Log)
 	defer hold.Close()
 	o.Metrics.MustRegister(hold)
 	var connected func() bool

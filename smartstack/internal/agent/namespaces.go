@@ -90,6 +90,6 @@ func (a *Agent) serve(ctx context.Context, n discover.Namespace) *registration {
 		a.events.put(e)
 	}, func() { a.resolver.Want(r, nil) })
 	a.dirty[r] = true
-	a.log.Info("serves", "registration", r.name, "port", n.Port)
+	a.log.Info("started serving", "registration", r.name, "port", n.Port)
 	return r
 }

@@ -93,7 +93,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 			a.text = nil
 			pause, retry = retry, min(2*retry, 5*time.Second)
 			if err.Error() != said {
-				a.Log.Warn("announced this agent", "err", err, "retry_in", pause)
+				a.Log.Warn("announce this agent failed", "err", err, "retry_in", pause)
 			}
 			said = err.Error()
 		} else {

@@ -66,7 +66,7 @@ type Options struct {
 	Concurrency int           // connections at once
 	Every       time.Duration // pause between the starts of two reloads
 	Dir         string        // for HAProxy's files
-	// GuardCommand is the plug's; nil for this binary's own.
+	// GuardCommand is the plug's.
 	GuardCommand []string
 	Progress     func(string) // a line about what is going on
 }

@@ -80,7 +80,7 @@ func (c *Cleaner) Run(ctx context.Context) error {
 		}
 		err := c.round(ctx, time.Now())
 		if err != nil && ctx.Err() == nil && err.Error() != said {
-			c.Log.Warn("looked for entries whose task is gone", "err", err)
+			c.Log.Warn("look for entries whose task is gone failed", "err", err)
 		}
 		said = ""
 		if err != nil {
@@ -136,7 +136,7 @@ func (c *Cleaner) round(ctx context.Context, now time.Time) error {
 			gone[o.registration] = append(gone[o.registration], o.node)
 		case !c.odd[path]:
 			c.odd[path] = true
-			c.Log.Warn("kept an entry whose task is not known, because its port answers",
+			c.Log.Warn("an entry stays though its task is not known: its port answers",
 				"registration", o.registration, "path", path, "task", o.node.Labels[registry.LabelTaskID])
 		}
 	}

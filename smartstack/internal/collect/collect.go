@@ -112,7 +112,7 @@ func (c *Collector) round(ctx context.Context) {
 	c.mu.Unlock()
 	for t, a := range seen {
 		if before, known := old[t]; a.err != nil && (!known || before.err == nil) {
-			c.Log.Warn("read the metrics of a task", "registration", t.Registration, "task", t.TaskID, "err", a.err)
+			c.Log.Warn("read the metrics of a task failed", "registration", t.Registration, "task", t.TaskID, "err", a.err)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func (n *Nerve) Run(ctx context.Context) error {
 func (n *Nerve) follow(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, watch func()) {
 	var err error
 	if n.before, err = n.good.read(); err != nil {
-		n.o.Log.Error("read the last good local services failed: only files that are sound now count", "err", err)
+		n.o.Log.Error("read the last good local services failed: only files that are valid now count", "err", err)
 	}
 	watch()
 	resync := time.NewTicker(n.o.Resync)

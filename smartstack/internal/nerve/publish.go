@@ -121,14 +121,14 @@ func (p *publisher) keep(ctx context.Context, service, registration string, e re
 		defer p.ended(service, k)
 		err := p.keeper.Ephemeral(ctx, registration, e, func(err error) {
 			if err != nil {
-				log.Warn("local service not registered, trying on", "err", err)
+				log.Warn("register a local service failed, trying again", "err", err)
 				return
 			}
 			log.Info("local service registered", "weight", e.Weight)
 			k.once.Do(func() { close(k.there) })
 		})
 		if err != nil {
-			log.Error("local service can not be registered", "err", err)
+			log.Error("register a local service failed for good", "err", err)
 		}
 		k.once.Do(func() { close(k.there) }) // nobody waits for what will not come
 	})

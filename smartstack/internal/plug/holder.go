@@ -205,7 +205,7 @@ func (h *holder) ask(ctx context.Context, o order, within time.Duration) error {
 // process group, does not kill it.
 func (h *holder) start() (*guardProcess, error) {
 	if len(h.o.GuardCommand) == 0 {
-		return nil, errors.New("this is a test binary, and Options.GuardCommand says nothing")
+		return nil, errors.New("there is no command that starts a guard")
 	}
 	arg, err := json.Marshal(guardOptions{
 		Protect: h.o.Protect, Address: h.o.Address.String(), Hold: h.o.Hold,

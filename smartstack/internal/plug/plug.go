@@ -20,9 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -72,9 +70,8 @@ type Options struct {
 	Interfaces []string
 	// Queue is the number of the netfilter queue; default 20257.
 	Queue uint16
-	// GuardCommand starts a guard when one more argument is added to it; default
-	// this binary's "smartstack plug guard". A test binary has no default, since
-	// it would run its tests again: it names its own, or Hold is an error.
+	// GuardCommand starts a guard when one more argument is added to it, such as
+	// OwnGuard; without one Hold is an error.
 	GuardCommand []string
 	// Log hears of what nobody asked for, such as a hold that ended by itself.
 	Log *slog.Logger
@@ -99,14 +96,14 @@ func (o Options) withDefaults() Options {
 	if o.Queue == 0 {
 		o.Queue = 20257
 	}
-	if len(o.GuardCommand) == 0 && !strings.HasSuffix(os.Args[0], ".test") {
-		o.GuardCommand = []string{"/proc/self/exe", "smartstack", "plug", "guard"}
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o
 }
+
+// OwnGuard is the guard of the paasta binary that runs.
+func OwnGuard() []string { return []string{"/proc/self/exe", "smartstack", "plug", "guard"} }
 
 func (o Options) validate() error {
 	var errs []error

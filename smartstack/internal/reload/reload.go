@@ -45,7 +45,7 @@ func (r Reloader) Do(ctx context.Context, swap func(context.Context) error) erro
 		longest = 2 * time.Second
 	}
 	if err := r.Plug.Hold(ctx); err != nil {
-		r.Log.Warn("reloading without the plug", "err", err)
+		r.Log.Warn("hold new connections failed, reloading without", "err", err)
 		return errors.Join(swap(ctx), r.release(ctx))
 	}
 	swapped := make(chan error, 1)
@@ -57,7 +57,7 @@ func (r Reloader) Do(ctx context.Context, swap func(context.Context) error) erro
 		return errors.Join(err, r.release(ctx))
 	case <-timer.C:
 	}
-	r.Log.Warn("reload takes too long, connections are let go meanwhile", "took", longest)
+	r.Log.Warn("reload takes too long, connections are released before its end", "took", longest)
 	err := r.release(ctx)
 	return errors.Join(<-swapped, err)
 }

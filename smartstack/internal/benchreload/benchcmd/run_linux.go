@@ -14,6 +14,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/smartstack/internal/benchreload"
+	"github.com/gopaasta/paasta/smartstack/internal/plug"
 )
 
 // insideEnv says to the process that it is in the namespace already.
@@ -55,7 +56,8 @@ func (f *benchFlags) run(ctx context.Context, io command.IO, args []string) erro
 
 func (f *benchFlags) options(args []string) (benchreload.Options, error) {
 	o := benchreload.Options{
-		Strategies: benchreload.Strategies, Requests: f.requests, Reloads: f.reloads, Other: max(f.other, 1),
+		GuardCommand: plug.OwnGuard(),
+		Strategies:   benchreload.Strategies, Requests: f.requests, Reloads: f.reloads, Other: max(f.other, 1),
 		Concurrency: f.concurrency, Every: time.Duration(f.every) * time.Millisecond,
 	}
 	if f.full {

@@ -20,9 +20,6 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/plug"
 )
 
-// guardCommand is set by tests, whose binary is not paasta.
-var guardCommand []string
-
 // plugFlags are the flags that all plug commands share.
 type plugFlags struct {
 	protect    string
@@ -49,7 +46,7 @@ func (f *plugFlags) open() (*plug.Plug, error) {
 		return nil, command.UsageError{Err: fmt.Errorf("--address: %w", err)}
 	}
 	p, err := plug.New(plug.Options{
-		Protect: plug.Protect(f.protect), Address: address, Hold: f.hold, Interfaces: f.interfaces, GuardCommand: guardCommand,
+		Protect: plug.Protect(f.protect), Address: address, Hold: f.hold, Interfaces: f.interfaces, GuardCommand: plug.OwnGuard(),
 	})
 	if err != nil {
 		return nil, command.UsageError{Err: err}

@@ -32,7 +32,6 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	guardCommand = []string{"/proc/self/exe", "smartstack", "plug", "guard"}
 	os.Exit(m.Run())
 }
 
