@@ -28,6 +28,13 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // flagError says what is wrong with a flag of cmd. rest is what was typed behind
 // the command's name.
 func flagError(cmd *cobra.Command, rest []string, err error) error {
+	// Flags before the command are parsed as its parent's, and the command is not found.
+	for i, word := range rest {
+		sub, _, err := cmd.Find([]string{word})
+		if err == nil && sub != cmd && strings.HasPrefix(rest[0], "-") {
+			return usagef("flags go behind the command: %s %s", sub.CommandPath(), strings.Join(slices.Delete(slices.Clone(rest), i, i+1), " "))
+		}
+	}
 	// Flags behind a misspelled command are parsed as its parent's.
 	if i := slices.IndexFunc(rest, func(arg string) bool { return !strings.HasPrefix(arg, "-") }); cmd.HasSubCommands() && i >= 0 {
 		return unknownCommand(cmd, rest[i])
@@ -54,8 +61,6 @@ func flagError(cmd *cobra.Command, rest []string, err error) error {
 // wanted says what a flag of pflag's type takes; "" where the flag says it itself.
 func wanted(kind string) string {
 	switch kind {
-	case "seconds":
-		return "a number of seconds, or a time such as 30s, 10m or 1h"
 	case "int", "uint16", "int64":
 		return "a whole number"
 	case "float64":
@@ -63,7 +68,7 @@ func wanted(kind string) string {
 	case "bool":
 		return "true or false"
 	case "duration":
-		return "a time such as 30s, 10m or 1h"
+		return "a time such as 30s, 10m or 1h, or a number of seconds"
 	}
 	return ""
 }

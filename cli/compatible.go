@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,12 +14,38 @@ import (
 
 // What scripts that were written for PaaSTA type, and ours does not show.
 
-// otherNames are PaaSTA's long forms of flags, where ours are called otherwise.
-var otherNames = map[string][]string{
-	"after":             {"from"},
-	"clusterinstance":   {"deploy-group"},
-	"raw-mode":          {"raw"},
-	"all-deploy-groups": {"all"},
+// alias adds another name for a flag. It sets that flag, so that what cobra
+// requires of it, or excludes, holds for both.
+func alias(cmd *cobra.Command, name, short, of string) {
+	f := cmd.Flags().Lookup(of)
+	same := cmd.Flags().VarPF(setter{f.Value, func(text string) error { return cmd.Flags().Set(of, text) }}, name, short, "the same as --"+of)
+	same.DefValue, same.NoOptDefVal = "", f.NoOptDefVal
+}
+
+// hiddenAlias is one that the help does not show.
+func hiddenAlias(cmd *cobra.Command, name, short, of string) {
+	alias(cmd, name, short, of)
+	must(cmd.Flags().MarkHidden(name))
+}
+
+// A setter is a flag whose value goes elsewhere.
+type setter struct {
+	pflag.Value
+	set func(string) error
+}
+
+func (s setter) Set(text string) error { return s.set(text) }
+
+// ignored adds a flag of PaaSTA that can mean nothing here. It is taken, and why
+// it does nothing is said once.
+func ignored(cmd *cobra.Command, env *Env, name, why string) {
+	cmd.Flags().Func(name, "does nothing here: "+why, func(string) error {
+		if !cmd.Flags().Changed(name) {
+			env.notef("paasta: --%s does nothing here: %s", name, why)
+		}
+		return nil
+	})
+	must(cmd.Flags().MarkHidden(name))
 }
 
 // compatible has cmd take what PaaSTA's own would: its name with underscores,
@@ -36,17 +60,18 @@ func compatible(cmd *cobra.Command) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		known[f.Name] = true
 		if f.Value.Type() == "duration" {
-			f.Value = timeOrSeconds{f.Value}
+			set := f.Value.Set
+			f.Value = setter{f.Value, func(text string) error {
+				if _, err := strconv.ParseFloat(text, 64); err == nil {
+					text += "s"
+				}
+				return set(text)
+			}}
 		}
 	})
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if known[name] {
 			return pflag.NormalizedName(name)
-		}
-		for _, other := range otherNames[name] {
-			if known[other] {
-				return pflag.NormalizedName(other)
-			}
 		}
 		long := ""
 		for k := range known {
@@ -63,64 +88,6 @@ func compatible(cmd *cobra.Command) {
 		}
 		return pflag.NormalizedName(name)
 	})
-}
-
-// timeOrSeconds is a duration that may be a number of seconds.
-type timeOrSeconds struct{ pflag.Value }
-
-func (v timeOrSeconds) Set(text string) error {
-	if _, err := strconv.ParseFloat(text, 64); err == nil {
-		text += "s"
-	}
-	return v.Value.Set(text)
-}
-
-// seconds is a number of seconds that may be a time with a unit, such as 10m.
-type seconds int
-
-func (s *seconds) String() string { return strconv.Itoa(int(*s)) }
-func (s *seconds) Type() string   { return "seconds" }
-
-func (s *seconds) Set(text string) error {
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			return err
-		}
-		n = int(math.Ceil(d.Seconds()))
-	}
-	*s = seconds(n)
-	return nil
-}
-
-// secondsFlag adds a flag of seconds whose default is in f.
-func secondsFlag(cmd *cobra.Command, f *int, name, short, usage string) {
-	cmd.Flags().VarP((*seconds)(f), name, short, usage)
-}
-
-// verboseFlag adds PaaSTA's -v to a command that says all that it can anyway.
-func verboseFlag(cmd *cobra.Command) {
-	cmd.Flags().CountP("verbose", "v", "say more; all is said without it")
-	_ = cmd.Flags().MarkHidden("verbose") // the flag is there: it was added above
-}
-
-// required is an error that names all flags that have no value; flags are pairs
-// of a name and its value.
-func required(flags ...string) error {
-	var missing []string
-	for i := 0; i+1 < len(flags); i += 2 {
-		if flags[i+1] == "" {
-			missing = append(missing, "--"+flags[i])
-		}
-	}
-	switch len(missing) {
-	case 0:
-		return nil
-	case 1:
-		return usagef("%s is required", missing[0])
-	}
-	return usagef("%s and %s are required", strings.Join(missing[:len(missing)-1], ", "), missing[len(missing)-1])
 }
 
 // looksLikeID tells whether name may be the first digits of a commit's id.

@@ -18,24 +18,23 @@ func TestCompatible(t *testing.T) {
 		{"deploy-groups", "", []string{"--deploy-group", "a"}, "[a]"},
 		{"deploy-groups", "deploy-group", []string{"--deploy-groups", "a"}, "[a]"},
 		{"deploy-groups", "deploy-group", []string{"--deploy-group", "a"}, "[]"},
-		{"from", "", []string{"--after", "a"}, "a"},
 		{"instances", "", []string{"--instance=a"}, "a"},
 		{"clusters", "", []string{"--cluster", "a"}, "a"},
-		{"timeout", "", []string{"-t", "600"}, "600"},
-		{"timeout", "", []string{"--time", "10m"}, "600"},
-		{"timeout", "", []string{"-t", "1500ms"}, "2"},
+		{"timeout", "", []string{"-t", "600"}, "10m0s"},
+		{"timeout", "", []string{"--time", "10m"}, "10m0s"},
+		{"timeout", "", []string{"-t", "1.5"}, "1.5s"},
 		{"window", "", []string{"--window", "90"}, "1m30s"},
 		{"window", "", []string{"--window", "2m"}, "2m0s"},
 		{"from", "", []string{"--fr", "a"}, "error"},
 		{"commit", "command", []string{"--comm", "a"}, "error"},
 	} {
 		cmd := &cobra.Command{Use: "try"}
-		n := 0
+		var d time.Duration
 		for _, name := range []string{tc.flag, tc.other} {
 			switch name {
 			case "":
 			case "timeout":
-				secondsFlag(cmd, &n, name, "t", "")
+				timeoutFlag(cmd, &d, "t", "")
 			case "window":
 				cmd.Flags().Duration(name, time.Minute, "")
 			case "deploy-groups":

@@ -63,11 +63,7 @@ func completeClusters(env *Env) completion {
 
 // typedService reads the service of the line that is being typed.
 func typedService(cmd *cobra.Command, env *Env) (*soaconfig.Service, bool) {
-	dir, err := env.soaDir(flagText(cmd, "soa-dir"))
-	if err != nil {
-		return nil, false
-	}
-	s, err := env.loadService(dir, flagText(cmd, "service"))
+	s, err := env.loadService(flagText(cmd, "soa-dir"), flagText(cmd, "service"))
 	return s, err == nil
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"os"
 
@@ -11,28 +12,31 @@ import (
 )
 
 func newCookImage(env *Env) *cobra.Command {
-	var service, soaDir string
+	var service, commit, soaDir string
 	cmd := &cobra.Command{
-		Use:   "cook-image [-s SERVICE]",
+		Use:   "cook-image [-s SERVICE] [-c COMMIT]",
 		Short: "Build a service's image for trying it out",
 		Long: `Run "make cook-image" in the current directory, the service's repository, with
-DOCKER_TAG=paasta-cook-image-SERVICE-USER, or the DOCKER_TAG of your environment.
+DOCKER_TAG=paasta-cook-image-SERVICE-USER, or the DOCKER_TAG of your environment;
+with a commit, the name that its image is deployed by, as "paasta itest" builds it.
 The exit code is make's; 1 when there is no such target, 2 on Ctrl-C.`,
 		Example: `  paasta cook-image -s web
   cd web && paasta cook-image`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := env.soaDir(soaDir)
+			s, err := env.loadService(soaDir, service)
 			if err != nil {
 				return err
 			}
-			name, err := env.service(dir, service)
-			if err != nil {
-				return err
-			}
-			tag := os.Getenv("DOCKER_TAG")
-			if tag == "" {
-				tag = "paasta-cook-image-" + name + "-" + userName()
+			tag := cmp.Or(os.Getenv("DOCKER_TAG"), "paasta-cook-image-"+s.Name+"-"+userName())
+			if commit != "" {
+				sha, err := env.commit(cmd.Context(), commit)
+				if err != nil {
+					return err
+				}
+				if _, tag, err = env.imageOf(s, sha); err != nil {
+					return err
+				}
 			}
 			err = env.runTarget(cmd.Context(), "cook-image", tag)
 			if err != nil && cmd.Context().Err() != nil && !errors.Is(err, image.ErrNoTarget) {
@@ -44,5 +48,6 @@ The exit code is make's; 1 when there is no such target, 2 on Ctrl-C.`,
 	}
 	serviceFlag(cmd, env, &service)
 	soaDirFlag(cmd, &soaDir)
+	commitFlag(cmd, &commit)
 	return cmd
 }

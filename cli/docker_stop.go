@@ -9,7 +9,7 @@ import (
 func newDockerStop(env *Env) *cobra.Command {
 	var c taskChoice
 	var dryRun bool
-	var grace int
+	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:   "docker-stop -s SERVICE -i INSTANCE [-m ID]",
 		Short: "Stop the container of one task",
@@ -29,7 +29,7 @@ more than one task runs, --mesos-id or --host has to choose.`,
 				env.notef("Would stop %s on %s, container %s", t.ID, t.Host, t.container[:12])
 				return nil
 			}
-			if err := t.engine.Stop(cmd.Context(), t.container, time.Duration(grace)*time.Second); err != nil {
+			if err := t.engine.Stop(cmd.Context(), t.container, grace); err != nil {
 				return err
 			}
 			env.notef("Stopped %s on %s; Marathon starts another one", t.ID, t.Host)
@@ -37,8 +37,7 @@ more than one task runs, --mesos-id or --host has to choose.`,
 		},
 	}
 	c.flags(cmd, env)
-	grace = 10
-	secondsFlag(cmd, &grace, "time", "t", "`SECONDS` between the stop signal and SIGKILL, or a time such as 1m")
+	cmd.Flags().DurationVarP(&grace, "time", "t", 10*time.Second, "`TIME` between the stop signal and SIGKILL: 1m, or a number of seconds")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be stopped")
 	return cmd
 }

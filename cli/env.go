@@ -64,6 +64,11 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 		return flagError(cmd, rest, err)
 	})
 
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		requireService(env, cmd)
+		return checkSelecting(cmd)
+	}
+
 	// An error before a command starts is about how it was called.
 	started := false
 	everyCommand(root, func(cmd *cobra.Command) {
@@ -71,9 +76,6 @@ func Main(ctx context.Context, env *Env, args []string, more ...command.Command)
 		cmd.DisableFlagsInUseLine = true // ours say which flags matter
 		if run := cmd.RunE; run != nil {
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
-				if err := checkSelecting(cmd); err != nil {
-					return err
-				}
 				started = true
 				return run(cmd, args)
 			}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,12 +54,25 @@ func deployGroupsFlag(cmd *cobra.Command, env *Env, f *[]string) {
 // -y/--yelpsoa-config-root. Resolve it with env.soaDir.
 func soaDirFlag(cmd *cobra.Command, f *string) {
 	cmd.Flags().StringVarP(f, "soa-dir", "d", "", "read soa-configs from `DIR`; default: soa_dir of the system config")
-	cmd.Flags().StringVarP(f, "yelpsoa-config-root", "y", "", "the same as --soa-dir")
+	soaDirAlias(cmd)
+}
+
+// soaDirAlias adds the other name for --soa-dir.
+func soaDirAlias(cmd *cobra.Command) {
+	alias(cmd, "yelpsoa-config-root", "y", "soa-dir")
 	for _, name := range []string{"soa-dir", "yelpsoa-config-root"} {
-		if err := cmd.MarkFlagDirname(name); err != nil {
-			panic(err) // the flag was added above
-		}
+		must(cmd.MarkFlagDirname(name))
 	}
+}
+
+// dryRunFlag adds --dry-run.
+func dryRunFlag(cmd *cobra.Command, f *bool) {
+	cmd.Flags().BoolVar(f, "dry-run", false, "say what would be done")
+}
+
+// timeoutFlag adds --timeout, an hour.
+func timeoutFlag(cmd *cobra.Command, f *time.Duration, short, usage string) {
+	cmd.Flags().DurationVarP(f, "timeout", short, time.Hour, usage+" this `TIME`: 10m, or a number of seconds")
 }
 
 // jsonFlag adds --json.
@@ -67,8 +82,34 @@ func jsonFlag(cmd *cobra.Command, f *bool) {
 
 // complete sets the completion of a flag that was just added.
 func complete(cmd *cobra.Command, flag string, f completion) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
-		panic(err) // there is no such flag, or it has one already
+	must(cmd.RegisterFlagCompletionFunc(flag, f))
+}
+
+// must is for what cobra refuses only when the flag was not added before.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// require has cobra refuse a call without these flags, and name all of them.
+func require(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		must(cmd.MarkFlagRequired(name))
+	}
+}
+
+// requireService makes --service one of the flags that a call lacks, when it
+// lacks others as well and the current directory is not named after a service.
+func requireService(env *Env, cmd *cobra.Command) {
+	f := cmd.Flags().Lookup("service")
+	if f == nil || f.Changed || cmd.ValidateRequiredFlags() == nil {
+		return
+	}
+	if dir, err := env.soaDir(flagText(cmd, "soa-dir")); err == nil {
+		if _, err := env.service(dir, ""); err != nil {
+			require(cmd, "service")
+		}
 	}
 }
 
@@ -99,7 +140,8 @@ func (env *Env) service(dir, flag string) (string, error) {
 		return "", err
 	}
 	if flag != "" {
-		if !slices.Contains(names, flag) {
+		// PaaSTA's pipelines put this before a service's name.
+		if flag = strings.TrimPrefix(flag, "services-"); !slices.Contains(names, flag) {
 			return "", command.WithHint(unknown("service", flag, dir, names), "paasta list --all")
 		}
 		return flag, nil
@@ -129,18 +171,18 @@ func loadTree(ctx context.Context, dir string, o soaconfig.Options) (*soaconfig.
 	return tree, command.WithHint(err, whereSoaConfigs)
 }
 
-// loadService reads the service that a command is about, as service does.
-// Problems in its files are for "paasta validate" to tell.
-func (env *Env) loadService(dir, flag string) (*soaconfig.Service, error) {
-	name, err := env.service(dir, flag)
+// loadService reads the service that a command is about: the one that soaDir
+// and service find. Problems in its files are for "paasta validate" to tell.
+func (env *Env) loadService(soaDir, service string) (*soaconfig.Service, error) {
+	dir, err := env.soaDir(soaDir)
 	if err != nil {
 		return nil, err
 	}
-	s, err := soaconfig.LoadService(dir, name, soaconfig.Options{})
+	name, err := env.service(dir, service)
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return soaconfig.LoadService(dir, name, soaconfig.Options{})
 }
 
 func (env *Env) getwd() (string, error) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ import (
 
 func newGenerateDeployments(env *Env) *cobra.Command {
 	var service, gitURL, soaDir string
-	var dryRun bool
+	var dryRun, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "generate-deployments [-s SERVICE]",
 		Short: "Write deployments.json from the tags",
@@ -35,7 +36,7 @@ what it had. deployd reads the tags itself and needs this only with
   paasta generate-deployments -s web --dry-run`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return generateDeployments(cmd.Context(), env, service, gitURL, soaDir, dryRun)
+			return generateDeployments(cmd.Context(), env, service, gitURL, soaDir, dryRun, asJSON)
 		},
 	}
 	// Not serviceFlag: without it, all services.
@@ -44,10 +45,11 @@ what it had. deployd reads the tags itself and needs this only with
 	gitURLFlag(cmd, &gitURL)
 	soaDirFlag(cmd, &soaDir)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say which files would change")
+	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir string, dryRun bool) error {
+func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir string, dryRun, asJSON bool) error {
 	dir, err := env.soaDir(soaDir)
 	if err != nil {
 		return err
@@ -76,10 +78,16 @@ func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir 
 		})
 	}
 	wg.Wait()
+	written := []string{}
 	for n, name := range names {
 		if changed[n] {
-			env.printf("%s\n", filepath.Join(dir, name, "deployments.json"))
+			written = append(written, filepath.Join(dir, name, "deployments.json"))
 		}
+	}
+	if asJSON {
+		errs = append(errs, env.printJSON(map[string]any{"changed": written, "dry_run": dryRun}))
+	} else if len(written) > 0 {
+		env.printf("%s\n", strings.Join(written, "\n"))
 	}
 	return joined(errs)
 }
@@ -98,11 +106,7 @@ func (env *Env) generate(ctx context.Context, dir, name, gitURL string, dryRun b
 	if len(s.Instances) == 0 && len(s.Adhoc) == 0 && old == nil {
 		return false, nil // not one of ours
 	}
-	r, err := env.remote(s, gitURL)
-	if err != nil {
-		return false, err
-	}
-	log, err := tagLog(ctx, r)
+	_, log, err := env.remoteTags(ctx, s, gitURL)
 	if err != nil {
 		return false, err
 	}

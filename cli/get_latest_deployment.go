@@ -7,7 +7,7 @@ import (
 )
 
 func newGetLatestDeployment(env *Env) *cobra.Command {
-	return newMarked(env, &cobra.Command{
+	cmd := newMarked(env, &cobra.Command{
 		Use:   "get-latest-deployment -s SERVICE -l GROUP",
 		Short: "Print the commit that is marked for a deploy group",
 		Long: `Print the full id of the commit that is marked for deployment in a deploy group,
@@ -17,4 +17,7 @@ as its repository says now. Exits 1 if there is none.`,
 	}, "a deployment could not be found for %[2]s in %[1]s", func(_ *soaconfig.Service, sha string) (string, error) {
 		return sha, nil
 	})
+	cmd.Flags().Bool("sha-only", false, "print the commit alone: this is the default")
+	cmd.MarkFlagsMutuallyExclusive("sha-only", "json")
+	return cmd
 }

@@ -58,11 +58,7 @@ type endpoint struct {
 const smartstackAddress = "169.254.255.254"
 
 func info(env *Env, soaDir, service string, json bool) error {
-	dir, err := env.soaDir(soaDir)
-	if err != nil {
-		return err
-	}
-	svc, err := env.loadService(dir, service)
+	svc, err := env.loadService(soaDir, service)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 
 func newItest(env *Env) *cobra.Command {
 	var service, commit, soaDir string
-	var timeout int
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "itest [-s SERVICE] [-c COMMIT]",
 		Short: "Build and test a service's image",
@@ -24,23 +24,18 @@ see that it built an image of that name.`,
   cd web && paasta itest`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return itest(cmd.Context(), env, service, commit, soaDir, time.Duration(timeout)*time.Second)
+			return itest(cmd.Context(), env, service, commit, soaDir, timeout)
 		},
 	}
 	serviceFlag(cmd, env, &service)
 	soaDirFlag(cmd, &soaDir)
 	cmd.Flags().StringVarP(&commit, "commit", "c", "", "the `COMMIT` that is checked out; default: HEAD")
-	timeout = 3600
-	secondsFlag(cmd, &timeout, "timeout", "", "give up after this many `SECONDS`, or a time such as 10m")
+	timeoutFlag(cmd, &timeout, "", "give up after")
 	return cmd
 }
 
 func itest(ctx context.Context, env *Env, service, commit, soaDir string, timeout time.Duration) error {
-	dir, err := env.soaDir(soaDir)
-	if err != nil {
-		return err
-	}
-	s, err := env.loadService(dir, service)
+	s, err := env.loadService(soaDir, service)
 	if err != nil {
 		return err
 	}

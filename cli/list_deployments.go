@@ -22,19 +22,11 @@ why they were never fully deployed. In a pipe: time, deploy group, commit,
   paasta list-deployments -s web -l prod.main -n 0 --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := env.soaDir(soaDir)
+			s, err := env.loadService(soaDir, service)
 			if err != nil {
 				return err
 			}
-			s, err := env.loadService(dir, serviceName(service))
-			if err != nil {
-				return err
-			}
-			r, err := env.remote(s, gitURL)
-			if err != nil {
-				return err
-			}
-			log, err := tagLog(cmd.Context(), r)
+			_, log, err := env.remoteTags(cmd.Context(), s, gitURL)
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,8 +28,8 @@ type localRunFlags struct {
 	interactive                          bool
 	noHealthcheck, healthcheckOnly, skip bool
 	withDeps                             bool
-	port                                 int
-	secrets                              []string
+	port, verbose                        int
+	secrets, volumes                     []string
 	secretsFile                          string
 }
 
@@ -62,7 +64,7 @@ the health check passes and 1 when it does not.`,
 	complete(cmd, "instance", completeInstances(env))
 	// Not soaDirFlag: -d means something else here, as in PaaSTA.
 	flags.StringVar(&f.soaDir, "soa-dir", "", "read soa-configs from `DIR`; default: soa_dir of the system config")
-	flags.StringVarP(&f.soaDir, "yelpsoa-config-root", "y", "", "the same as --soa-dir")
+	soaDirAlias(cmd)
 	flags.BoolVarP(&f.build, "build", "b", false, "build the image first: this is the default")
 	flags.BoolVarP(&f.pull, "pull", "p", false, "pull the image that is deployed instead of building one")
 	flags.BoolVarP(&f.dryRun, "dry-run", "d", false, "print the docker command as a JSON list, build, pull and run nothing")
@@ -70,16 +72,18 @@ the health check passes and 1 when it does not.`,
 	flags.StringVarP(&f.cmd, "cmd", "C", "", "run this shell `COMMAND` instead of the instance's")
 	flags.BoolVarP(&f.interactive, "interactive", "I", false, "with a terminal; runs a shell unless --cmd says otherwise")
 	flags.BoolVarP(&f.noHealthcheck, "no-healthcheck", "k", false, "do not check its health")
-	verboseFlag(cmd)
+	flags.CountVarP(&f.verbose, "verbose", "v", "also print the docker command that runs it")
 	flags.BoolVarP(&f.healthcheckOnly, "healthcheck-only", "t", false, "stop once the health check has passed (exit 0) or failed (exit 1)")
 	flags.IntVarP(&f.port, "port", "o", 0, "`PORT` on this machine; default: one that stays the same for you and this service")
 	flags.StringVar(&f.sha, "sha", "", "pull and run the image of this `COMMIT`")
-	flags.StringVar(&f.sha, "commit", "", "the same as --sha")
+	alias(cmd, "commit", "", "sha")
 	gitURLFlag(cmd, &f.gitURL)
 	flags.StringArrayVar(&f.secrets, "secret", nil, "`NAME=VALUE` of a secret; NAME alone takes the value of our own environment variable NAME")
 	flags.StringVar(&f.secretsFile, "secrets-file", "", "read secrets, a NAME=VALUE a line, from `FILE`")
 	flags.BoolVar(&f.skip, "skip-secrets", false, "leave variables out that hold a secret whose value is not given")
 	flags.BoolVar(&f.withDeps, "with-deps", false, "start the service's test dependencies first, and remove them at the end")
+	flags.StringArrayVar(&f.volumes, "volume", nil, "mount `HOST:CONTAINER[:ro|rw]` as well, read-write by default; may be given more than once")
+	ignored(cmd, env, "date", "it is for the dates in Chronos and Tron jobs, and there are none")
 	cmd.MarkFlagsMutuallyExclusive("build", "pull")
 	cmd.MarkFlagsMutuallyExclusive("build", "sha")
 	cmd.MarkFlagsMutuallyExclusive("no-healthcheck", "healthcheck-only")
@@ -150,6 +154,9 @@ func (env *Env) runLocally(ctx context.Context, engine *localrun.Engine, r local
 	if err != nil {
 		return err
 	}
+	if f.verbose > 0 {
+		env.notef("%s", strings.Join(spec.Command(), " "))
+	}
 	for _, variable := range spec.Left {
 		env.notef("Warning: %s holds a secret and is left out", variable)
 	}
@@ -191,11 +198,7 @@ func portHint(err error) error {
 // localRequest gathers what soa-configs and this machine say about the run.
 func (env *Env) localRequest(ctx context.Context, f localRunFlags) (localrun.Request, *soaconfig.Service, error) {
 	var r localrun.Request
-	dir, err := env.soaDir(f.soaDir)
-	if err != nil {
-		return r, nil, err
-	}
-	s, err := env.loadService(dir, f.service)
+	s, err := env.loadService(f.soaDir, f.service)
 	if err != nil {
 		return r, nil, err
 	}
@@ -209,6 +212,13 @@ func (env *Env) localRequest(ctx context.Context, f localRunFlags) (localrun.Req
 	r.System.Cluster = cluster
 	if r.Instance, err = localInstance(s, cluster, f.instance); err != nil {
 		return r, nil, err
+	}
+	for _, text := range f.volumes {
+		v, err := volume(text)
+		if err != nil {
+			return r, nil, err
+		}
+		r.Instance.Volumes = append(slices.Clone(r.Instance.Volumes), v)
 	}
 	r.Namespace = namespaceOf(s, r.Instance)
 	r.Team = cmp.Or(r.Instance.MonitoringTeam, s.Monitoring.Team)
@@ -226,6 +236,18 @@ func (env *Env) localRequest(ctx context.Context, f localRunFlags) (localrun.Req
 	r.SkipSecrets = f.skip
 	r.Secrets, err = readSecrets(f.secrets, f.secretsFile)
 	return r, s, err
+}
+
+// volume reads --volume, which is written as docker's.
+func volume(text string) (soaconfig.Volume, error) {
+	host, rest, _ := strings.Cut(text, ":")
+	container, mode, _ := strings.Cut(rest, ":")
+	mode = strings.ToUpper(cmp.Or(mode, "rw"))
+	if host == "" || container == "" || mode != "RO" && mode != "RW" {
+		return soaconfig.Volume{}, usagef("--volume %q: want HOST:CONTAINER, or HOST:CONTAINER:ro", text)
+	}
+	host, err := filepath.Abs(host)
+	return soaconfig.Volume{HostPath: host, ContainerPath: container, Mode: mode}, err
 }
 
 // localInstance finds an instance among those that are scheduled and those

@@ -23,8 +23,10 @@ type logsFlags struct {
 	components []string
 	follow     bool
 	lines      int
+	offset     int
+	verbose    int
 	from, to   string
-	raw, json  bool
+	raw, strip bool
 }
 
 // logComponents are the names that -C takes; app_output is stdout and stderr.
@@ -44,7 +46,7 @@ shown with how they ended: of those of the last day, or of the stretch of time.`
   paasta logs -s web -C deploy --from 2h --raw`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return logs(cmd.Context(), env, f, cmd.Flags().Changed("lines") || cmd.Flags().Changed("line-count"))
+			return logs(cmd.Context(), env, f, cmd.Flags().Changed("lines"))
 		},
 	}
 	serviceFlag(cmd, env, &f.service)
@@ -57,15 +59,20 @@ shown with how they ended: of those of the last day, or of the stretch of time.`
 		return matching(typed, logComponents)
 	})
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with new lines until interrupted")
-	flags.BoolVarP(&f.follow, "tail", "F", false, "the same as --follow")
+	alias(cmd, "tail", "F", "follow")
 	flags.IntVarP(&f.lines, "lines", "n", 100, "the latest `N` lines of each source")
-	flags.IntVarP(&f.lines, "line-count", "l", 100, "the same as --lines")
-	_ = flags.MarkHidden("line-count") // the flag is there: it was added above
-	verboseFlag(cmd)
+	hiddenAlias(cmd, "line-count", "l", "lines")
+	flags.IntVarP(&f.offset, "line-offset", "o", 0, "begin with line `N` of what is kept, 1 the oldest (up to 10000); --lines -M: the M lines up to it")
 	flags.StringVarP(&f.from, "from", "a", "", "from this `TIME` on: ISO 8601, or how long ago (5m, 2h, 3d)")
 	flags.StringVarP(&f.to, "to", "t", "", "up to this `TIME`")
 	flags.BoolVarP(&f.raw, "raw", "r", false, "print each line as the JSON object that it is")
-	flags.BoolVar(&f.json, "json", false, "the same as --raw")
+	alias(cmd, "json", "", "raw")
+	hiddenAlias(cmd, "raw-mode", "", "raw")
+	hiddenAlias(cmd, "after", "", "from")
+	flags.BoolVarP(&f.strip, "strip-headers", "S", false, "print the messages alone")
+	flags.CountVarP(&f.verbose, "verbose", "v", "show the full ids of tasks, and fractions of seconds")
+	cmd.MarkFlagsMutuallyExclusive("line-offset", "follow")
+	cmd.MarkFlagsMutuallyExclusive("strip-headers", "raw")
 	flags.SortFlags = false
 	return cmd
 }
@@ -75,6 +82,13 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 		if !slices.Contains(logComponents, c) {
 			return usagef("--components: %w", unknown("component", c, "the logs", logComponents))
 		}
+	}
+	if f.offset < 0 || f.offset > 10_000 {
+		return usagef("--line-offset: want 1 to 10000, not %d", f.offset)
+	}
+	first, end := f.offset-1, f.offset-1+f.lines
+	if f.lines < 0 {
+		first, end = f.offset+f.lines, f.offset
 	}
 	if f.lines < 0 {
 		f.lines = -f.lines // PaaSTA's -n -100
@@ -91,11 +105,11 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 		return err
 	}
 	switch {
-	case linesGiven && f.from+f.to != "":
+	case (linesGiven || f.offset > 0) && f.from+f.to != "":
 		return usagef("--lines counts lines and --from and --to say when: use either")
 	case !q.To.IsZero() && q.To.Before(q.From):
 		return usagef("--to (%s) is before --from (%s)", q.To.Format(time.RFC3339), q.From.Format(time.RFC3339))
-	case f.from+f.to != "":
+	case f.from+f.to != "" || f.offset > 0:
 		q.Lines = 10_000
 	}
 	chosen, err := env.choose(ctx, f.selection)
@@ -111,7 +125,7 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 		}
 		byCluster[i.cluster] = append(byCluster[i.cluster], i.instance)
 	}
-	p := logPrinter{env: env, raw: f.raw || f.json, seen: map[string]bool{}}
+	p := logPrinter{env: env, logsFlags: f, seen: map[string]bool{}}
 	errs := make([]error, len(clusters))
 	if !f.follow {
 		var all []paasta.LogLine
@@ -122,6 +136,9 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 			})
 		}
 		slices.SortStableFunc(all, func(a, b paasta.LogLine) int { return a.Time.Compare(b.Time) })
+		if f.offset > 0 {
+			all = all[min(max(first, 0), len(all)):min(end, len(all))]
+		}
 		for _, l := range all {
 			if err := p.print(l); err != nil {
 				return err
@@ -192,8 +209,8 @@ func (env *Env) followLogs(ctx context.Context, cluster string, q api.LogQuery, 
 
 // A logPrinter prints lines, from several clusters at once.
 type logPrinter struct {
-	env  *Env
-	raw  bool
+	env *Env
+	logsFlags
 	mu   sync.Mutex
 	seen map[string]bool // what the APIs had to say, once each
 }
@@ -216,9 +233,12 @@ func (p *logPrinter) print(l paasta.LogLine) error {
 		_, err = fmt.Fprintf(p.env.Out, "%s\n", b)
 		return err
 	}
-	at := l.Time.UTC().Format(time.RFC3339)
+	at, layout := l.Time.UTC(), time.RFC3339
 	if p.env.TTY {
-		at = l.Time.Local().Format("2006-01-02 15:04:05")
+		at = l.Time.Local()
+	}
+	if p.verbose > 0 {
+		layout = time.RFC3339Nano
 	}
 	c := plain
 	if l.Component == "stderr" {
@@ -226,7 +246,11 @@ func (p *logPrinter) print(l paasta.LogLine) error {
 	}
 	who := l.Instance
 	if l.Task != "" {
-		who += " " + short(taskUUID(l.Task))
+		task := short(taskUUID(l.Task))
+		if p.verbose > 0 {
+			task = l.Task
+		}
+		who += " " + task
 	}
 	// Tasks write what they like: nothing of it may reach the terminal as a
 	// command.
@@ -234,7 +258,11 @@ func (p *logPrinter) print(l paasta.LogLine) error {
 	if p.env.TTY {
 		text = printable.Text(text)
 	}
-	_, err := fmt.Fprintf(p.env.Out, "%s [%s] [%s] [%s] - [%s] %s\n", p.env.paint(faint, at), l.Component, l.Cluster, who, l.Level, p.env.paint(c, text))
+	if p.strip {
+		_, err := fmt.Fprintln(p.env.Out, text)
+		return err
+	}
+	_, err := fmt.Fprintf(p.env.Out, "%s [%s] [%s] [%s] - [%s] %s\n", p.env.paint(faint, at.Format(layout)), l.Component, l.Cluster, who, l.Level, p.env.paint(c, text))
 	return err
 }
 

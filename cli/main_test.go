@@ -3,8 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +26,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
+	time.Local = time.FixedZone("", 3600) // what is local must not depend on the machine
 	testscript.Main(m, map[string]func(){"paasta": func() {
 		env := &Env{
 			In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now,
@@ -64,6 +68,20 @@ func TestScripts(t *testing.T) {
 				}
 				if got != args[0] {
 					ts.Fatalf("exit code %s, want %s", got, args[0])
+				}
+			},
+			// json ARGS… runs paasta with --json and wants nothing but JSON on
+			// stdout, whatever the exit code.
+			"json": func(ts *testscript.TestScript, _ bool, args []string) {
+				_ = ts.Exec("paasta", append(args, "--json")...)
+				values := 0
+				for d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout"))); ; values++ {
+					var v any
+					if err := d.Decode(&v); errors.Is(err, io.EOF) && values > 0 {
+						return
+					} else if err != nil {
+						ts.Fatalf("value %d on stdout: %v", values, err)
+					}
 				}
 			},
 		},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ type markFlags struct {
 	service, group, commit, gitURL, soaDir string
 	wait, autoRollback, verify, force      bool
 	dryRun, json                           bool
-	timeout                                int
+	verbose                                int
+	timeout                                time.Duration
 }
 
 func newMarkForDeployment(env *Env) *cobra.Command {
@@ -41,32 +43,29 @@ be in the repository already. Exits 0 once it is marked or, with
 	}
 	serviceFlag(cmd, env, &f.service)
 	deployGroupFlag(cmd, env, &f.group)
-	oldGroupFlag(cmd, &f.group)
+	hiddenAlias(cmd, "clusterinstance", "", "deploy-group")
 	commitFlag(cmd, &f.commit)
 	gitURLFlag(cmd, &f.gitURL)
 	soaDirFlag(cmd, &f.soaDir)
-	cmd.Flags().BoolVar(&f.wait, "wait-for-deployment", false, "return once the commit runs everywhere in the group")
-	f.timeout = 3600
-	secondsFlag(cmd, &f.timeout, "timeout", "t", "wait at most this many `SECONDS`, or a time such as 10m")
-	verboseFlag(cmd)
+	cmd.Flags().BoolVarP(&f.wait, "wait-for-deployment", "w", false, "return once the commit runs everywhere in the group")
+	timeoutFlag(cmd, &f.timeout, "t", "wait at most")
+	cmd.Flags().CountVarP(&f.verbose, "verbose", "v", "also say which tag is pushed where, and what is waited for")
 	cmd.Flags().BoolVar(&f.autoRollback, "auto-rollback", false, "when waiting fails, mark the commit that was fully deployed before")
 	cmd.Flags().BoolVar(&f.verify, "verify-image-exists", false, "ask the registry for the image first")
 	cmd.Flags().BoolVar(&f.force, "force", false, "say nothing about a group that soa-configs do not know")
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done")
+	dryRunFlag(cmd, &f.dryRun)
 	jsonFlag(cmd, &f.json)
+	ignored(cmd, env, "auto-certify-delay", "a deployment is complete once all of it runs, and nothing is watched afterwards")
+	ignored(cmd, env, "auto-abandon-delay", "after a rollback nothing is waited for that could be abandoned")
+	ignored(cmd, env, "auto-rollback-delay", "--auto-rollback goes by the bounce and --timeout, not by SLOs that may recover")
+	require(cmd, "deploy-group", "commit")
 	return cmd
 }
 
 // commitFlag adds -c/--commit, and PaaSTA's other short form -k.
 func commitFlag(cmd *cobra.Command, f *string) {
 	cmd.Flags().StringVarP(f, "commit", "c", "", "the `COMMIT`: its id, the first digits, or a revision of this clone such as HEAD")
-	cmd.Flags().StringVarP(f, "sha", "k", "", "the same as --commit")
-}
-
-// oldGroupFlag adds PaaSTA's old name of --deploy-group.
-func oldGroupFlag(cmd *cobra.Command, f *string) {
-	cmd.Flags().StringVar(f, "clusterinstance", "", "the same as --deploy-group")
-	_ = cmd.Flags().MarkHidden("clusterinstance") // the flag is there: it was added above
+	alias(cmd, "sha", "k", "commit")
 }
 
 func gitURLFlag(cmd *cobra.Command, f *string) {
@@ -84,17 +83,10 @@ type marked struct {
 }
 
 func mark(ctx context.Context, env *Env, f markFlags) error {
-	if err := required("deploy-group", f.group, "commit", f.commit); err != nil {
-		return err
-	}
 	if f.autoRollback && !f.wait {
 		return usagef("--auto-rollback needs --wait-for-deployment")
 	}
-	dir, err := env.soaDir(f.soaDir)
-	if err != nil {
-		return err
-	}
-	s, err := env.loadService(dir, serviceName(f.service))
+	s, err := env.loadService(f.soaDir, f.service)
 	if err != nil {
 		return err
 	}
@@ -104,9 +96,6 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 		}
 	}
 	if err := checkGroup(s, f.group); err != nil {
-		if f.group == "" {
-			return err
-		}
 		if !f.force {
 			env.notef("warning: %v: it is marked all the same, and runs once soa-configs name it", err)
 			if h, ok := errors.AsType[command.HintedError](err); ok {
@@ -121,17 +110,13 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 			return err
 		}
 	}
-	r, err := env.remote(s, f.gitURL)
+	r, log, err := env.remoteTags(ctx, s, f.gitURL)
 	if err != nil {
 		return err
 	}
 	sha, err := env.revision(ctx, r, f.commit)
 	if err != nil {
 		return adviseGit(err)
-	}
-	log, err := tagLog(ctx, r)
-	if err != nil {
-		return err
 	}
 	before, deployed := log.Latest(f.group)
 	if deployed && before.SHA == sha {
@@ -153,10 +138,13 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 		return err
 	}
 	answer.Tag = tag.Ref()
+	if f.verbose > 0 {
+		env.notef("Pushed %s to %s; the group ran %s before", answer.Tag, cmp.Or(f.gitURL, s.GitURL), cmp.Or(before.SHA, "nothing"))
+	}
 	if err := env.printMarked(f.json, answer); err != nil || !f.wait {
 		return err
 	}
-	err = env.waitDeployed(ctx, s, f.group, sha, time.Duration(f.timeout)*time.Second)
+	err = env.waitDeployed(ctx, s, f.group, sha, f.timeout, f.verbose > 0)
 	if err == nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,18 +18,12 @@ import (
 // with verbs for the service and the deploy group.
 func newMarked(env *Env, cmd *cobra.Command, missing string, show func(s *soaconfig.Service, sha string) (string, error)) *cobra.Command {
 	var service, group, gitURL, soaDir string
+	var asJSON bool
 	cmd.Args = noArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		dir, err := env.soaDir(soaDir)
+		s, err := env.loadService(soaDir, service)
 		if err != nil {
 			return err
-		}
-		s, err := env.loadService(dir, serviceName(service))
-		if err != nil {
-			return err
-		}
-		if group == "" {
-			return usagef("--deploy-group is required")
 		}
 		tag, found, err := env.marked(cmd.Context(), s, group, gitURL)
 		if err != nil {
@@ -45,26 +40,39 @@ func newMarked(env *Env, cmd *cobra.Command, missing string, show func(s *soacon
 		if err != nil {
 			return err
 		}
+		if asJSON {
+			answer := latest{Service: s.Name, DeployGroup: group, GitSHA: tag.SHA, Time: tag.Time}
+			if text != tag.SHA {
+				answer.DockerImage = text
+			}
+			return env.printJSON(answer)
+		}
 		env.printf("%s\n", text)
 		return nil
 	}
 	serviceFlag(cmd, env, &service)
 	deployGroupFlag(cmd, env, &group)
-	cmd.Flags().StringVarP(&group, "instance", "i", "", "the same as --deploy-group")
-	_ = cmd.Flags().MarkHidden("instance") // the flag is there: it was added above
+	hiddenAlias(cmd, "instance", "i", "deploy-group")
 	gitURLFlag(cmd, &gitURL)
 	soaDirFlag(cmd, &soaDir)
+	cmd.Flags().BoolVarP(&asJSON, "json", "j", false, "print the answer as JSON")
+	require(cmd, "deploy-group")
 	return cmd
+}
+
+// A latest is the answer of get-latest-deployment and get-docker-image --json.
+type latest struct {
+	Service     string    `json:"service"`
+	DeployGroup string    `json:"deploy_group"`
+	GitSHA      string    `json:"git_sha"`
+	Time        time.Time `json:"time"` // when it was marked
+	DockerImage string    `json:"docker_image,omitempty"`
 }
 
 // marked is the latest tag of a deploy group, as the service's repository says
 // now.
 func (env *Env) marked(ctx context.Context, s *soaconfig.Service, group, gitURL string) (tag paasta.Tag, found bool, err error) {
-	r, err := env.remote(s, gitURL)
-	if err != nil {
-		return tag, false, err
-	}
-	log, err := tagLog(ctx, r)
+	_, log, err := env.remoteTags(ctx, s, gitURL)
 	if err != nil {
 		return tag, false, err
 	}

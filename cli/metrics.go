@@ -58,11 +58,7 @@ func metrics(ctx context.Context, env *Env, f metricsFlags) error {
 	if f.window <= 0 || f.window > 15*time.Minute {
 		return usagef("--window: is %s, want up to 15m", f.window)
 	}
-	dir, err := env.soaDir(f.soaDir)
-	if err != nil {
-		return err
-	}
-	svc, err := env.loadService(dir, f.service)
+	svc, err := env.loadService(f.soaDir, f.service)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,9 @@ func (t *table) print() {
 	}
 }
 
-// lines returns the table as aligned lines, two spaces between columns.
+// lines returns the table as aligned lines, two spaces between columns. Where
+// the terminal is narrower, cells of the widest columns go on in the next
+// line; words stay whole, since a name that is broken cannot be copied.
 func (t *table) lines() []string {
 	header := make([]string, len(t.header))
 	for i, h := range t.header {
@@ -100,26 +102,43 @@ func (t *table) lines() []string {
 	if len(header) > 0 {
 		rows = append([][]string{header}, rows...)
 	}
-	var widths []int
+	var widths, words []int // of each column, and of its longest word
 	for _, r := range rows {
 		for i, cell := range r {
 			if i == len(widths) {
-				widths = append(widths, 0)
+				widths, words = append(widths, 0), append(words, 0)
 			}
 			widths[i] = max(widths[i], lipgloss.Width(cell))
-		}
-	}
-	lines := make([]string, len(rows))
-	for n, r := range rows {
-		var b strings.Builder
-		b.WriteString(t.indent)
-		for i, cell := range r {
-			b.WriteString(cell)
-			if i < len(r)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+2))
+			for word := range strings.FieldsSeq(cell) {
+				words[i] = max(words[i], lipgloss.Width(word))
 			}
 		}
-		lines[n] = strings.TrimRight(b.String(), " ")
+	}
+	width := len(t.indent) + 2*(len(widths)-1)
+	for _, w := range widths {
+		width += w
+	}
+	for ; t.env.Width > 0 && width > t.env.Width; width-- {
+		widest := -1
+		for i, w := range widths {
+			if w > words[i] && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
+	var lines []string
+	for _, r := range rows {
+		cells := make([]string, len(r))
+		for i, cell := range r {
+			cells[i] = lipgloss.NewStyle().Width(widths[i] + 2).PaddingRight(2).Render(cell)
+		}
+		for line := range strings.SplitSeq(lipgloss.JoinHorizontal(lipgloss.Top, cells...), "\n") {
+			lines = append(lines, strings.TrimRight(t.indent+line, " "))
+		}
 	}
 	return lines
 }

@@ -37,6 +37,22 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A table that is too wide goes on in the next line.
+func TestTableFits(t *testing.T) {
+	t.Parallel()
+	env, out, _ := testEnv()
+	env.TTY, env.Width = true, 80
+	tb := newTable(env, "TIME (UTC)", "DEPLOY GROUP", "COMMIT", "OUTCOME")
+	tb.row("2026-01-02 12:00:00", "prod.everything", "591ae8a7", "current, never ran: main: 0 of 3 health checks pass")
+	tb.print()
+	want := "TIME (UTC)           DEPLOY GROUP     COMMIT    OUTCOME\n" +
+		"2026-01-02 12:00:00  prod.everything  591ae8a7  current, never ran: main: 0 of 3\n" +
+		"                                                health checks pass\n"
+	if out.String() != want {
+		t.Errorf("terminal:\n%s\nwant\n%s", out, want)
+	}
+}
+
 func TestWhen(t *testing.T) {
 	t.Parallel()
 	env, _, _ := testEnv()

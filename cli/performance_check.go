@@ -23,11 +23,7 @@ goes wrong is said and does not stop a pipeline: the exit code is 0 all the same
   cd web && paasta performance-check`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := env.soaDir(soaDir)
-			if err != nil {
-				return err
-			}
-			s, err := env.loadService(dir, serviceName(service))
+			s, err := env.loadService(soaDir, service)
 			if err != nil {
 				return err
 			}
@@ -44,7 +40,7 @@ goes wrong is said and does not stop a pipeline: the exit code is 0 all the same
 	soaDirFlag(cmd, &soaDir)
 	commitFlag(cmd, &commit)
 	for _, name := range []string{"commit", "sha"} {
-		_ = cmd.Flags().MarkHidden(name) // PaaSTA's pipelines give it; nothing uses it
+		must(cmd.Flags().MarkHidden(name)) // PaaSTA's pipelines give it; nothing uses it
 	}
 	return cmd
 }

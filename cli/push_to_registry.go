@@ -38,11 +38,7 @@ already stays as it is: hosts may run it. That is no error.`,
 }
 
 func pushToRegistry(ctx context.Context, env *Env, service, commit, soaDir string, force bool) error {
-	dir, err := env.soaDir(soaDir)
-	if err != nil {
-		return err
-	}
-	s, err := env.loadService(dir, service)
+	s, err := env.loadService(soaDir, service)
 	if err != nil {
 		return err
 	}

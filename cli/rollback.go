@@ -41,21 +41,19 @@ commit ran the first time is not stopped by it.`,
 	serviceFlag(cmd, env, &f.service)
 	deployGroupsFlag(cmd, env, &f.groups)
 	cmd.Flags().StringVarP(&f.commit, "commit", "k", "", "the `COMMIT` to go back to, full or its first digits")
-	cmd.Flags().StringVarP(&f.commit, "sha", "c", "", "the same as --commit")
+	alias(cmd, "sha", "c", "commit")
 	gitURLFlag(cmd, &f.gitURL)
 	soaDirFlag(cmd, &f.soaDir)
 	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "also to a commit that was never deployed")
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done")
+	dryRunFlag(cmd, &f.dryRun)
 	jsonFlag(cmd, &f.json)
+	cmd.Flags().BoolP("all-deploy-groups", "a", false, "in all deploy groups: this is the default")
+	cmd.MarkFlagsMutuallyExclusive("all-deploy-groups", "deploy-groups")
 	return cmd
 }
 
 func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
-	dir, err := env.soaDir(f.soaDir)
-	if err != nil {
-		return err
-	}
-	s, err := env.loadService(dir, serviceName(f.service))
+	s, err := env.loadService(f.soaDir, f.service)
 	if err != nil {
 		return err
 	}
@@ -68,11 +66,7 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 	if len(groups) == 0 {
 		return fmt.Errorf("%s has no deploy groups", s.Name)
 	}
-	r, err := env.remote(s, f.gitURL)
-	if err != nil {
-		return err
-	}
-	log, err := tagLog(ctx, r)
+	r, log, err := env.remoteTags(ctx, s, f.gitURL)
 	if err != nil {
 		return err
 	}
@@ -227,20 +221,16 @@ func (env *Env) printDeploys(list []deployed, asJSON bool) error {
 		env.notef("Nothing has been deployed yet.")
 		return nil
 	}
-	t := newTable(env, "TIME (UTC)", "", "DEPLOY GROUP", "COMMIT", "", "")
-	if !env.TTY {
-		t = newTable(env)
-	}
+	t := newTable(env, "TIME (UTC)", "DEPLOY GROUP", "COMMIT", "CURRENT", "OUTCOME")
 	for _, d := range list {
-		current := ""
-		if d.Current {
-			current = "current"
-		}
+		at, sha, current := d.Time.UTC().Format(time.RFC3339), d.GitSHA, "-"
 		if env.TTY {
-			t.row(d.Time.UTC().Format("2006-01-02 15:04:05"), env.paint(faint, env.when(d.Time)), d.DeployGroup, d.GitSHA, env.paint(good, current), d.text)
-		} else {
-			t.row(env.when(d.Time), d.DeployGroup, d.GitSHA, orDash(current), orDash(d.text))
+			at, sha = d.Time.UTC().Format(time.DateTime), short(sha)
 		}
+		if d.Current {
+			current = env.paint(good, "current")
+		}
+		t.row(at, d.DeployGroup, sha, current, orDash(d.text))
 	}
 	t.print()
 	return nil

@@ -55,6 +55,13 @@ how many, and paasta does the rest.`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.Flags().BoolP("version", "V", false, "print the version")
+	// These may stand before the command as well: cobra hands them on to it when
+	// it knows that the next word is not their value.
+	root.Flags().Bool("json", false, "print the answer as JSON")
+	root.Flags().CountP("verbose", "v", "say more")
+	for _, name := range []string{"json", "verbose"} {
+		must(root.Flags().MarkHidden(name))
+	}
 	root.SetVersionTemplate("paasta {{.Version}}\n")
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

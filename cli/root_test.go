@@ -44,9 +44,12 @@ func TestExitCodes(t *testing.T) {
 		{"help of a subcommand", []string{"playground", "up", "-h"}, nil, 0, ""},
 		{"help about a subcommand", []string{"help", "playground", "up"}, nil, 0, ""},
 		{"a name with underscores", []string{"docker_exec", "--help"}, nil, 0, ""},
-		{"all that is missing, at once", []string{"mark_for_deployment"}, nil, 2, "paasta: --deploy-group and --commit are required\nRun 'paasta mark-for-deployment --help' for usage.\n"},
-		{"and when something is there", []string{"wait-for-deployment", "--deploy-group", "x"}, nil, 2, "paasta: --commit is required\nRun 'paasta wait-for-deployment --help' for usage.\n"},
-		{"a time that is none", []string{"wait-for-deployment", "-t", "ten"}, nil, 2, "paasta: --timeout: is \"ten\", want a number of seconds, or a time such as 30s, 10m or 1h\nRun 'paasta wait-for-deployment --help' for usage.\n"},
+		{"all that is missing, at once", []string{"mark_for_deployment"}, nil, 2, "paasta: required flag(s) \"commit\", \"deploy-group\", \"service\" not set\nRun 'paasta mark-for-deployment --help' for usage.\n"},
+		{"and when something is there", []string{"wait-for-deployment", "--deploy-group", "x"}, nil, 2, "paasta: required flag(s) \"commit\", \"service\" not set\nRun 'paasta wait-for-deployment --help' for usage.\n"},
+		{"all that a task's command lacks", []string{"docker_exec"}, nil, 2, "paasta: required flag(s) \"instance\", \"service\" not set\nRun 'paasta docker-exec --help' for usage.\n"},
+		{"all that a question lacks", []string{"get-docker-image"}, nil, 2, "paasta: required flag(s) \"deploy-group\", \"service\" not set\nRun 'paasta get-docker-image --help' for usage.\n"},
+		{"a flag before the command", []string{"--all", "list"}, nil, 2, "paasta: flags go behind the command: paasta list --all\nRun 'paasta --help' for usage.\n"},
+		{"a time that is none", []string{"wait-for-deployment", "-t", "ten"}, nil, 2, "paasta: --timeout: is \"ten\", want a time such as 30s, 10m or 1h, or a number of seconds\nRun 'paasta wait-for-deployment --help' for usage.\n"},
 	} {
 		env, _, stderr := testEnv()
 		code := Main(t.Context(), env, tc.args, run(tc.err))

@@ -28,23 +28,17 @@ commit as its arguments. The exit code is the command's; 0 when none is set.`,
   cd web && paasta security-check -s web -c HEAD`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required("commit", commit); err != nil {
-				return err
-			}
-			dir, err := env.soaDir(soaDir)
+			s, err := env.loadService(soaDir, service)
 			if err != nil {
 				return err
 			}
-			name, err := env.service(dir, serviceName(service))
-			if err != nil {
-				return err
-			}
-			return env.securityCheck(cmd.Context(), name, commit)
+			return env.securityCheck(cmd.Context(), s.Name, commit)
 		},
 	}
 	serviceFlag(cmd, env, &service)
 	soaDirFlag(cmd, &soaDir)
 	commitFlag(cmd, &commit)
+	require(cmd, "commit")
 	return cmd
 }
 

@@ -54,7 +54,7 @@ func newState(env *Env, name string, kind paasta.TagKind, short, long string) *c
 	f.flags(cmd, env)
 	gitURLFlag(cmd, &f.gitURL)
 	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done")
+	dryRunFlag(cmd, &f.dryRun)
 	return cmd
 }
 
@@ -146,11 +146,7 @@ func (env *Env) confirm(ctx context.Context, f stateFlags, services []string) er
 // time.
 func (env *Env) tagState(ctx context.Context, kind paasta.TagKind, chosen []selected, gitURL string) error {
 	s := chosen[0].service
-	r, err := env.remote(s, gitURL)
-	if err != nil {
-		return err
-	}
-	log, err := tagLog(ctx, r)
+	r, log, err := env.remoteTags(ctx, s, gitURL)
 	if err != nil {
 		return err
 	}

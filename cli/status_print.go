@@ -406,5 +406,5 @@ func (p statusPrinter) at(t time.Time) string {
 	if !p.env.TTY {
 		return t.UTC().Format(time.RFC3339)
 	}
-	return fmt.Sprintf("%s (%s)", t.Local().Format("2006-01-02T15:04:05"), ago(p.env.Now().Sub(t)))
+	return fmt.Sprintf("%s (%s)", t.Local().Format(time.RFC3339), ago(p.env.Now().Sub(t)))
 }

@@ -46,6 +46,17 @@ func (env *Env) remote(s *soaconfig.Service, flag string) (*git.Remote, error) {
 	return r, nil
 }
 
+// remoteTags opens the repository of a service, as remote does, and reads its
+// tags.
+func (env *Env) remoteTags(ctx context.Context, s *soaconfig.Service, flag string) (*git.Remote, *paasta.TagLog, error) {
+	r, err := env.remote(s, flag)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := tagLog(ctx, r)
+	return r, log, err
+}
+
 // tagLog reads the tags of a repository.
 func tagLog(ctx context.Context, r *git.Remote) (*paasta.TagLog, error) {
 	tags, err := r.Tags(ctx)
@@ -159,17 +170,11 @@ func clustersUsing(s *soaconfig.Service, groups ...string) []string {
 
 // checkGroup is an error with suggestions when s does not use the group.
 func checkGroup(s *soaconfig.Service, group string) error {
-	if group == "" {
-		return usagef("--deploy-group is required")
-	}
 	if known := deployGroupsOf(s); !slices.Contains(known, group) {
 		return unknown("deploy group", group, s.Name, known)
 	}
 	return nil
 }
-
-// serviceName strips what PaaSTA's pipelines put before a service's name.
-func serviceName(flag string) string { return strings.TrimPrefix(flag, "services-") }
 
 // deployTag returns what makes the deploy tag of a group.
 func deployTag(group, sha string) func(time.Time) []paasta.Tag {

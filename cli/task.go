@@ -30,6 +30,7 @@ func (c *taskChoice) flags(cmd *cobra.Command, env *Env) {
 	cmd.Flags().StringVarP(&c.host, "host", "H", "", "the task on this `HOST`")
 	cmd.Flags().StringVarP(&c.id, "mesos-id", "m", "", "the task with this `ID`, or one that contains it")
 	soaDirFlag(cmd, &c.soaDir)
+	require(cmd, "instance")
 }
 
 // A chosenTask is a task, its container, and the engine that runs it.
@@ -43,14 +44,7 @@ type chosenTask struct {
 // container of the one that the flags choose. When they leave a choice, one is
 // taken, unless the command must not guess. The caller closes the engine.
 func (env *Env) chooseTask(ctx context.Context, c taskChoice, guess bool) (chosenTask, error) {
-	if c.instance == "" {
-		return chosenTask{}, usagef("--instance is required")
-	}
-	dir, err := env.soaDir(c.soaDir)
-	if err != nil {
-		return chosenTask{}, err
-	}
-	service, err := env.service(dir, c.service)
+	s, err := env.loadService(c.soaDir, c.service)
 	if err != nil {
 		return chosenTask{}, err
 	}
@@ -62,13 +56,13 @@ func (env *Env) chooseTask(ctx context.Context, c taskChoice, guess bool) (chose
 	if err != nil {
 		return chosenTask{}, err
 	}
-	status, err := client.Status(ctx, service, c.instance)
+	status, err := client.Status(ctx, s.Name, c.instance)
 	if err != nil {
 		return chosenTask{}, err
 	}
 	t, err := oneTask(status, c, guess, env.notef)
 	if err != nil {
-		return chosenTask{}, fmt.Errorf("%s.%s in %s: %w", service, c.instance, cluster, err)
+		return chosenTask{}, fmt.Errorf("%s.%s in %s: %w", s.Name, c.instance, cluster, err)
 	}
 	config, err := env.Config()
 	if err != nil {
@@ -79,7 +73,7 @@ func (env *Env) chooseTask(ctx context.Context, c taskChoice, guess bool) (chose
 	if err != nil {
 		return chosenTask{}, err
 	}
-	id, err := engine.Find(ctx, service, c.instance, t.ID)
+	id, err := engine.Find(ctx, s.Name, c.instance, t.ID)
 	if err != nil {
 		engine.Close()
 		if errors.Is(err, task.ErrNone) {

@@ -61,7 +61,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	if err != nil {
 		return nil, err
 	}
-	service, err := env.service(soaDir, serviceName(f.service))
+	service, err := env.service(soaDir, f.service)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (c choice) selection(env *Env) (environment.Selection, error) {
 	case c.all:
 		return environment.Selection{}, nil
 	case c.service != "":
-		return environment.Selection{Service: serviceName(c.service)}, nil
+		return environment.Selection{Service: c.service}, nil
 	}
 	if name := cmp.Or(c.name, os.Getenv("PAASTA_TEST_DEPS")); name != "" {
 		return environment.Selection{Name: name}, nil

@@ -19,6 +19,7 @@ import (
 type validateFlags struct {
 	service, soaDir, schema string
 	all, json, system       bool
+	verbose                 int
 }
 
 func newValidate(env *Env) *cobra.Command {
@@ -60,6 +61,7 @@ that nothing reads, such as those of PaaSTA itself.`,
 	serviceFlag(cmd, env, &f.service)
 	soaDirFlag(cmd, &f.soaDir)
 	jsonFlag(cmd, &f.json)
+	cmd.Flags().CountVarP(&f.verbose, "verbose", "v", "also say of each service that is checked what instances it has where")
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "check every service")
 	cmd.Flags().StringVar(&f.schema, "schema", "", "print the JSON Schema `NAME` for editors: "+strings.Join(soaconfig.Schemas(), ", "))
 	complete(cmd, "schema", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
@@ -133,6 +135,15 @@ func validate(ctx context.Context, env *Env, f validateFlags) error {
 		}
 		for _, n := range answer.Notes {
 			env.notef("note: %s", n)
+		}
+	}
+	if f.verbose > 0 {
+		for _, name := range slices.Sorted(maps.Keys(tree.Services)) {
+			if s := tree.Services[name]; service == "" || service == name {
+				for _, cluster := range s.Clusters {
+					env.notef("checked %s in %s: %s", name, cluster, strings.Join(instancesOf(s, []string{cluster}), ", "))
+				}
+			}
 		}
 	}
 	if !answer.Valid {

@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -28,7 +30,9 @@ const (
 
 func newWaitForDeployment(env *Env) *cobra.Command {
 	var service, group, commit, gitURL, soaDir string
-	var timeout int
+	var timeout time.Duration
+	var verbose int
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "wait-for-deployment -s SERVICE -l GROUP -c COMMIT",
 		Short: "Wait until a marked commit runs",
@@ -40,17 +44,10 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			if err := required("deploy-group", group, "commit", commit); err != nil {
-				return err
-			}
 			if err := checkTimeout(timeout); err != nil {
 				return err
 			}
-			dir, err := env.soaDir(soaDir)
-			if err != nil {
-				return err
-			}
-			s, err := env.loadService(dir, serviceName(service))
+			s, err := env.loadService(soaDir, service)
 			if err != nil {
 				return err
 			}
@@ -67,9 +64,14 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 			if err != nil {
 				return err
 			}
-			err = env.waitDeployed(ctx, s, group, sha, time.Duration(timeout)*time.Second)
+			began := env.Now()
+			err = env.waitDeployed(ctx, s, group, sha, timeout, verbose > 0)
 			if err != nil {
 				env.notef("Waiting for deployment aborted. PaaSTA will continue trying to deploy this code.")
+			}
+			if asJSON {
+				answer := waited{Service: s.Name, DeployGroup: group, GitSHA: sha, Deployed: err == nil, Seconds: env.Now().Sub(began).Seconds()}
+				return errors.Join(err, env.printJSON(answer))
 			}
 			return err
 		},
@@ -79,10 +81,20 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 	commitFlag(cmd, &commit)
 	gitURLFlag(cmd, &gitURL)
 	soaDirFlag(cmd, &soaDir)
-	timeout = 3600
-	secondsFlag(cmd, &timeout, "timeout", "t", "wait at most this many `SECONDS`, or a time such as 10m")
-	verboseFlag(cmd)
+	timeoutFlag(cmd, &timeout, "t", "wait at most")
+	cmd.Flags().CountVarP(&verbose, "verbose", "v", "also say what is waited for, which API is asked, and how long it took")
+	jsonFlag(cmd, &asJSON)
+	require(cmd, "deploy-group", "commit")
 	return cmd
+}
+
+// A waited is the answer of wait-for-deployment --json.
+type waited struct {
+	Service     string  `json:"service"`
+	DeployGroup string  `json:"deploy_group"`
+	GitSHA      string  `json:"git_sha"`
+	Deployed    bool    `json:"deployed"`
+	Seconds     float64 `json:"seconds"` // that were waited
 }
 
 // markedCommit returns the full id of commit, which must be the one that is
@@ -142,9 +154,9 @@ func waitable(s *soaconfig.Service, group string) error {
 		fmt.Sprintf("mend soa-configs (paasta validate -s %s), or mark without waiting", s.Name))
 }
 
-func checkTimeout(seconds int) error {
-	if seconds <= 0 {
-		return usagef("--timeout %d: want a number of seconds above 0", seconds)
+func checkTimeout(timeout time.Duration) error {
+	if timeout <= 0 {
+		return usagef("--timeout %v: want more than 0", timeout)
 	}
 	return nil
 }
@@ -157,7 +169,7 @@ type answer struct {
 }
 
 // waitDeployed returns nil once all instances of the group run sha.
-func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, sha string, timeout time.Duration) error {
+func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, sha string, timeout time.Duration, verbose bool) error {
 	waiting := map[string]string{} // "service.instance on cluster" → why
 	instances := map[string][]string{}
 	for cluster, entries := range s.Instances {
@@ -176,6 +188,14 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 		return nil
 	}
 	env.notef("Waiting for deployment of %s for '%s' to complete...", sha, group)
+	if verbose {
+		for _, cluster := range slices.Sorted(maps.Keys(instances)) {
+			if client, err := env.API(cluster); err == nil {
+				env.notef("  asking %s about %s in %s", client.URL(), strings.Join(instances[cluster], ", "), cluster)
+			}
+		}
+		defer func(began time.Time) { env.notef("Waited %v.", env.Now().Sub(began).Round(time.Millisecond)) }(env.Now())
+	}
 	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	answers := make(chan answer)
