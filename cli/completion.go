@@ -15,49 +15,48 @@ import (
 type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 
 func completeServices(env *Env) completion {
-	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return completeNames(func(cmd *cobra.Command) []string {
 		dir, err := env.soaDir(flagText(cmd, "soa-dir"))
 		if err != nil {
-			return none()
+			return nil
 		}
-		names, err := soaconfig.Names(dir)
-		if err != nil {
-			return none()
-		}
-		return matching(typed, names)
-	}
+		names, _ := soaconfig.Names(dir)
+		return names
+	})
 }
 
 func completeInstances(env *Env) completion {
-	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		s, ok := typedService(cmd, env)
-		if !ok {
-			return none()
+	return completeNames(func(cmd *cobra.Command) []string {
+		if s, ok := typedService(cmd, env); ok {
+			return instancesOf(s, typedClusters(cmd))
 		}
-		return matching(typed, instancesOf(s, typedClusters(cmd)))
-	}
+		return nil
+	})
 }
 
 func completeDeployGroups(env *Env) completion {
-	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		s, ok := typedService(cmd, env)
-		if !ok {
-			return none()
+	return completeNames(func(cmd *cobra.Command) []string {
+		if s, ok := typedService(cmd, env); ok {
+			return deployGroupsOf(s)
 		}
-		return matching(typed, deployGroupsOf(s))
-	}
+		return nil
+	})
 }
 
 func completeClusters(env *Env) completion {
-	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return completeNames(func(cmd *cobra.Command) []string {
 		if s, ok := typedService(cmd, env); ok {
-			return matching(typed, s.Clusters)
+			return s.Clusters
 		}
-		c, err := env.Config()
-		if err != nil {
-			return none()
-		}
-		return matching(typed, c.Clusters)
+		c, _ := env.Config()
+		return c.Clusters
+	})
+}
+
+// completeNames completes with what names returns, which may be nothing.
+func completeNames(names func(*cobra.Command) []string) completion {
+	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return matching(typed, names(cmd))
 	}
 }
 
@@ -99,8 +98,6 @@ func matching(typed string, names []string) ([]string, cobra.ShellCompDirective)
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
-
-func none() ([]string, cobra.ShellCompDirective) { return nil, cobra.ShellCompDirectiveNoFileComp }
 
 func newCompletion(env *Env) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}

@@ -22,7 +22,6 @@ with a commit, the name that its image is deployed by, as "paasta itest" builds 
 The exit code is make's; 1 when there is no such target, 2 on Ctrl-C.`,
 		Example: `  paasta cook-image -s web
   cd web && paasta cook-image`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := env.loadService(soaDir, service)
 			if err != nil {

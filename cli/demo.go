@@ -18,7 +18,6 @@ func newDemo(env *Env) *cobra.Command {
 		Use:    "demo [--dir DIR]",
 		Short:  "Deploy the example service twice in a playground, the second time under load",
 		Hidden: true,
-		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if down {
 				return playgroundDown(cmd.Context(), env, "demo", dir)

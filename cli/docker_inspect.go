@@ -14,7 +14,6 @@ The engine is the one of DOCKER_HOST; without that, the one on the task's host,
 by ssh.`,
 		Example: `  paasta docker-inspect -s web -i main
   paasta docker-inspect -s web -i main -H agent7 | jq .State`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := env.chooseTask(cmd.Context(), c, true)
 			if err != nil {

@@ -18,7 +18,6 @@ starts another task in its place: to stop an instance, use "paasta stop". When
 more than one task runs, --mesos-id or --host has to choose.`,
 		Example: `  paasta docker-stop -s web -i main -m 0a1b2c3d
   paasta docker-stop -s web -i main -H agent7 --dry-run`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := env.chooseTask(cmd.Context(), c, false)
 			if err != nil {

@@ -34,7 +34,6 @@ what it had. deployd reads the tags itself and needs this only with
 "deployments: file" in the system config.`,
 		Example: `  paasta generate-deployments
   paasta generate-deployments -s web --dry-run`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return generateDeployments(cmd.Context(), env, service, gitURL, soaDir, dryRun, asJSON)
 		},

@@ -25,7 +25,6 @@ It tells PaaSTA at once of every deploy, start or stop tag that is pushed, also
 by plain git. Give one --api for each cluster.`,
 		Example: `  paasta git-hook -s web --api http://paasta.example:5054 > web.git/hooks/post-receive
   chmod +x web.git/hooks/post-receive`,
-		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if service == "" {
 				return usagef("--service is required")

@@ -22,10 +22,7 @@ func newInfo(env *Env) *cobra.Command {
 runs and at which address clients reach it. It reads files only.`,
 		Example: `  paasta info -s web
   paasta info -s web --json | jq -r .git_url`,
-		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return info(env, dir, service, json)
-		},
+		RunE: func(*cobra.Command, []string) error { return info(env, dir, service, json) },
 	}
 	serviceFlag(cmd, env, &service)
 	soaDirFlag(cmd, &dir)

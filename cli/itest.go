@@ -22,7 +22,6 @@ commit, with DOCKER_TAG set to the name that the image will be deployed by, and
 see that it built an image of that name.`,
 		Example: `  paasta itest -s web -c "$(git rev-parse HEAD)"
   cd web && paasta itest`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return itest(cmd.Context(), env, service, commit, soaDir, timeout)
 		},

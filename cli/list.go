@@ -24,10 +24,7 @@ func newList(env *Env) *cobra.Command {
 the instances.`,
 		Example: `  paasta list
   paasta list --print-instances -c norcal-prod`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return list(cmd.Context(), env, f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return list(cmd.Context(), env, f) },
 	}
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "list every service, also those without instances")
 	cmd.Flags().BoolVarP(&f.instances, "print-instances", "i", false, "list SERVICE.INSTANCE")

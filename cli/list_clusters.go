@@ -22,10 +22,7 @@ that soa-configs have files for. On a terminal it says which have an API that
 commands can ask.`,
 		Example: `  paasta list-clusters
   paasta list-clusters --json`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return listClusters(cmd.Context(), env, dir, json)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return listClusters(cmd.Context(), env, dir, json) },
 	}
 	soaDirFlag(cmd, &dir)
 	jsonFlag(cmd, &json)

@@ -20,7 +20,6 @@ why they were never fully deployed. In a pipe: time, deploy group, commit,
 "current" or "-", and what came of it or "-".`,
 		Example: `  paasta list-deployments -s web
   paasta list-deployments -s web -l prod.main -n 0 --json`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := env.loadService(soaDir, service)
 			if err != nil {

@@ -47,7 +47,6 @@ the health check passes and 1 when it does not.`,
 		Example: `  paasta local-run -s web -i main
   paasta local-run -s web -i main --pull --healthcheck-only
   paasta local-run -s web -i main --dry-run --json-dict`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var command *string
 			if cmd.Flags().Changed("cmd") {

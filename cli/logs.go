@@ -44,7 +44,6 @@ Of tasks that have ended (crashed, or of the version before) the latest lines ar
 shown with how they ended: of those of the last day, or of the stretch of time.`,
 		Example: `  paasta logs -s web -f
   paasta logs -s web -C deploy --from 2h --raw`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return logs(cmd.Context(), env, f, cmd.Flags().Changed("lines"))
 		},
@@ -55,9 +54,7 @@ shown with how they ended: of those of the last day, or of the stretch of time.`
 	soaDirFlag(cmd, &f.soaDir)
 	flags := cmd.Flags()
 	flags.StringSliceVarP(&f.components, "components", "C", nil, "only these `COMPONENTS`, separated by commas: "+strings.Join(logComponents, ", "))
-	complete(cmd, "components", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		return matching(typed, logComponents)
-	})
+	complete(cmd, "components", completeNames(func(*cobra.Command) []string { return logComponents }))
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with new lines until interrupted")
 	alias(cmd, "tail", "F", "follow")
 	flags.IntVarP(&f.lines, "lines", "n", 100, "the latest `N` lines of each source")

@@ -36,10 +36,7 @@ be in the repository already. Exits 0 once it is marked or, with
 --wait-for-deployment, deployed; 1 if it is not; 2 if a cluster cannot be asked.`,
 		Example: `  paasta mark-for-deployment -s web -l prod.main -c "$(git rev-parse HEAD)"
   paasta mark-for-deployment -s web -l prod.main -c 591ae8a7 --wait-for-deployment -t 600 --auto-rollback`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return mark(cmd.Context(), env, f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return mark(cmd.Context(), env, f) },
 	}
 	serviceFlag(cmd, env, &f.service)
 	deployGroupFlag(cmd, env, &f.group)

@@ -19,7 +19,6 @@ import (
 func newMarked(env *Env, cmd *cobra.Command, missing string, show func(s *soaconfig.Service, sha string) (string, error)) *cobra.Command {
 	var service, group, gitURL, soaDir string
 	var asJSON bool
-	cmd.Args = noArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := env.loadService(soaDir, service)
 		if err != nil {

@@ -40,10 +40,7 @@ downstream, version, task.`,
 		Example: `  paasta metrics -s web
   paasta metrics -s web --endpoint /old/path     # who still calls it?
   paasta metrics -s web --window 1m --json | jq '.[].versions'`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return metrics(cmd.Context(), env, f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return metrics(cmd.Context(), env, f) },
 	}
 	serviceFlag(cmd, env, &f.service)
 	clustersFlag(cmd, env, &f.clusters)

@@ -118,7 +118,7 @@ func (t *table) lines() []string {
 	for _, w := range widths {
 		width += w
 	}
-	for ; t.env.Width > 0 && width > t.env.Width; width-- {
+	for ; t.env.TTY && t.env.Width > 0 && width > t.env.Width; width-- {
 		widest := -1
 		for i, w := range widths {
 			if w > words[i] && (widest < 0 || w > widths[widest]) {

@@ -21,7 +21,6 @@ func newPerformanceCheck(env *Env) *cobra.Command {
 goes wrong is said and does not stop a pipeline: the exit code is 0 all the same.`,
 		Example: `  paasta performance-check -s web
   cd web && paasta performance-check`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := env.loadService(soaDir, service)
 			if err != nil {

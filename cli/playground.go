@@ -66,7 +66,6 @@ What runs already is left alone; daemons of an older build are restarted. A
 second playground, in another directory, gets another loopback address.`,
 		Example: `  paasta playground up
   paasta playground up --dir /tmp/other --agents 5`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Agents < 0 || o.Agents > 200 {
 				return usagef("--agents %d: want 1 to 200", o.Agents)
@@ -114,7 +113,6 @@ func newPlaygroundDown(env *Env) *cobra.Command {
 it, whatever state it is in. A directory that is no playground is left alone.`,
 		Example: `  paasta playground down
   paasta playground down --dir /tmp/other`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return playgroundDown(cmd.Context(), env, "playground", dir)
 		},
@@ -146,7 +144,6 @@ func newPlaygroundStatus(env *Env) *cobra.Command {
 		Long:  `Show how the daemons of a playground are, and what is forwarded. Exits 3 if one is not ready.`,
 		Example: `  paasta playground status
   paasta playground status --json | jq .ready`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := playground.Open(dir)
 			if err != nil {
@@ -204,6 +201,7 @@ func newPlaygroundLogs(env *Env) *cobra.Command {
 		Long:  `Show the last lines of the logs of a playground's daemons, or of some of them.`,
 		Example: `  paasta playground logs
   paasta playground logs deployd -f`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := playground.Open(dir)
 			if err != nil {
@@ -222,13 +220,13 @@ func newPlaygroundLogs(env *Env) *cobra.Command {
 			}
 			return tailFiles(cmd.Context(), env.Out, files, names, lines, follow)
 		},
-		ValidArgsFunction: func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: completeNames(func(*cobra.Command) []string {
 			p, err := playground.Open(dir)
 			if err != nil {
-				return none()
+				return nil
 			}
-			return matching(typed, slices.Sorted(maps.Keys(p.Logs())))
-		},
+			return slices.Sorted(maps.Keys(p.Logs()))
+		}),
 	}
 	playgroundDirFlag(cmd, &dir)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes")
@@ -303,6 +301,7 @@ func newPlaygroundExec(env *Env) *cobra.Command {
 replaces paasta, so its exit code is the command's.`,
 		Example: `  paasta playground exec -- curl -s http://169.254.255.254:20001/
   paasta playground exec -- docker ps`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("which COMMAND? e.g. paasta playground exec -- curl -s http://169.254.255.254:20001/")
@@ -322,7 +321,6 @@ func newPlaygroundShell(env *Env) *cobra.Command {
 		Long:  `Open a shell ($SHELL) in the playground's network, with the settings of DIR/env.`,
 		Example: `  paasta playground shell
   paasta playground shell --dir /tmp/other`,
-		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			shell := os.Getenv("SHELL")
 			if shell == "" {
@@ -387,7 +385,6 @@ func playgroundDaemon(use, short string, env *Env, run func(context.Context, *pl
 		Use:    use + " [--dir DIR]",
 		Short:  short,
 		Hidden: true,
-		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := playground.Open(dir)
 			if err != nil {

@@ -15,9 +15,7 @@ func newPlayground(*Env) *cobra.Command {
 		Use:   "playground",
 		Short: "Run the whole platform on this machine (Linux only)",
 		Long:  "Run the whole platform on this machine. This needs Linux.",
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("a playground needs Linux")
-		},
+		RunE:  func(*cobra.Command, []string) error { return errors.New("a playground needs Linux") },
 	}
 }
 
@@ -26,8 +24,6 @@ func newDemo(*Env) *cobra.Command {
 		Use:    "demo",
 		Short:  "Deploy the example service (Linux only)",
 		Hidden: true,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("the demo needs Linux")
-		},
+		RunE:   func(*cobra.Command, []string) error { return errors.New("the demo needs Linux") },
 	}
 }

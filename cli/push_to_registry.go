@@ -25,7 +25,6 @@ func newPushToRegistry(env *Env) *cobra.Command {
 already stays as it is: hosts may run it. That is no error.`,
 		Example: `  paasta push-to-registry -s web -c "$(git rev-parse HEAD)"
   cd web && paasta push-to-registry`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return pushToRegistry(cmd.Context(), env, service, commit, soaDir, force)
 		},

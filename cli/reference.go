@@ -15,7 +15,6 @@ func newReference(env *Env) *cobra.Command {
 		Short:  "Print the reference of all commands as Markdown",
 		Long:   "Print the reference of all commands as Markdown: docs/reference/cli.md.",
 		Hidden: true,
-		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			env.printf("%s", reference(cmd.Root()))
 			return nil

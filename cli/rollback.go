@@ -33,10 +33,7 @@ go back to, newest first. A rollback is a deploy: what was stopped while that
 commit ran the first time is not stopped by it.`,
 		Example: `  paasta rollback -s web
   paasta rollback -s web -l prod.main -k 591ae8a7`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return rollback(cmd.Context(), env, f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return rollback(cmd.Context(), env, f) },
 	}
 	serviceFlag(cmd, env, &f.service)
 	deployGroupsFlag(cmd, env, &f.groups)

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"fmt"
+	"cmp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,8 +38,12 @@ var groups = []group{
 
 const operating = "operate"
 
-// The help keeps the order of groups. This is cobra's global, so it is set once.
-func init() { cobra.EnableCommandSorting = false }
+// These are cobra's globals, so they are set once. The help keeps the order of
+// groups.
+func init() {
+	cobra.EnableCommandSorting = false
+	cobra.AddTemplateFunc("usageLine", usageLine)
+}
 
 func newRoot(env *Env) *cobra.Command {
 	root := &cobra.Command{
@@ -62,12 +66,18 @@ how many, and paasta does the rest.`,
 	for _, name := range []string{"json", "verbose"} {
 		must(root.Flags().MarkHidden(name))
 	}
+	root.SetUsageTemplate(usage)
 	root.SetVersionTemplate("paasta {{.Version}}\n")
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, newCommand := range g.commands {
 			cmd := newCommand(env)
 			cmd.GroupID = g.id
+			everyCommand(cmd, func(cmd *cobra.Command) {
+				if cmd.Args == nil && cmd.RunE != nil {
+					cmd.Args = noArgs
+				}
+			})
 			root.AddCommand(cmd)
 		}
 	}
@@ -134,39 +144,27 @@ func unknownWord(cmd *cobra.Command, args []string) string {
 
 // helpText is what --help prints.
 func helpText(cmd *cobra.Command) string {
-	var b strings.Builder
-	text := cmd.Long
-	if text == "" {
-		text = cmd.Short + "."
-	}
-	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n", strings.TrimSpace(text), usageLine(cmd))
-	if cmd.Example != "" {
-		fmt.Fprintf(&b, "\nExamples:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
-	}
-	list := func(title string, cmds []*cobra.Command) {
-		if len(cmds) == 0 {
-			return
-		}
-		fmt.Fprintf(&b, "\n%s:\n", title)
-		for _, c := range cmds {
-			fmt.Fprintf(&b, "  %-24s %s\n", c.Name(), c.Short)
-		}
-	}
-	for _, g := range cmd.Groups() {
-		list(g.Title, available(cmd, g.ID))
-	}
-	list("Commands", available(cmd, ""))
-	if flags := cmd.LocalFlags().FlagUsages(); flags != "" {
-		fmt.Fprintf(&b, "\nFlags:\n%s", flags)
-	}
-	if flags := cmd.InheritedFlags().FlagUsages(); flags != "" {
-		fmt.Fprintf(&b, "\nFlags of all commands:\n%s", flags)
-	}
-	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(&b, "\n'%s COMMAND --help' tells more.\n", cmd.CommandPath())
-	}
-	return b.String()
+	return strings.TrimSpace(cmp.Or(cmd.Long, cmd.Short+".")) + "\n\n" + cmd.UsageString()
 }
+
+// usage is the template of what follows the words about a command.
+const usage = `Usage:
+  {{usageLine .}}{{if .HasExample}}
+
+Examples:
+{{trimTrailingWhitespaces .Example}}{{end}}{{if .HasAvailableSubCommands}}{{range $group := .Groups}}
+
+{{.Title}}:{{range $.Commands}}{{if and (eq .GroupID $group.ID) .IsAvailableCommand}}
+  {{rpad .Name 24}} {{.Short}}{{end}}{{end}}{{else}}
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name 24}} {{.Short}}{{end}}{{end}}{{end}}{{end}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
+{{if .HasAvailableSubCommands}}
+'{{.CommandPath}} COMMAND --help' tells more.
+{{end}}`
 
 // available lists the subcommands of a group that the help shows.
 func available(cmd *cobra.Command, group string) []*cobra.Command {

@@ -26,7 +26,6 @@ func newSecurityCheck(env *Env) *cobra.Command {
 commit as its arguments. The exit code is the command's; 0 when none is set.`,
 		Example: `  paasta security-check -s web -c "$(git rev-parse HEAD)"
   cd web && paasta security-check -s web -c HEAD`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := env.loadService(soaDir, service)
 			if err != nil {

@@ -46,10 +46,7 @@ func newState(env *Env, name string, kind paasta.TagKind, short, long string) *c
 		Short:   short,
 		Long:    long,
 		Example: "  paasta " + name + " -s web -i main -c norcal-prod\n  paasta " + name + " -s web --dry-run",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return changeState(cmd.Context(), env, name, kind, f)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return changeState(cmd.Context(), env, name, kind, f) },
 	}
 	f.flags(cmd, env)
 	gitURLFlag(cmd, &f.gitURL)

@@ -36,10 +36,7 @@ tasks, state of the bounce, what it waits for.`,
 		Example: `  paasta status -s web
   paasta status -s web -i main -vv
   paasta status -s web --json | jq '.[] | select(.ok | not) | .instance'`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return status(cmd.Context(), env, f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return status(cmd.Context(), env, f) },
 	}
 	f.flags(cmd, env)
 	cmd.Flags().CountVarP(&f.verbose, "verbose", "v", "show tasks, backends and steps too; -vv: the last 10 lines of each task's output; -vvv: the last 100")

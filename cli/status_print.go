@@ -191,7 +191,7 @@ func (p statusPrinter) version(s api.InstanceStatus, v api.Version) {
 	t := newTable(p.env, "Mesos Task ID", "Host deployed to", "Deployed at what localtime", "Health")
 	t.indent = "          "
 	for _, task := range v.Tasks {
-		t.row(taskUUID(task.ID), fmt.Sprintf("%s:%d", task.Host, task.Port), p.at(task.Started), p.health(task))
+		t.row(p.task(task.ID), fmt.Sprintf("%s:%d", task.Host, task.Port), p.at(task.Started), p.health(task))
 	}
 	p.table(t)
 }
@@ -255,7 +255,7 @@ func (p statusPrinter) bounce(s api.InstanceStatus) {
 		t := newTable(p.env, "Task", "Host", "State", "Why")
 		t.indent = "        "
 		for _, w := range waiting {
-			t.row(taskUUID(w.ID), fmt.Sprintf("%s:%d", w.Host, w.Port), w.State, oneLine(w.Why))
+			t.row(p.task(w.ID), fmt.Sprintf("%s:%d", w.Host, w.Port), w.State, oneLine(w.Why))
 		}
 		p.table(t)
 	}
@@ -396,6 +396,15 @@ func (p statusPrinter) table(t *table) {
 	for _, l := range t.lines() {
 		p.line("%s", l)
 	}
+}
+
+// task is the id of a task, short on a terminal so that its row fits there; -vv
+// and pipes have it in full.
+func (p statusPrinter) task(id string) string {
+	if p.env.TTY && p.verbose < 2 {
+		return short(taskUUID(id))
+	}
+	return taskUUID(id)
 }
 
 // at is a time as PaaSTA writes it: local, and how long ago.

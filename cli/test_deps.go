@@ -124,7 +124,6 @@ for a dependency called users USERS_HOST, USERS_PORT and USERS_URL. Before that,
 remove environments that are of no use any more.`,
 		Example: `  paasta test-deps up -s web
   set -a; eval "$(paasta test-deps up -s web)"`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			e, err := environment.Dial(cmd.Context(), "")
 			if err != nil {
@@ -234,7 +233,6 @@ service, or all. Exits 3 when one of them does not run as a whole. In a pipe:
 environment, dependency, state, address on the host or "-", image.`,
 		Example: `  paasta test-deps status
   paasta test-deps status --all --json`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			e, err := environment.Dial(cmd.Context(), "")
 			if err != nil {
@@ -303,6 +301,7 @@ func newTestDepsLogs(env *Env) *cobra.Command {
 "_gateway" is the part that answers at 169.254.255.254; it logs what was refused.`,
 		Example: `  paasta test-deps logs users
   paasta test-deps logs --name web-abc123 -f`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return testDepsLogs(cmd.Context(), env, c, args, lines, follow)
 		},
@@ -393,7 +392,6 @@ a service, or all on this engine, half made ones too: containers with their
 volumes, and networks.`,
 		Example: `  paasta test-deps down
   paasta test-deps down --all`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			e, err := environment.Dial(ctx, "")
@@ -429,7 +427,7 @@ volumes, and networks.`,
 // newTestDepsGateway is what runs inside an environment.
 func newTestDepsGateway() *cobra.Command {
 	return &cobra.Command{
-		Use: "gateway", Short: "Be the gateway of an environment", Hidden: true, Args: noArgs,
+		Use: "gateway", Short: "Be the gateway of an environment", Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return gateway.Run(cmd.Context()) },
 	}
 }

@@ -42,7 +42,6 @@ that nothing reads, such as those of PaaSTA itself.`,
   paasta validate --all -y soa-configs --json
   paasta validate --system
   paasta validate --schema marathon > marathon.schema.json`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.schema != "" {
 				text, err := soaconfig.Schema(f.schema)
@@ -64,9 +63,7 @@ that nothing reads, such as those of PaaSTA itself.`,
 	cmd.Flags().CountVarP(&f.verbose, "verbose", "v", "also say of each service that is checked what instances it has where")
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "check every service")
 	cmd.Flags().StringVar(&f.schema, "schema", "", "print the JSON Schema `NAME` for editors: "+strings.Join(soaconfig.Schemas(), ", "))
-	complete(cmd, "schema", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		return matching(typed, soaconfig.Schemas())
-	})
+	complete(cmd, "schema", completeNames(func(*cobra.Command) []string { return soaconfig.Schemas() }))
 	cmd.Flags().BoolVar(&f.system, "system", false, "check the system config of this machine")
 	cmd.MarkFlagsMutuallyExclusive("service", "all", "system")
 	return cmd

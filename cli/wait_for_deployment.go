@@ -41,7 +41,6 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 1 if it does not in time; 2 if a cluster has no API that could be asked.`,
 		Example: `  paasta wait-for-deployment -s web -l prod.main -c 591ae8a7 -t 600
   paasta wait-for-deployment -s web -l prod.main -c "$(git rev-parse HEAD)"`,
-		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if err := checkTimeout(timeout); err != nil {

@@ -13,7 +13,8 @@ import (
 // What is said of a call that cobra and pflag refuse, in words for the person
 // who typed it.
 
-// noArgs is for commands that take flags only.
+// noArgs is for commands that take flags only: all of this package that do not
+// say otherwise.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
