@@ -390,10 +390,7 @@ func (e *Engine) tell(ctx context.Context, name string, o Options) {
 func (e *Engine) end(ctx context.Context, s Spec, status int, o Options) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	state := &container.State{ExitCode: status}
-	if c, err := e.docker.ContainerInspect(ctx, s.Name); err == nil && c.ContainerJSONBase != nil && c.State != nil {
-		state.OOMKilled = c.State.OOMKilled
-	}
+	state := ending.Of(ctx, e.docker, s.Name, status)
 	if ending.OutOfMemory(state) {
 		return status, &KilledError{MemMB: s.memMB}
 	}

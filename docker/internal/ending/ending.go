@@ -2,8 +2,10 @@
 package ending
 
 import (
+	"context"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 )
@@ -12,6 +14,39 @@ import (
 // while both dockerd and its containerd were dead. Programs end with it, too:
 // only the engine's events tell the two apart.
 const Lost = 255
+
+// An Inspector is the part of the engine's client that Of needs.
+type Inspector interface {
+	ContainerInspect(ctx context.Context, id string) (container.InspectResponse, error)
+}
+
+// The kernel tells the engine of its kill apart from the end of the process, and
+// sometimes after it.
+const (
+	oomPatience = time.Second
+	oomEvery    = 50 * time.Millisecond
+)
+
+// Of returns how a container ended that exited with status. What cannot be read
+// of it is left out.
+func Of(ctx context.Context, docker Inspector, id string, status int) *container.State {
+	state := &container.State{ExitCode: status}
+	for until := time.Now().Add(oomPatience); ctx.Err() == nil; {
+		c, err := docker.ContainerInspect(ctx, id)
+		if err != nil || c.ContainerJSONBase == nil || c.State == nil {
+			return state
+		}
+		state.OOMKilled = c.State.OOMKilled
+		if state.OOMKilled || Signal(status) != syscall.SIGKILL || time.Now().After(until) {
+			return state
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(oomEvery):
+		}
+	}
+	return state
+}
 
 // OutOfMemory tells whether a container ended because it reached its memory
 // limit. The engine says OOMKilled also of one that lost only a process on its

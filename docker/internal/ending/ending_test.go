@@ -1,6 +1,7 @@
 package ending
 
 import (
+	"context"
 	"testing"
 
 	"github.com/docker/docker/api/types/container"
@@ -31,5 +32,25 @@ func TestEnding(t *testing.T) {
 		if got := Status(s); got != test.want || OutOfMemory(s) != test.outOfMemory {
 			t.Errorf("%d, OOMKilled %v: %q, out of memory %v, want %q, %v", test.status, test.killed, got, OutOfMemory(s), test.want, test.outOfMemory)
 		}
+	}
+}
+
+// late is an engine that hears of the kernel's kill after so many questions.
+type late struct{ after, asked int }
+
+func (l *late) ContainerInspect(context.Context, string) (container.InspectResponse, error) {
+	l.asked++
+	return container.InspectResponse{ContainerJSONBase: &container.ContainerJSONBase{State: &container.State{OOMKilled: l.asked > l.after}}}, nil
+}
+
+func TestOf(t *testing.T) {
+	t.Parallel()
+	engine := &late{after: 2}
+	if s := Of(t.Context(), engine, "x", 137); !OutOfMemory(s) {
+		t.Errorf("a kill of which the engine hears late: %+v", s)
+	}
+	engine = &late{after: 1000}
+	if s := Of(t.Context(), engine, "x", 1); s.ExitCode != 1 || s.OOMKilled || engine.asked != 1 {
+		t.Errorf("a status that no kill gives: %+v after %d questions", s, engine.asked)
 	}
 }

@@ -457,10 +457,7 @@ func (u *up) start(ctx context.Context, id string) (ended <-chan error, err erro
 func (e *Engine) ending(ctx context.Context, id string, status int) string {
 	ctx, cancel := within(ctx, 10*time.Second)
 	defer cancel()
-	state := &container.State{ExitCode: status}
-	if c, err := e.docker.ContainerInspect(ctx, id); err == nil && c.State != nil {
-		state.OOMKilled = c.State.OOMKilled
-	}
+	state := ending.Of(ctx, e.docker, id, status)
 	text := "exit code " + ending.Status(state)
 	if ending.OutOfMemory(state) {
 		text += ": it was killed because it wanted more memory than its mem in soa-configs"
