@@ -5,6 +5,7 @@ package playground_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 	"github.com/gopaasta/paasta/cli/internal/playground"
 	"github.com/gopaasta/paasta/docker/dockertest"
 	"github.com/gopaasta/paasta/docker/examples"
+	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
@@ -550,6 +552,15 @@ func (s *session) strangers() {
 	}
 	if _, _, err := stranger.Children(ctx, "/smartstack"); err != nil {
 		s.t.Errorf("a stranger reads: %v", err)
+	}
+	// What the agent says of itself, masters understand.
+	host, err := os.Hostname()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var agent paasta.AgentNode
+	if text, _, err := stranger.Get(ctx, paasta.AgentsPath+"/"+host); err != nil || json.Unmarshal(text, &agent) != nil || agent.Location["region"] != playground.Cluster {
+		s.t.Errorf("the agent announces %s, %v", text, err)
 	}
 
 	// No file that others may read has a secret.

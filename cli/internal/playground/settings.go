@@ -37,6 +37,7 @@ func (p *Playground) writeSettings() error {
 		"docker_registry":           p.Registry(),
 		"volumes":                   []any{},
 		"expected_agent_attributes": p.agentAttributes(),
+		"location":                  map[string]string{"ecosystem": Cluster, "superregion": Cluster, "region": Cluster},
 		"marathon_servers":          []any{map[string]any{"url": []string{"http://" + p.at(PortMarathon)}, "user": "paasta", "password": secrets.marathon}},
 		"api_endpoints":             map[string]string{Cluster: "http://" + p.at(PortAPI)},
 		"local_run_cluster":         Cluster,
