@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,17 +37,24 @@ type journalLine struct {
 }
 
 type journalMember struct {
-	Host    string            `json:"host"`
-	Port    int               `json:"port"`
-	Name    string            `json:"name,omitempty"`
-	Weight  int               `json:"weight"`
-	Options string            `json:"haproxy_server_options,omitempty"`
-	Labels  map[string]string `json:"labels"`
-	Path    string            `json:"path,omitempty"`
-	Text    string            `json:"text,omitempty"`
-	Czxid   int64             `json:"czxid"`
-	Missing time.Time         `json:"missing,omitzero"`
-	Addr    netip.Addr        `json:"addr,omitzero"` // of a host that is a name
+	Path    string          `json:"path,omitempty"`
+	Entry   json.RawMessage `json:"entry"` // as it was registered
+	Czxid   int64           `json:"czxid"`
+	Missing time.Time       `json:"missing,omitzero"`
+	Addr    netip.Addr      `json:"addr,omitzero"` // of a host that is a name
+}
+
+// UnmarshalJSON also reads a member as agents wrote it once, with the keys of its
+// entry beside the others.
+func (m *journalMember) UnmarshalJSON(text []byte) error {
+	type plain journalMember
+	if err := json.Unmarshal(text, (*plain)(m)); err != nil {
+		return err
+	}
+	if m.Entry == nil {
+		m.Entry = bytes.Clone(text)
+	}
+	return nil
 }
 
 // full tells whether the file is to be written as a whole: it is another process's,
@@ -90,16 +98,14 @@ func newJournalLine(name string, now time.Time, members []*discover.Member) []by
 	line := journalLine{Registration: name, At: now.UTC(), Entries: make([]journalMember, len(members))}
 	for i, m := range members {
 		n := m.Entry.Node
-		line.Entries[i] = journalMember{
-			Host: n.Host, Port: n.Port, Name: n.Name, Weight: n.Weight, Options: n.ServerOptions, Labels: n.Labels, Path: n.Path, Text: n.Text, Czxid: n.Czxid, Missing: m.Missing,
-		}
+		line.Entries[i] = journalMember{Path: n.Path, Entry: n.JSON(), Czxid: n.Czxid, Missing: m.Missing}
 		if m.Entry.Named {
 			line.Entries[i].Addr = m.Entry.Addr.Addr()
 		}
 	}
 	text, err := json.Marshal(line)
 	if err != nil {
-		panic(err) // our own struct
+		panic(err) // our own struct, and entries that were read as JSON
 	}
 	return append(text, '\n')
 }
@@ -152,10 +158,11 @@ func (j *journal) members(name string, names *resolver.Cache) discover.Members {
 	old := j.old[name]
 	delete(j.old, name) // it is the agent's from now on
 	for _, c := range old.Entries {
-		set := registry.Set{Nodes: []registry.Node{{
-			Entry: registry.Entry{Host: c.Host, Port: c.Port, Name: c.Name, Weight: c.Weight, Labels: c.Labels, ServerOptions: c.Options},
-			Path:  c.Path, Czxid: c.Czxid, Text: c.Text,
-		}}}
+		e, err := registry.Decode(c.Entry)
+		if err != nil {
+			continue // it is no entry any more
+		}
+		set := registry.Set{Nodes: []registry.Node{{Entry: e, Path: c.Path, Czxid: c.Czxid, Text: string(c.Entry)}}}
 		known := func(host string) (netip.Addr, error) {
 			if !c.Addr.IsValid() {
 				return c.Addr, resolver.ErrPending
@@ -163,7 +170,7 @@ func (j *journal) members(name string, names *resolver.Cache) discover.Members {
 			names.Seed(host, c.Addr)
 			return c.Addr, nil
 		}
-		entries, _ := discover.Entries(set, known) // what is no entry any more is left out
+		entries, _ := discover.Entries(set, known)
 		for _, e := range entries {
 			members.Put(discover.Member{Entry: e, Serving: true, Missing: c.Missing, Since: old.At})
 		}

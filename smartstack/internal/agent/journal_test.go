@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ func TestJournal(t *testing.T) {
 	j := journal{path: filepath.Join(t.TempDir(), "cache.json")}
 	member := func(name string, missing time.Time) *discover.Member {
 		node := &registry.Node{
-			Entry: registry.Entry{Host: "10.0.0.1", Port: 80, Name: name, Weight: 7, Labels: map[string]string{"a": "", `b"\`: "ü\n"}, ServerOptions: "backup"},
+			Entry: registry.Entry{Host: "10.0.0.1", Port: 80, Name: name, Weight: 7, Labels: map[string]string{"a": "", `b"\`: "ü"}, ServerOptions: "backup"},
 			Path:  "/x/" + name, Czxid: 5,
 		}
 		return &discover.Member{Entry: discover.Entry{Node: node, Addr: netip.MustParseAddrPort("10.0.0.2:80"), Named: !missing.IsZero()}, Missing: missing}
@@ -44,7 +45,11 @@ func TestJournal(t *testing.T) {
 		for name, line := range all {
 			names := []string{}
 			for _, e := range line.Entries {
-				names = append(names, e.Name)
+				entry, err := registry.Decode(e.Entry)
+				if err != nil {
+					t.Error(err)
+				}
+				names = append(names, entry.Name)
 			}
 			got[name] = names
 		}
@@ -72,11 +77,18 @@ func TestJournal(t *testing.T) {
 	check("added", false, want("web.main:a", "api.main:"))
 	all, _ := j.read()
 	line := journalLine{"web.main", at, []journalMember{{
-		Host: "10.0.0.1", Port: 80, Name: "a", Weight: 7, Options: "backup", Labels: map[string]string{"a": "", `b"\`: "ü\n"}, Path: "/x/a", Czxid: 5,
-		Missing: at, Addr: netip.MustParseAddr("10.0.0.2"),
+		Path: "/x/a", Entry: registry.Encode(member("a", at).Entry.Node.Entry), Czxid: 5, Missing: at, Addr: netip.MustParseAddr("10.0.0.2"),
 	}}}
 	if diff := cmp.Diff(line, all["web.main"], cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	const before = `{"registration":"old.main","at":"2026-11-22T01:02:03Z","entries":[{"host":"10.0.0.1","port":80,"weight":0,"czxid":5,"name":"before","labels":{"a":""}}]}`
+	var old journalLine
+	if err := json.Unmarshal([]byte(before), &old); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := registry.Decode(old.Entries[0].Entry); err != nil || e.Name != "before" || e.Weight != 0 || old.Entries[0].Czxid != 5 {
+		t.Errorf("as it was written once: %+v, %v", e, err)
 	}
 	text, err := os.ReadFile(j.path)
 	if err != nil || len(text) != j.size {
