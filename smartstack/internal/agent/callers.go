@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
@@ -54,7 +55,7 @@ func (c *callers) apply(ctx context.Context, p *proxy, now time.Time) {
 		for _, ip := range addrs {
 			fmt.Fprintf(&text, "%s %s\n", ip, c.names[ip])
 		}
-		if err := haproxy.WriteFile(c.path, []byte(text.String()), 0o644); err != nil {
+		if err := atomicfile.Write(c.path, []byte(text.String()), 0o644); err != nil {
 			p.log.Error("write which service has which address failed", "err", err)
 			c.again = now.Add(time.Second)
 			return

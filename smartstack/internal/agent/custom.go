@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
@@ -102,7 +103,7 @@ func (c *custom) accept() {
 		return
 	}
 	c.good = c.text
-	if err := haproxy.WriteFile(c.path, []byte(c.good), 0o600); err != nil {
+	if err := atomicfile.Write(c.path, []byte(c.good), 0o600); err != nil {
 		c.log.Error("write the last good custom_config failed", "err", err)
 	}
 }

@@ -14,9 +14,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/lastgood"
 )
 
 // files are what the agent writes besides what it tells HAProxy. They follow
@@ -30,7 +32,7 @@ type files struct {
 
 	stale    map[string]bool // registrations that the journal does not have as they are
 	journal  journal
-	lastGood lastGoodFile
+	lastGood lastgood.File[goodNamespaces]
 	synapse  synapse
 
 	changed  func() // called when errors changed
@@ -53,7 +55,7 @@ func newFiles(dir, synapseDir string, log *slog.Logger, changed func()) *files {
 		good:   followingFile{delay: 100 * time.Millisecond, retry: 5 * time.Second},
 		log:    log, changed: changed, stale: map[string]bool{}, failures: map[string]error{},
 		journal:  journal{path: filepath.Join(dir, "cache.json")},
-		lastGood: lastGoodFile{path: filepath.Join(dir, "namespaces.json")},
+		lastGood: lastgood.File[goodNamespaces]{Path: filepath.Join(dir, "namespaces.json")},
 		synapse:  newSynapse(synapseDir),
 	}
 }
@@ -226,7 +228,7 @@ func (f *files) goodWriter(a *Agent) func() error {
 		}
 	}
 	return func() error {
-		err := f.lastGood.write(all)
+		err := f.lastGood.Write(goodNamespaces{goodFormat, all})
 		f.wrote("namespaces.json", err)
 		return err
 	}
@@ -242,7 +244,7 @@ func (f *files) prepare(o Options) {
 	f.wrote(filepath.Base(o.Settings.CallerMap), err)
 	script := o.Global.DelayScript
 	if text, err := os.ReadFile(script); err != nil || string(text) != haproxy.DelayScript {
-		f.wrote(filepath.Base(script), haproxy.WriteFile(script, []byte(haproxy.DelayScript), 0o644))
+		f.wrote(filepath.Base(script), atomicfile.Write(script, []byte(haproxy.DelayScript), 0o644))
 	} else {
 		f.wrote(filepath.Base(script), nil)
 	}

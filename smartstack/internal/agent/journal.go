@@ -13,9 +13,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
-	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/resolver"
 )
 
@@ -76,7 +76,7 @@ func (j *journal) write(now time.Time, members map[string][]*discover.Member, wh
 		return nil
 	}
 	if whole {
-		err := haproxy.WriteFileBy(j.path, 0o600, func(w *bufio.Writer) { _ = lines(w) }) // which says so when it is flushed
+		err := atomicfile.WriteFunc(j.path, 0o600, func(w *bufio.Writer) { _ = lines(w) }) // which says so when it is flushed
 		if err == nil {
 			j.begun, j.size = size, size
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/lastgood"
 )
 
 // soa is a directory of soa-configs that a host reads.
@@ -309,10 +310,10 @@ func TestWhatHAProxyRefusedIsNotRestored(t *testing.T) {
 	reg.put("web.main", a.entry())
 	h.start()
 	h.up("web.main", a.port)
-	good := lastGoodFile{path: filepath.Join(h.options.Process.Dir, "namespaces.json")}
+	good := lastgood.File[goodNamespaces]{Path: filepath.Join(h.options.Process.Dir, "namespaces.json")}
 	eventually(t, func() error {
-		all, err := good.read()
-		if err != nil || len(all) != 1 {
+		all, err := good.Read()
+		if err != nil || len(all.Namespaces) != 1 {
 			return fmt.Errorf("%v, %w", all, err)
 		}
 		return nil
@@ -322,11 +323,11 @@ func TestWhatHAProxyRefusedIsNotRestored(t *testing.T) {
 	reg.put("late.main", a.entry())
 	h.up("late.main", a.port)
 	h.stop()
-	all, err := good.read()
-	if err != nil || len(all) != 2 {
+	all, err := good.Read()
+	if err != nil || len(all.Namespaces) != 2 {
 		t.Fatalf("%v, %v", all, err)
 	}
-	for _, ns := range all {
+	for _, ns := range all.Namespaces {
 		if ns.Balance == "magic" {
 			t.Errorf("restored: %+v", ns)
 		}

@@ -72,9 +72,9 @@ func (r *registration) probe(pool *probe.Pool, events *mailbox) {
 		}
 		ctx, cancel := context.WithCancel(r.ctx)
 		r.probes[addr] = &runningProbe{cancel: cancel, kind: kind, check: check}
-		order, put := probe.First, events.put
+		order, put := probe.Urgent, events.put
 		if kind == verify {
-			order, put = probe.Crowd, events.putDelayed
+			order, put = probe.Background, events.putDelayed
 		}
 		tell := func(err error) { put(probeResult{r.name, addr, kind, err}) }
 		if kind == untilDown {

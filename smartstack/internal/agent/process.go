@@ -115,7 +115,7 @@ func (p *proxy) serves(ctx context.Context, pid int) bool {
 // started notes a new process; health tells whether it knows which servers were
 // down.
 func (p *proxy) started(ctx context.Context, pid int, health bool) {
-	p.pid, p.gone = pid, haproxy.Gone(ctx, pid)
+	p.pid, p.gone = pid, haproxy.Exited(ctx, pid)
 	p.leaving, p.unverified = map[string]time.Time{}, map[string]bool{}
 	for name, running := range p.running {
 		p.running[name] = running.Restarted(health)
@@ -231,7 +231,7 @@ func (p *proxy) adopt(ctx context.Context) {
 	if err := p.runtime.EachRow(ctx, in.PID, func(row haproxy.Row) { p.adopted.proxies[row.Proxy] = true }); err != nil {
 		p.log.Error("read the proxies of HAProxy failed", "err", err)
 	}
-	p.pid, p.structure, p.gone = in.PID, in.Structure, haproxy.Gone(ctx, in.PID)
+	p.pid, p.structure, p.gone = in.PID, in.Structure, haproxy.Exited(ctx, in.PID)
 	p.keep(ctx)
 }
 

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
-	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // synapse is a directory with a file for each backend of a registration, for other
@@ -55,7 +55,7 @@ func (s *synapse) write(changed map[string]map[string][]*discover.Member, gone, 
 			text := synapseText(members)
 			sum := sha256.Sum256(text)
 			if old, ok := written[name]; !ok || old != sum {
-				if err := haproxy.WriteFile(s.path(name), text, 0o644); err != nil {
+				if err := atomicfile.Write(s.path(name), text, 0o644); err != nil {
 					errs = append(errs, err)
 					continue
 				}

@@ -23,8 +23,8 @@ import (
 // answers with the number of its sockets, and then with messages of up to 252
 // descriptors, each of which wants to be answered.
 type Listeners struct {
-	mu   sync.Mutex
-	held []listener
+	mu      sync.Mutex
+	sockets []listener
 }
 
 type listener struct {
@@ -48,8 +48,8 @@ func (l *Listeners) Take(ctx context.Context, socket string, pid int) error {
 		return fmt.Errorf("take over the listeners of HAProxy %d: %w", pid, err)
 	}
 	l.mu.Lock()
-	old := l.held
-	l.held = held
+	old := l.sockets
+	l.sockets = held
 	l.mu.Unlock()
 	closeAll(old)
 	return nil
@@ -58,8 +58,8 @@ func (l *Listeners) Take(ctx context.Context, socket string, pid int) error {
 // Drop lets go of all: from then on, without a HAProxy, connections are refused.
 func (l *Listeners) Drop() {
 	l.mu.Lock()
-	old := l.held
-	l.held = nil
+	old := l.sockets
+	l.sockets = nil
 	l.mu.Unlock()
 	closeAll(old)
 }
@@ -68,7 +68,7 @@ func (l *Listeners) Drop() {
 func (l *Listeners) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.held)
+	return len(l.sockets)
 }
 
 func closeAll(ls []listener) {
@@ -177,8 +177,8 @@ func isTCP(fd int) bool {
 // the path, until stop is called. The path is "" when nothing is held.
 func (l *Listeners) pass(dir string) (path string, stop func(), err error) {
 	l.mu.Lock()
-	held := make([]listener, 0, len(l.held))
-	for _, x := range l.held {
+	held := make([]listener, 0, len(l.sockets))
+	for _, x := range l.sockets {
 		// A descriptor of its own, so that Take or Drop meanwhile take none away.
 		if fd, err := unix.FcntlInt(uintptr(x.fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
 			held = append(held, listener{fd, x.record})

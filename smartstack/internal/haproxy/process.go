@@ -81,11 +81,11 @@ func (p Process) CheckBy(ctx context.Context, write func(*bufio.Writer)) error {
 }
 
 // Write puts config where the next start reads it, all or nothing.
-func (p Process) Write(config []byte) error { return WriteFile(p.config(), config, 0o600) }
+func (p Process) Write(config []byte) error { return atomicfile.Write(p.config(), config, 0o600) }
 
 // WriteBy is Write with what write writes.
 func (p Process) WriteBy(write func(*bufio.Writer)) error {
-	return WriteFileBy(p.config(), 0o600, write)
+	return atomicfile.WriteFunc(p.config(), 0o600, write)
 }
 
 // Written reads what Write wrote last.
@@ -141,7 +141,7 @@ func (p Process) KeepHealth(ctx context.Context, pid int) error {
 			return errors.Join(fmt.Errorf("read server states: %w", err), p.KeepHealth(ctx, 0))
 		}
 	}
-	return WriteFile(p.StateFile(), CarryOver(states), 0o600)
+	return atomicfile.Write(p.StateFile(), CarryOver(states), 0o600)
 }
 
 // run runs haproxy in a session of its own, so that a signal to the agent's
@@ -274,7 +274,7 @@ func (p Process) Stop(ctx context.Context) error {
 			return fmt.Errorf("stop haproxy %d: %w", pid, err)
 		}
 		select {
-		case <-Gone(ctx, pid):
+		case <-Exited(ctx, pid):
 		case <-time.After(2 * time.Second):
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("kill haproxy %d: %w", pid, err)
@@ -282,14 +282,4 @@ func (p Process) Stop(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
-}
-
-// WriteFile replaces the file at path in one step.
-func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return atomicfile.Write(path, data, mode)
-}
-
-// WriteFileBy replaces the file at path in one step by what write writes.
-func WriteFileBy(path string, mode fs.FileMode, write func(*bufio.Writer)) error {
-	return atomicfile.WriteFunc(path, mode, write)
 }

@@ -15,7 +15,7 @@ func (*Listeners) Drop() {}
 
 func (*Listeners) pass(string) (path string, stop func(), err error) { return "", func() {}, nil }
 
-// Gone returns a channel that is closed once process pid has ended, or ctx has.
-func Gone(ctx context.Context, pid int) <-chan struct{} {
-	return goneByPoll(ctx, pid)
+// Exited returns a channel that is closed once process pid has ended, or ctx has.
+func Exited(ctx context.Context, pid int) <-chan struct{} {
+	return exitedByPoll(ctx, pid)
 }

@@ -168,7 +168,7 @@ func TestRuntimeKeepsItsConnection(t *testing.T) {
 	if err := syscall.Kill(second, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-Gone(t.Context(), second)
+	<-Exited(t.Context(), second)
 	if err := weigh(second); err == nil {
 		t.Error("a process that is gone answered")
 	}

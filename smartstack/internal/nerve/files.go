@@ -22,9 +22,9 @@ func addDirs(w *fsnotify.Watcher, dirs ...string) {
 	}
 }
 
-// settle lets a burst of events pass, for at most a few milliseconds, so that a
+// debounce lets a burst of events pass, for at most a few milliseconds, so that a
 // copy of ten files is one reading.
-func settle(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error) {
+func debounce(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error) {
 	quiet := time.NewTimer(20 * time.Millisecond)
 	defer quiet.Stop()
 	for {

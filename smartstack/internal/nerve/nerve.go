@@ -16,6 +16,7 @@ import (
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
+	"github.com/gopaasta/paasta/smartstack/internal/lastgood"
 )
 
 // Options is what the nerve half is made of. All but Locations are required.
@@ -27,7 +28,7 @@ type Options struct {
 	Here      map[string]string // location type → value
 	Locations paasta.Locations
 	Resync    time.Duration // re-read of Dir without an event; default 10s
-	Good      string        // file that keeps what files of Dir said last while they were sound; "" for none
+	LastGood  string        // file that keeps what files of Dir said last while they were valid; "" for none
 	Keeper    Keeper
 	Log       *slog.Logger
 }
@@ -38,11 +39,11 @@ type Nerve struct {
 	now       func() time.Time
 	publisher *publisher
 
-	files      files  // owned by Run
-	unreadable string // what was said of Dir; of Run alone
-	good       goodFile
-	before     map[string]soaconfig.LocalService // of the agent before this one, by file; nil after the first reading
-	unwritten  string                            // what was said of good
+	files      files                                            // owned by Run
+	unreadable string                                           // what was said of Dir; of Run alone
+	good       lastgood.File[map[string]soaconfig.LocalService] // by the file that describes them
+	before     map[string]soaconfig.LocalService                // of the agent before this one, by file; nil after the first reading
+	unwritten  string                                           // what was said of good
 
 	mu       sync.Mutex
 	running  map[string]*running
@@ -61,7 +62,7 @@ func New(o Options) *Nerve {
 	if o.Resync == 0 {
 		o.Resync = 10 * time.Second
 	}
-	return &Nerve{o: o, now: time.Now, files: files{dir: o.Dir}, good: goodFile{path: o.Good}, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, problems: map[string]soaconfig.Problems{}}
+	return &Nerve{o: o, now: time.Now, files: files{dir: o.Dir}, good: lastgood.File[map[string]soaconfig.LocalService]{Path: o.LastGood}, publisher: newPublisher(o.Keeper, o.Log), running: map[string]*running{}, problems: map[string]soaconfig.Problems{}}
 }
 
 // Status returns the services of this host, by name, and what is wrong with
@@ -98,7 +99,7 @@ func (n *Nerve) Run(ctx context.Context) error {
 // watches the directories that are there.
 func (n *Nerve) follow(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, watch func()) {
 	var err error
-	if n.before, err = n.good.read(); err != nil {
+	if n.before, err = n.good.Read(); err != nil {
 		n.o.Log.Error("read the last good local services failed: only files that are valid now count", "err", err)
 	}
 	watch()
@@ -116,7 +117,7 @@ func (n *Nerve) follow(ctx context.Context, events <-chan fsnotify.Event, errs <
 				n.wake(filepath.Base(event.Name))
 				continue
 			}
-			settle(ctx, events, errs)
+			debounce(ctx, events, errs)
 			n.files.forget()
 			n.read(ctx)
 			n.wakeAll()
@@ -188,7 +189,7 @@ func (n *Nerve) keepGood() {
 		all[r.runner.service.File] = r.runner.service
 	}
 	text := ""
-	if err := n.good.write(all); err != nil {
+	if err := n.good.Write(all); err != nil {
 		text = err.Error()
 	}
 	if text != "" && text != n.unwritten {

@@ -59,7 +59,7 @@ func startHost(t *testing.T) *host {
 func (h *host) start() {
 	h.t.Helper()
 	h.nerve = New(Options{
-		Dir: h.dir, DrainDir: h.drainDir, Good: h.good, Hostname: "testhost", Address: "127.0.0.1",
+		Dir: h.dir, DrainDir: h.drainDir, LastGood: h.good, Hostname: "testhost", Address: "127.0.0.1",
 		Here:      map[string]string{"region": "r1"},
 		Locations: paasta.Locations{Types: []string{"region"}},
 		Keeper:    registry.NewZooKeeper(h.dial()),

@@ -64,28 +64,28 @@ const (
 type Pool struct {
 	Size int // at a time; required
 
-	mu       sync.Mutex
-	queues   [2][]func() // by Order
-	running  int
-	crowding int // of them, those of Crowd
-	workers  sync.WaitGroup
+	mu         sync.Mutex
+	queues     [2][]func() // by Order
+	running    int
+	background int // of them, those of Background
+	workers    sync.WaitGroup
 }
 
 // An Order is whose turn comes first.
 type Order int
 
 const (
-	// First is for a server that takes no traffic before its probe has passed:
+	// Urgent is for a server that takes no traffic before its probe has passed:
 	// somebody waits for it.
-	First Order = iota
-	// Crowd is for those that are in HAProxy already. There may be thousands of
+	Urgent Order = iota
+	// Background is for those that are in HAProxy already. There may be thousands of
 	// them, each may take as long as its timeout, and none of them is waited for:
 	// only a part of the pool is theirs.
-	Crowd
+	Background
 )
 
-// crowdShare is the part of a pool that Crowd may have.
-const crowdShare = 4
+// backgroundShare is the part of a pool that Background may have.
+const backgroundShare = 4
 
 // Wait returns once no probe runs any more. Call it when the contexts of all
 // probes have ended.
@@ -107,7 +107,7 @@ func (p *Pool) add(o Order, f func()) {
 // next takes whose turn it is out of the queues. p.mu is held.
 func (p *Pool) next() (o Order, f func(), ok bool) {
 	for o, queue := range p.queues {
-		if len(queue) == 0 || Order(o) == Crowd && p.crowding == max(p.Size/crowdShare, 1) {
+		if len(queue) == 0 || Order(o) == Background && p.background == max(p.Size/backgroundShare, 1) {
 			continue
 		}
 		f, queue[0] = queue[0], nil
@@ -115,8 +115,8 @@ func (p *Pool) next() (o Order, f func(), ok bool) {
 		if len(queue) == 1 {
 			p.queues[o] = nil // else it keeps the room for all that there ever were
 		}
-		if Order(o) == Crowd {
-			p.crowding++
+		if Order(o) == Background {
+			p.background++
 		}
 		return Order(o), f, true
 	}
@@ -127,8 +127,8 @@ func (p *Pool) work(o Order, f func()) {
 	for ok := true; ok; {
 		f()
 		p.mu.Lock()
-		if o == Crowd {
-			p.crowding--
+		if o == Background {
+			p.background--
 		}
 		if o, f, ok = p.next(); !ok {
 			p.running--
@@ -151,11 +151,11 @@ func (p *Pool) UntilPass(ctx context.Context, o Order, addr netip.AddrPort, c ha
 }
 
 // UntilDown probes until the server fails twice in a row, and then calls down,
-// or until ctx ends. It is in HAProxy, and so of the Crowd.
+// or until ctx ends. It is in HAProxy, and so in the Background.
 func (p *Pool) UntilDown(ctx context.Context, addr netip.AddrPort, c haproxy.Check, down func()) {
 	const soon = 200 * time.Millisecond
 	failed := 0
-	p.try(ctx, Crowd, addr, c, soon, func(err error, pause time.Duration) (next time.Duration, again bool) {
+	p.try(ctx, Background, addr, c, soon, func(err error, pause time.Duration) (next time.Duration, again bool) {
 		if err == nil {
 			failed = 0
 			return min(2*pause, longestPause), true

@@ -75,7 +75,7 @@ func TestPool(t *testing.T) {
 	p := &Pool{Size: 2}
 	passed, down := make(chan struct{}, 10), make(chan struct{}, 1)
 	for range 10 {
-		p.UntilPass(ctx, First, addr, check, func(error) { sick.Store(false) }, func() { passed <- struct{}{} })
+		p.UntilPass(ctx, Urgent, addr, check, func(error) { sick.Store(false) }, func() { passed <- struct{}{} })
 	}
 	wait := func(ch <-chan struct{}, what string) {
 		t.Helper()
@@ -121,7 +121,7 @@ func TestProbesLeaveNothingBehind(t *testing.T) {
 	p := &Pool{Size: 1}
 	enough := make(chan struct{})
 	probes := 0
-	p.try(ctx, First, addr, haproxy.Check{Mode: "tcp", Timeout: time.Second}, time.Microsecond, func(error, time.Duration) (time.Duration, bool) {
+	p.try(ctx, Urgent, addr, haproxy.Check{Mode: "tcp", Timeout: time.Second}, time.Microsecond, func(error, time.Duration) (time.Duration, bool) {
 		if probes++; probes == 20 {
 			close(enough)
 		}
@@ -154,12 +154,12 @@ func TestTheCrowdWaits(t *testing.T) {
 	p := &Pool{Size: 8}
 	check := haproxy.Check{Mode: "http", Path: "/", Timeout: time.Minute}
 	for range 1000 {
-		p.UntilPass(ctx, Crowd, at(silent), check, func(error) {}, func() {})
+		p.UntilPass(ctx, Background, at(silent), check, func(error) {}, func() {})
 		p.UntilDown(ctx, at(silent), check, func() {})
 	}
 	passed := make(chan struct{}, 100)
 	for range cap(passed) {
-		p.UntilPass(ctx, First, at(answers.Listener), check, func(error) {}, func() { passed <- struct{}{} })
+		p.UntilPass(ctx, Urgent, at(answers.Listener), check, func(error) {}, func() { passed <- struct{}{} })
 	}
 	for range cap(passed) {
 		select {
@@ -169,8 +169,8 @@ func TestTheCrowdWaits(t *testing.T) {
 		}
 	}
 	p.mu.Lock()
-	if p.crowding != 2 || p.running > 8 {
-		t.Errorf("%d of %d that run are of the crowd, want 2", p.crowding, p.running)
+	if p.background != 2 || p.running > 8 {
+		t.Errorf("%d of %d that run are of the crowd, want 2", p.background, p.running)
 	}
 	p.mu.Unlock()
 	cancel()

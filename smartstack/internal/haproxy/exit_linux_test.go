@@ -28,7 +28,7 @@ func TestGone(t *testing.T) {
 				return unix.PidfdOpen(pid, 0)
 			}
 			for range 2 { // running, and ended
-				gone := goneBy(t.Context(), cmd.Process.Pid, open)
+				gone := exitedBy(t.Context(), cmd.Process.Pid, open)
 				if cmd.ProcessState == nil {
 					select {
 					case <-gone:

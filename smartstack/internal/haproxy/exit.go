@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// goneByPoll is Gone without a handle of the process.
-func goneByPoll(ctx context.Context, pid int) <-chan struct{} {
+// exitedByPoll is Exited without a handle of the process.
+func exitedByPoll(ctx context.Context, pid int) <-chan struct{} {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)

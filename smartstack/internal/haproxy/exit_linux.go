@@ -7,18 +7,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Gone returns a channel that is closed once process pid has ended, whoever its
+// Exited returns a channel that is closed once process pid has ended, whoever its
 // parent is, or ctx has.
-func Gone(ctx context.Context, pid int) <-chan struct{} {
-	return goneBy(ctx, pid, func(pid int) (fd int, err error) { return unix.PidfdOpen(pid, 0) })
+func Exited(ctx context.Context, pid int) <-chan struct{} {
+	return exitedBy(ctx, pid, func(pid int) (fd int, err error) { return unix.PidfdOpen(pid, 0) })
 }
 
-func goneBy(ctx context.Context, pid int, open func(pid int) (fd int, err error)) <-chan struct{} {
+func exitedBy(ctx context.Context, pid int, open func(pid int) (fd int, err error)) <-chan struct{} {
 	fd, err := open(pid)
 	if err != nil {
 		// ESRCH: it has ended already. Anything else, such as a kernel or a sandbox
 		// without the call, or no file left, says nothing about the process.
-		return goneByPoll(ctx, pid)
+		return exitedByPoll(ctx, pid)
 	}
 	gone := make(chan struct{})
 	go func() {
