@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
-
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/git"
@@ -26,9 +24,7 @@ const CrashAt = "PAASTA_DEPLOYD_CRASH_AT"
 
 // Command returns "paasta deployd".
 func Command() command.Command {
-	var listen string
-	var level slog.Level
-	return command.Command{
+	return command.Daemon(command.Command{
 		Use:   "deployd [--listen ADDR]",
 		Short: "Run the daemon that deploys: tags and soa-configs in, apps and registrations out",
 		Long: `Run the daemon that brings what runs in this cluster to what tags and soa-configs
@@ -37,28 +33,7 @@ leader acts. It keeps no state of its own and can be killed at any moment; the
 next leader goes on where it stopped.`,
 		Example: `  paasta deployd
   paasta deployd --listen 127.0.0.1:5055 --log-level debug`,
-		Flags: func(flags *pflag.FlagSet) {
-			flags.StringVar(&listen, "listen", "", "serve status, /healthz and /metrics on `ADDR` (host:port); default: deployd.listen of the system config")
-			command.LogLevel(flags, &level)
-		},
-		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if err := command.NoArgs(args); err != nil {
-				return err
-			}
-			c, err := sysconfig.Load()
-			if err != nil {
-				return err
-			}
-			if listen != "" {
-				c.Deployd.Listen = listen
-			}
-			log := command.Logger(io.Err, level).With("cluster", c.Cluster)
-			for _, note := range sysconfig.Notes() {
-				log.Info("a key of the system config does nothing", "note", note)
-			}
-			return run(ctx, c, log)
-		},
-	}
+	}, "serve status, /healthz and /metrics", "deployd.listen", func(c *sysconfig.Config) *string { return &c.Deployd.Listen }, run)
 }
 
 // run makes the real things and hands them to Run.

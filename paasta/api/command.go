@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net"
 
-	"github.com/spf13/pflag"
-
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -15,9 +13,7 @@ import (
 
 // Command returns "paasta api".
 func Command() command.Command {
-	var listen string
-	var level slog.Level
-	return command.Command{
+	return command.Daemon(command.Command{
 		Use:   "api [--listen ADDR]",
 		Short: "Run the HTTP API that the other commands ask",
 		Long: `Run the HTTP API of this cluster. It keeps no state: it answers from soa-configs,
@@ -29,28 +25,7 @@ token or a client certificate from everybody who asks (api.tls_cert,
 api.tls_key, api.tokens, api.client_ca in the system config).`,
 		Example: `  paasta api
   paasta api --listen 127.0.0.1:5054 --log-level debug`,
-		Flags: func(flags *pflag.FlagSet) {
-			flags.StringVar(&listen, "listen", "", "listen on `ADDR` (host:port); default: api.listen of the system config")
-			command.LogLevel(flags, &level)
-		},
-		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if err := command.NoArgs(args); err != nil {
-				return err
-			}
-			c, err := sysconfig.Load()
-			if err != nil {
-				return err
-			}
-			if listen != "" {
-				c.API.Listen = listen
-			}
-			log := command.Logger(io.Err, level).With("cluster", c.Cluster)
-			for _, note := range sysconfig.Notes() {
-				log.Info("a key of the system config does nothing", "note", note)
-			}
-			return run(ctx, c, log)
-		},
-	}
+	}, "listen", "api.listen", func(c *sysconfig.Config) *string { return &c.API.Listen }, run)
 }
 
 // run makes the real things and hands them to Run.

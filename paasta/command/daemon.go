@@ -1,12 +1,15 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 
 	"github.com/spf13/pflag"
+
+	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
 
 // NoArgs says that a command that takes only flags was called with more.
@@ -25,6 +28,36 @@ func LogLevel(flags *pflag.FlagSet, level *slog.Level) {
 		}
 		return nil
 	})
+}
+
+// Daemon completes the command of a daemon that listens: it gets --listen, for what
+// serves says, and --log-level, and runs with the system config and a log. listen is
+// where the config has the address.
+func Daemon(c Command, serves, key string, listen func(*sysconfig.Config) *string, run func(context.Context, sysconfig.Config, *slog.Logger) error) Command {
+	var address string
+	var level slog.Level
+	c.Flags = func(flags *pflag.FlagSet) {
+		flags.StringVar(&address, "listen", "", serves+" on `ADDR` (host:port); default: "+key+" of the system config")
+		LogLevel(flags, &level)
+	}
+	c.Run = func(ctx context.Context, io IO, args []string) error {
+		if err := NoArgs(args); err != nil {
+			return err
+		}
+		config, err := sysconfig.Load()
+		if err != nil {
+			return err
+		}
+		if address != "" {
+			*listen(&config) = address
+		}
+		log := Logger(io.Err, level).With("cluster", config.Cluster)
+		for _, note := range sysconfig.Notes() {
+			log.Info("a key of the system config does nothing", "note", note)
+		}
+		return run(ctx, config, log)
+	}
+	return c
 }
 
 // Logger returns the log of a daemon: a JSON object a line, with durations as
