@@ -139,9 +139,12 @@ func (env *Env) service(dir, flag string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// PaaSTA's pipelines put "services-" before a service's name.
+	if name := strings.TrimPrefix(flag, "services-"); !slices.Contains(names, flag) && slices.Contains(names, name) {
+		return name, nil
+	}
 	if flag != "" {
-		// PaaSTA's pipelines put this before a service's name.
-		if flag = strings.TrimPrefix(flag, "services-"); !slices.Contains(names, flag) {
+		if !slices.Contains(names, flag) {
 			return "", command.WithHint(unknown("service", flag, dir, names), "paasta list --all")
 		}
 		return flag, nil

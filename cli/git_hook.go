@@ -26,12 +26,6 @@ by plain git. Give one --api for each cluster.`,
 		Example: `  paasta git-hook -s web --api http://paasta.example:5054 > web.git/hooks/post-receive
   chmod +x web.git/hooks/post-receive`,
 		RunE: func(*cobra.Command, []string) error {
-			if service == "" {
-				return usagef("--service is required")
-			}
-			if len(apis) == 0 {
-				return usagef("--api is required: the URL of each cluster's API, as the git server reaches it")
-			}
 			for i, api := range apis {
 				u, err := url.Parse(api)
 				if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsAny(api, "' \t\n") {
@@ -49,7 +43,8 @@ by plain git. Give one --api for each cluster.`,
 		},
 	}
 	serviceFlag(cmd, env, &service)
-	cmd.Flags().StringArrayVar(&apis, "api", nil, "the `URL` of a cluster's API; may be given several times")
+	cmd.Flags().StringArrayVar(&apis, "api", nil, "the `URL` of a cluster's API, as the git server reaches it; may be given several times")
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "a `FILE` at the git server that holds the API's token")
+	require(cmd, "service", "api")
 	return cmd
 }

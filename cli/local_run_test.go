@@ -187,7 +187,7 @@ func TestImagesAndLocalRuns(t *testing.T) {
 		"make cook-image with DOCKER_TAG=paasta-local-run-web-", "Healthcheck succeeded!: 200 OK")
 	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "greedy"), 1, "paasta: your service was killed by the OOM killer: it may use 64 MB", "Try: more mem for greedy in marathon-test.yaml")
 	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "batch"), 5)
-	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--cmd", "echo $VERSION of $PAASTA_INSTANCE; exit 4", "-k"), 4, "7 of main\n")
+	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "main", "--cmd", "echo $VERSION of $PAASTA_INSTANCE; exit 4", "-k", "-v"), 4, "7 of main\n", "docker run ", "--label=paasta_instance=main")
 	want(s.paasta(ctx, "local-run", "-s", "web", "-i", "mian"), 1, `no instance "mian"`, `did you mean "main"`)
 	want(s.paasta(ctx, "local-run", "-s", "web"), 2, "a shell needs a terminal")
 	want(s.paasta(ctx, "local-run", "-s", "web", "-t"), 2, "--healthcheck-only needs --instance")

@@ -193,7 +193,7 @@ func (c choice) selection(env *Env) (environment.Selection, error) {
 	case c.all:
 		return environment.Selection{}, nil
 	case c.service != "":
-		return environment.Selection{Service: c.service}, nil
+		return environment.Selection{Service: strings.TrimPrefix(c.service, "services-")}, nil
 	}
 	if name := cmp.Or(c.name, os.Getenv("PAASTA_TEST_DEPS")); name != "" {
 		return environment.Selection{Name: name}, nil
