@@ -56,12 +56,16 @@ func (p Problem) String() string { return p.line("") }
 // compilers.
 func (p Problem) ClassLine() string { return p.line(": " + p.Class.String()) }
 
-func (p Problem) line(class string) string {
-	s := p.File
+// Place returns "file:line:column".
+func (p Problem) Place() string {
 	if p.Line > 0 {
-		s += fmt.Sprintf(":%d:%d", p.Line, p.Column)
+		return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 	}
-	s += class
+	return p.File
+}
+
+func (p Problem) line(class string) string {
+	s := p.Place() + class
 	if p.Key != "" {
 		s += ": " + p.Key
 	}

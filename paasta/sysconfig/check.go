@@ -49,7 +49,7 @@ func (s settings) locate(mistakes []mistake) []error {
 		if _, ok := os.LookupEnv(leaf.env()); ok {
 			where = leaf.env()
 		} else if at, ok := s.origins[strings.Join(m.path, ".")]; ok {
-			where = at.String()
+			where = at
 		}
 		errs = append(errs, fmt.Errorf("%s: %s: %s", where, strings.Join(m.path, "."), m.text))
 	}
@@ -117,7 +117,7 @@ func (c *Config) check() []mistake {
 	}
 	for t := range c.Location {
 		if !slices.Contains(c.LocationTypes, t) {
-			bad("location", "unknown location type %q (known: %s)%s", t, strings.Join(c.LocationTypes, ", "), spelling.Suggest(t, c.LocationTypes))
+			bad("location."+t, "unknown location type %q (known: %s)%s", t, strings.Join(c.LocationTypes, ", "), spelling.Suggest(t, c.LocationTypes))
 		}
 	}
 	if c.Deployd.Workers < 1 {

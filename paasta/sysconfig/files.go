@@ -1,51 +1,32 @@
 package sysconfig
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/spf13/viper"
-
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/spelling"
 )
-
-// maxFile bounds a file of settings; ours are a few kilobytes.
-const maxFile = 4 << 20
 
 // settings is what the files of a directory say together, and who said it.
 type settings struct {
 	values  map[string]any
-	origins map[string]origin // by dotted path
+	origins map[string]string // file:line:column, by dotted path
 	notes   []string          // keys that nothing reads, with their places
-}
-
-type origin struct {
-	file string
-	line int // 0 if not found
-}
-
-func (o origin) String() string {
-	if o.line > 0 {
-		return fmt.Sprintf("%s:%d", o.file, o.line)
-	}
-	return o.file
 }
 
 // readDir reads and merges every settings file below dir. The error joins all
 // mistakes of all files.
 func readDir(dir string) (settings, error) {
-	s := settings{values: map[string]any{}, origins: map[string]origin{}}
+	s := settings{values: map[string]any{}, origins: map[string]string{}}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -55,17 +36,16 @@ func readDir(dir string) (settings, error) {
 	}
 	var mistakes []error
 	for _, file := range files {
-		text, values, err := decode(file)
-		if err != nil {
-			mistakes = append(mistakes, err)
-			continue
-		}
-		f := reader{file: file, text: text}
-		f.section(values, reflect.TypeFor[Config](), nil)
-		mistakes = append(mistakes, f.mistakes...)
+		data, problems := soaconfig.ReadData(file)
+		f := reader{data: data}
+		f.section(data.Values, reflect.TypeFor[Config](), nil)
 		s.notes = append(s.notes, f.notes...)
+		for _, p := range problems {
+			f.mistakes = append(f.mistakes, errors.New(strings.TrimSuffix(p.String(), ": this one counts, as in PaaSTA")))
+		}
+		mistakes = append(mistakes, f.mistakes...)
 		if len(f.mistakes) == 0 {
-			mistakes = append(mistakes, s.merge(f, values, s.values, nil)...)
+			mistakes = append(mistakes, s.merge(f, data.Values, s.values, nil)...)
 		}
 	}
 	return s, errors.Join(mistakes...)
@@ -118,76 +98,24 @@ func find(dir string) ([]string, error) {
 	return files, err
 }
 
-// decode reads one file. Its values have text keys at every depth. The error
-// names the file.
-func decode(file string) ([]byte, map[string]any, error) {
-	text, err := readFile(file)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return text, map[string]any{}, nil
-	}
-	format := "yaml"
-	if filepath.Ext(file) == ".json" {
-		format = "json"
-		if err := duplicates(file, text); err != nil {
-			return nil, nil, err
-		}
-	}
-	codec, err := viper.NewCodecRegistry().Decoder(format)
-	if err != nil {
-		return nil, nil, err
-	}
-	values := map[string]any{}
-	if err := codec.Decode(text, values); err != nil {
-		return nil, nil, unreadable(file, text, err)
-	}
-	return text, values, nil
-}
-
-func readFile(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, errors.Unwrap(err) // the caller names the file
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(errors.New("is no regular file"), err)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("is larger than %d MB", maxFile>>20)
-	}
-	return text, err
-}
-
 // A reader checks one file against the shape of Config.
 type reader struct {
-	file     string
-	text     []byte
+	data     soaconfig.Data
 	mistakes []error
 	notes    []string
 }
 
 func (r *reader) mistake(path []string, format string, args ...any) {
-	where := origin{r.file, r.line(path)}
-	r.mistakes = append(r.mistakes, fmt.Errorf("%s: %s: %s", where, strings.Join(path, "."), fmt.Sprintf(format, args...)))
+	r.mistakes = append(r.mistakes, errors.New(r.at(path, fmt.Sprintf(format, args...))))
 }
 
-// line returns the line of the key at path, found by looking for its words one
-// after the other: viper's decoder keeps no places. 0 if not found.
-func (r *reader) line(path []string) int {
-	at := 0
-	for _, key := range path {
-		word := regexp.MustCompile(`(^|[\s{,\[-])["']?` + regexp.QuoteMeta(key) + `["']?\s*:`)
-		loc := word.FindIndex(r.text[at:])
-		if loc == nil {
-			return 0
-		}
-		at += loc[1]
-	}
-	return 1 + bytes.Count(r.text[:at], []byte("\n"))
+func (r *reader) note(path []string, text string) { r.notes = append(r.notes, r.at(path, text)) }
+
+// at is text about the key at path, with its place.
+func (r *reader) at(path []string, text string) string {
+	p := r.data.At(path...)
+	p.Key, p.Text = strings.Join(path, "."), text
+	return p.String()
 }
 
 // section checks a mapping against a struct, and moves aliases to our names.
@@ -235,10 +163,6 @@ func (r *reader) unknown(path, known []string) {
 		return
 	}
 	r.note(path, "unknown key: it does nothing")
-}
-
-func (r *reader) note(path []string, text string) {
-	r.notes = append(r.notes, fmt.Sprintf("%s: %s: %s", origin{r.file, r.line(path)}, strings.Join(path, "."), text))
 }
 
 // alias puts the value of an alias under our own name, and checks it there.
@@ -349,7 +273,8 @@ func (s settings) merge(r reader, values, into map[string]any, path []string) []
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		here := append(slices.Clip(path), key)
 		id := strings.Join(here, ".")
-		value, at := values[key], origin{r.file, r.line(here)}
+		p := r.data.At(here...)
+		value, at := values[key], p.Place()
 		old, there := into[key]
 		oldMap, wasMap := old.(map[string]any)
 		newMap, isMap := value.(map[string]any)

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
 // A leaf is one key that a variable can set.
@@ -41,7 +43,7 @@ func (l leaf) checkVariable() error {
 		if _, words := value.([]string); words {
 			return nil
 		}
-		r := reader{file: l.env()}
+		r := reader{data: soaconfig.Data{File: l.env()}}
 		r.value(value, l.typ, l.path)
 		return errors.Join(r.mistakes...)
 	case l.typ.Kind() == reflect.Int:

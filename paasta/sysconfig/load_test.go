@@ -149,51 +149,51 @@ func TestMistakesNameThePlace(t *testing.T) {
 	}{
 		"an unknown key": {
 			map[string]string{"a.yaml": "soa_dir: /x\nclutser: norcal\n"},
-			[]string{`DIR/a.yaml:2: clutser: unknown key (did you mean "cluster"?)`},
+			[]string{`DIR/a.yaml:2:1: clutser: unknown key (did you mean "cluster"?)`},
 		},
 		"an unknown nested key": {
 			map[string]string{"a.yaml": "cluster: a\ndeployd:\n  listen: :1\n  wokers: 3\n"},
-			[]string{`DIR/a.yaml:4: deployd.wokers: unknown key (did you mean "workers"?)`},
+			[]string{`DIR/a.yaml:4:3: deployd.wokers: unknown key (did you mean "workers"?)`},
 		},
 		"a key in the wrong case": {
 			map[string]string{"a.json": `{"Cluster": "a"}`},
-			[]string{`DIR/a.json:1: Cluster: unknown key (did you mean "cluster"?)`},
+			[]string{`DIR/a.json:1:2: Cluster: unknown key (did you mean "cluster"?)`},
 		},
 		"two files that disagree": {
 			map[string]string{"a.yaml": "cluster: a\n", "b.json": "{\n\"cluster\": \"b\"}"},
-			[]string{`DIR/b.json:2: cluster: is b here and a at DIR/a.yaml:1; remove one`},
+			[]string{`DIR/b.json:2:1: cluster: is b here and a at DIR/a.yaml:1:1; remove one`},
 		},
 		"two files that disagree deep down": {
 			map[string]string{"a.yaml": "api_endpoints:\n  A: http://1\n", "b.yaml": "api_endpoints: {A: 'http://2'}\n"},
-			[]string{`DIR/b.yaml:1: api_endpoints.A: is http://2 here and http://1 at DIR/a.yaml:2; remove one`},
+			[]string{`DIR/b.yaml:1:17: api_endpoints.A: is http://2 here and http://1 at DIR/a.yaml:2:3; remove one`},
 		},
 		"all of several mistakes": {
 			map[string]string{"a.yaml": "deployd: {workers: many}\nzookeper: x\n", "b.yaml": "cluster: [a]\n"},
-			[]string{`a.yaml:1: deployd.workers: is the text "many", want an integer`, `a.yaml:2: zookeper: unknown key`, `b.yaml:1: cluster: is a list, want a text`},
+			[]string{`a.yaml:1:11: deployd.workers: is the text "many", want an integer`, `a.yaml:2:1: zookeper: unknown key`, `b.yaml:1:1: cluster: is a list, want a text`},
 		},
 		"a duplicate key in YAML": {
 			map[string]string{"a.yaml": "cluster: a\ncluster: b\n"},
-			[]string{"DIR/a.yaml:2: cluster: is there twice, first in line 1"},
+			[]string{"DIR/a.yaml:2:1: cluster: is there twice, first in line 1"},
 		},
 		"a duplicate key in JSON": {
 			map[string]string{"a.json": "{\"cluster\": \"a\",\n \"cluster\": \"b\"}"},
-			[]string{`DIR/a.json:2: cluster: is there twice in one object`},
+			[]string{`DIR/a.json:2:2: cluster: is there twice, first in line 1`},
 		},
-		"no YAML":                {map[string]string{"a.yaml": "a: b\ncluster: [\n"}, []string{"DIR/a.yaml:2: is no YAML: did not find expected node content"}},
-		"no JSON":                {map[string]string{"a.json": "{\n\"a\": x"}, []string{"DIR/a.json:2: is no JSON: invalid character 'x'"}},
-		"half a JSON":            {map[string]string{"a.json": "{\n\"cluster\": \"a\""}, []string{"DIR/a.json:2: is no JSON: unexpected end"}},
-		"a list in JSON":         {map[string]string{"a.json": "[1]"}, []string{"DIR/a.json: is no object"}},
-		"a list":                 {map[string]string{"a.yaml": "- a\n"}, []string{"DIR/a.yaml:1: is no object: want KEY: VALUE in it"}},
-		"bytes":                  {map[string]string{"a.yaml": "\x00\xff\xfe"}, []string{"DIR/a.yaml: is no YAML: "}},
-		"a number as a key":      {map[string]string{"a.yaml": "location: {1: a}\n"}, []string{"DIR/a.yaml:1: location: is an object, want an object with text keys"}},
-		"a bad duration":         {map[string]string{"a.yaml": "deployd: {resync: soon}\n"}, []string{`DIR/a.yaml:1: deployd.resync: "soon" is no duration`}},
-		"an unknown choice":      {map[string]string{"a.yaml": "smartstack:\n  reload:\n    protect: qdsic\n"}, []string{`DIR/a.yaml:3: smartstack.reload.protect: unknown value "qdsic" (known: auto, qdisc, nfqueue, none) (did you mean "qdisc"?)`}},
-		"a slip in PaaSTA's key": {map[string]string{"a.yaml": "synapse_prot: 3212\n"}, []string{`DIR/a.yaml:1: synapse_prot: unknown key (did you mean "synapse_port"?)`}},
-		"a cluster not known":    {map[string]string{"a.yaml": "cluster: a\nclusters: [b]\n"}, []string{`DIR/a.yaml:1: cluster: "a" is not among clusters (b)`}},
+		"no YAML":                {map[string]string{"a.yaml": "a: b\ncluster: [\n"}, []string{"DIR/a.yaml:3:1: is no YAML: did not find expected node content"}},
+		"no JSON":                {map[string]string{"a.json": "{\n\"a\": x"}, []string{"DIR/a.json:3:1: is no YAML: did not find expected ',' or '}'"}},
+		"half a JSON":            {map[string]string{"a.json": "{\n\"cluster\": \"a\""}, []string{"DIR/a.json:3:1: is no YAML: did not find expected ',' or '}'"}},
+		"a list in JSON":         {map[string]string{"a.json": "[1]"}, []string{"DIR/a.json:1:1: is a list, want KEY: VALUE in it"}},
+		"a list":                 {map[string]string{"a.yaml": "- a\n"}, []string{"DIR/a.yaml:1:1: is a list, want KEY: VALUE in it"}},
+		"bytes":                  {map[string]string{"a.yaml": "\x00\xff\xfe"}, []string{"DIR/a.yaml:1:2: is no YAML: "}},
+		"a number as a key":      {map[string]string{"a.yaml": "location: {1: a}\n"}, []string{`DIR/a.yaml:1:12: location.1: unknown location type "1"`}},
+		"a bad duration":         {map[string]string{"a.yaml": "deployd: {resync: soon}\n"}, []string{`DIR/a.yaml:1:11: deployd.resync: "soon" is no duration`}},
+		"an unknown choice":      {map[string]string{"a.yaml": "smartstack:\n  reload:\n    protect: qdsic\n"}, []string{`DIR/a.yaml:3:5: smartstack.reload.protect: unknown value "qdsic" (known: auto, qdisc, nfqueue, none) (did you mean "qdisc"?)`}},
+		"a slip in PaaSTA's key": {map[string]string{"a.yaml": "synapse_prot: 3212\n"}, []string{`DIR/a.yaml:1:1: synapse_prot: unknown key (did you mean "synapse_port"?)`}},
+		"a cluster not known":    {map[string]string{"a.yaml": "cluster: a\nclusters: [b]\n"}, []string{`DIR/a.yaml:1:1: cluster: "a" is not among clusters (b)`}},
 		"an alias and its name":  {map[string]string{"a.yaml": "deployd_number_workers: 3\ndeployd: {workers: 4}\n"}, []string{"deployd_number_workers: is PaaSTA's name of deployd.workers, which is there too"}},
-		"a huge file":            {map[string]string{"a.yaml": strings.Repeat("# filling\n", maxFile/10+1)}, []string{"DIR/a.yaml: is larger than 4 MB"}},
-		"a text for an object":   {map[string]string{"a.yaml": "deployd: yes please\n"}, []string{`a.yaml:1: deployd: is the text "yes please", want an object`}},
-		"a whitelist without []": {map[string]string{"a.yaml": "deploy_whitelist: [region, a]\n"}, []string{"a.yaml:1: deploy_whitelist: want [attribute, [value, …]]"}},
+		"a huge file":            {map[string]string{"a.yaml": strings.Repeat("# filling\n", 1<<17)}, []string{"DIR/a.yaml: is 1310720 bytes long; files of up to"}},
+		"a text for an object":   {map[string]string{"a.yaml": "deployd: yes please\n"}, []string{`a.yaml:1:1: deployd: is the text "yes please", want an object`}},
+		"a whitelist without []": {map[string]string{"a.yaml": "deploy_whitelist: [region, a]\n"}, []string{"a.yaml:1:1: deploy_whitelist: want [attribute, [value, …]]"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -344,9 +344,9 @@ func TestPaaSTAsOwnConfig(t *testing.T) {
 	}
 	notes := strings.Join(Notes(), "\n")
 	for _, want := range []string{
-		"chronos.json:1: chronos_config: PaaSTA's key does nothing here\n",
-		"native.yaml:3: synapse_port: PaaSTA's key does nothing here: see smartstack.stats_listen\n",
-		"other.json:1: our_own_tool: unknown key: it does nothing\n",
+		"chronos.json:1:2: chronos_config: PaaSTA's key does nothing here\n",
+		"native.yaml:3:1: synapse_port: PaaSTA's key does nothing here: see smartstack.stats_listen\n",
+		"other.json:1:30: our_own_tool: unknown key: it does nothing\n",
 	} {
 		if !strings.Contains(notes+"\n", want) {
 			t.Errorf("no %q in\n%s", want, notes)
