@@ -110,6 +110,10 @@ func TestRealSession(t *testing.T) {
 	server.Resume()
 	says(conn.SessionID, map[string]int64{"web.main": 100})
 	t.Logf("session %x, then %x", before, conn.SessionID())
+
+	// ZooKeeper lost its data, and with them every session that it knew.
+	server.Wipe()
+	says(conn.SessionID, map[string]int64{"web.main": 100})
 }
 
 // fake is a session that fails, and counts.

@@ -305,6 +305,12 @@ func TestComesBack(t *testing.T) {
 	h.zookeeper.Resume()
 	h.entries("web.main", "10", "the service after its session expired")
 	t.Logf("registered %s after ZooKeeper's return", time.Since(begin))
+
+	// It lost its data, and with them every session that it knew.
+	begin = time.Now()
+	h.zookeeper.Wipe()
+	h.entries("web.main", "10", "the service after ZooKeeper's data were wiped")
+	t.Logf("registered %s after the wipe began", time.Since(begin))
 }
 
 // When the agent stops, its entries are gone before Run returns.
