@@ -12,15 +12,6 @@ type InstanceID struct{ Service, Instance string }
 // String returns "service.instance".
 func (id InstanceID) String() string { return id.Service + "." + id.Instance }
 
-// ParseInstanceID reads "service.instance".
-func ParseInstanceID(s string) (InstanceID, error) {
-	service, instance, ok := strings.Cut(s, ".")
-	if !ok || service == "" || instance == "" || strings.Contains(instance, ".") {
-		return InstanceID{}, fmt.Errorf("%q is no instance: want SERVICE.INSTANCE", s)
-	}
-	return InstanceID{service, instance}, nil
-}
-
 // A Registration names a set of entries in the registry. Its text is
 // "service.namespace".
 type Registration struct{ Service, Namespace string }

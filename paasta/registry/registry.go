@@ -46,7 +46,7 @@ type Node struct {
 	Entry
 	Path string // full znode path
 	// Czxid is the creation order: for two nodes with one host:port the newest
-	// wins (Newest). It is 0 for a path-encoded node that is alone with its
+	// wins. It is 0 for a path-encoded node that is alone with its
 	// host:port, since it would cost a read.
 	Czxid int64
 	// Text is the entry as the data has it; "" for a path-encoded node, whose name
@@ -104,25 +104,6 @@ type Registry interface {
 	// List that sets the watch: a receiver whose List fails tries again until it
 	// works, or hears of nothing more but a reconnect.
 	Watch(ctx context.Context, registration string, wake func()) error
-}
-
-// Newest returns nodes without those that share host and port with a newer
-// one. The order stays.
-func Newest(nodes []Node) []Node {
-	type address struct {
-		host string
-		port int
-	}
-	newest := map[address]Node{}
-	for _, n := range nodes {
-		a := address{n.Host, n.Port}
-		if old, ok := newest[a]; !ok || cmp.Or(cmp.Compare(n.Czxid, old.Czxid), strings.Compare(n.Path, old.Path)) > 0 {
-			newest[a] = n
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool {
-		return newest[address{n.Host, n.Port}].Path != n.Path
-	})
 }
 
 // Sort puts nodes into the order of List: by host, port, path.

@@ -90,11 +90,6 @@ func ReadLocalService(file string) (LocalService, Problems) {
 	return localService(readDocument(file))
 }
 
-// parseLocalService is ReadLocalService for a text at hand.
-func parseLocalService(file string, text []byte) (LocalService, Problems) {
-	return localService(parseDocument(file, text))
-}
-
 func localService(d document) (LocalService, Problems) {
 	s := LocalService{
 		Name: strings.TrimSuffix(filepath.Base(d.file), filepath.Ext(d.file)), File: d.file,

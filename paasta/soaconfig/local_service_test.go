@@ -97,3 +97,7 @@ func FuzzLocalService(f *testing.F) {
 		}
 	})
 }
+
+func parseLocalService(file string, text []byte) (LocalService, Problems) {
+	return localService(parseDocument(file, text))
+}

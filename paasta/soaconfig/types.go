@@ -99,8 +99,6 @@ type Instance struct {
 	ReplicationThreshold  int        `soa:"replication_threshold"`
 	DependenciesReference string     `soa:"dependencies_reference"`
 	OutboundFirewall      string     // "", block, monitor
-	MarathonShard         *int       `soa:"marathon_shard"`
-	PreviousShards        []int      `soa:"previous_marathon_shards"`
 
 	// Written tells which keys the owner wrote (after templates and merges),
 	// for the config hash and for "explain".
@@ -169,7 +167,6 @@ type Namespace struct {
 	Balance          string                   `soa:"balance"` // leastconn (default), roundrobin, …
 	Keepalive        bool                     `soa:"keepalive"`
 	Retries          int                      `soa:"retries"`
-	AllRedisp        bool                     `soa:"allredisp"`
 	TimeoutConnect   time.Duration            `soa:"timeout_connect_ms,ms"`
 	TimeoutClient    time.Duration            `soa:"timeout_client_ms,ms"`
 	TimeoutServer    time.Duration            `soa:"timeout_server_ms,ms"`
@@ -197,7 +194,6 @@ type Namespace struct {
 	Cache             *Cache                      `soa:"cache"`
 	MetricsURI        string                      `soa:"metrics_uri"`
 	EndpointTemplates []string                    `soa:"endpoint_templates"` // path templates that metrics tell apart, e.g. /users/{id}
-	Plugins           map[string]map[string]any   `soa:"plugins"`
 }
 
 // A Route is the legacy form of extra_advertise.

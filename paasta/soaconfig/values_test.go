@@ -140,7 +140,7 @@ main:
 		Ulimits:     map[string]Ulimit{"nofile": {10, new(int64(20))}, "core": {-1, nil}}, CapAdd: []string{"IPC_LOCK"},
 		MonitoringTeam: "from-monitoring", Monitoring: Monitoring{Team: "from-monitoring", AlertAfter: 2 * time.Minute, Other: map[string]any{"custom": 3}},
 		MonitoringBlacklist: [][]string{{"region", "x"}}, ReplicationThreshold: 0, DependenciesReference: "out",
-		OutboundFirewall: "block", MarathonShard: new(1), PreviousShards: []int{0, 2},
+		OutboundFirewall: "block",
 	}
 	if diff := cmp.Diff(want, in); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -217,7 +217,7 @@ full:
 		"full": func(ns *Namespace) {
 			*ns = Namespace{
 				Service: "web", ProxyPort: new(20003), Registered: true, Mode: "http", Balance: "roundrobin", Keepalive: true,
-				Retries: 3, AllRedisp: true, TimeoutConnect: 100 * time.Millisecond, TimeoutClient: 200 * time.Millisecond, TimeoutServer: 300 * time.Millisecond, TimeoutTunnel: time.Hour,
+				Retries: 3, TimeoutConnect: 100 * time.Millisecond, TimeoutClient: 200 * time.Millisecond, TimeoutServer: 300 * time.Millisecond, TimeoutTunnel: time.Hour,
 				EndpointTimeouts: map[string]time.Duration{"/slow": time.Minute}, HealthcheckMode: "tcp", HealthcheckURI: "/health?deep=1",
 				HealthcheckPort: new(81), HealthcheckTimeout: time.Second, HealthcheckBodyExpect: "all fine",
 				HealthcheckHeaders: map[string]string{"X-Check": "1"}, UpdownTimeout: 10 * time.Second,
@@ -227,7 +227,6 @@ full:
 				FixedDelay: map[string]Delay{"region:a": {50 * time.Millisecond, 10}, "region:b": {time.Millisecond, 100}},
 				Chaos:      map[string]map[string]Chaos{"region": {"a": {Fail: "drop"}, "b": {Delay: 2 * time.Second}, "c": {Delay: 250 * time.Millisecond}}},
 				Cache:      &Cache{MaxAge: 5 * time.Second, MaxObjectKB: 64, WithCookies: true}, MetricsURI: "/metrics", EndpointTemplates: []string{"/users/{id}", "/"},
-				Plugins: map[string]map[string]any{"logging": {"enabled": true, "sample_rate": .5}},
 			}
 		},
 	} {
