@@ -328,9 +328,9 @@ func constraintsOf(in AppInput) (all, computed [][]string, err error) {
 		return i.Constraints, nil, nil
 	}
 	all = append(all, i.ExtraConstraints...)
-	systemWhite, err := whitelistOf(in.System.DeployWhitelist)
-	if err != nil {
-		return nil, nil, err
+	var systemWhite *soaconfig.Whitelist
+	if attribute, values := in.System.Whitelist(); attribute != "" {
+		systemWhite = &soaconfig.Whitelist{Attribute: attribute, Values: values}
 	}
 	spread, err := spreadOf(in, systemWhite)
 	if err != nil {
@@ -422,29 +422,4 @@ func allowed(agent map[string]string, black [][]string, white *soaconfig.Whiteli
 func matches(expression, value string) bool {
 	ok, err := pattern.Matches(expression, value)
 	return ok || err != nil && expression == value
-}
-
-// whitelistOf reads the system config's [attribute, [value…]].
-func whitelistOf(raw []any) (*soaconfig.Whitelist, error) {
-	if len(raw) == 0 {
-		return nil, nil
-	}
-	bad := fmt.Errorf("system config: deploy_whitelist: want [ATTRIBUTE, [VALUE, …]], got %v", raw)
-	if len(raw) != 2 {
-		return nil, bad
-	}
-	attribute, ok := raw[0].(string)
-	values, ok2 := raw[1].([]any)
-	if !ok || !ok2 {
-		return nil, bad
-	}
-	w := &soaconfig.Whitelist{Attribute: attribute}
-	for _, v := range values {
-		s, ok := v.(string)
-		if !ok {
-			return nil, bad
-		}
-		w.Values = append(w.Values, s)
-	}
-	return w, nil
 }

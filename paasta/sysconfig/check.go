@@ -103,12 +103,8 @@ func (c *Config) check() []mistake {
 			bad("deploy_blacklist", "want pairs of [attribute, value], got %q", pair)
 		}
 	}
-	if w := c.DeployWhitelist; len(w) != 0 {
-		if _, ok := w[0].(string); !ok || len(w) != 2 {
-			bad("deploy_whitelist", "want [attribute, [value, …]], got %v", w)
-		} else if _, ok := w[1].([]any); !ok {
-			bad("deploy_whitelist", "want [attribute, [value, …]], got %v", w)
-		}
+	if attribute, _ := c.Whitelist(); attribute == "" && len(c.DeployWhitelist) > 0 {
+		bad("deploy_whitelist", "want [attribute, [value, …]], got %v", c.DeployWhitelist)
 	}
 	for child, parent := range c.LocationParents {
 		if !strings.Contains(child, ":") || !strings.Contains(parent, ":") {
@@ -141,4 +137,22 @@ func (c *Config) check() []mistake {
 	positive("smartstack.removal_window", c.Smartstack.RemovalWindow)
 	positive("smartstack.reload.hold", c.Smartstack.Reload.Hold)
 	return mistakes
+}
+
+// Whitelist is deploy_whitelist: an attribute of agents, and the values that it may
+// have; "" where there is none.
+func (c Config) Whitelist() (attribute string, values []string) {
+	if len(c.DeployWhitelist) != 2 {
+		return "", nil
+	}
+	attribute, _ = c.DeployWhitelist[0].(string)
+	list, ok := c.DeployWhitelist[1].([]any)
+	for _, v := range list {
+		text, isText := v.(string)
+		values, ok = append(values, text), ok && isText
+	}
+	if !ok {
+		return "", nil
+	}
+	return attribute, values
 }
