@@ -65,6 +65,11 @@ func (n Node) JSON() []byte {
 	return Encode(n.Entry)
 }
 
+// InName tells whether the node's name holds its entry.
+func (n Node) InName() bool {
+	return n.Text == "" && strings.HasPrefix(strings.TrimPrefix(path.Base(n.Path), drainPrefix), pathPrefix)
+}
+
 // Draining tells whether the original synapse leaves the node out: it drains.
 func (n Node) Draining() bool { return strings.HasPrefix(path.Base(n.Path), drainPrefix) }
 

@@ -72,7 +72,7 @@ type Agent struct {
 	// Owned by Run.
 	tree     *soaconfig.Tree  // the last good one
 	treeErr  error            // why it is not the last one; nil: it is
-	problems map[string]error // what is not as soa-configs and the operator have it, by name
+	problems map[string]error // why something is not served as it is configured, by name
 	cache
 	proxy   *proxy
 	pending pendingReload

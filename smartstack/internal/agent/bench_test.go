@@ -19,9 +19,9 @@ import (
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
-// crowd is 1,000 services with 10 backends each, which are one listener: all of
+// largeHost is 1,000 services with 10 backends each, which are one listener: all of
 // 127/8 is this machine.
-func crowd(b *testing.B, services, backends int) (*host, *memory, func(service, backend int) registry.Entry) {
+func largeHost(b *testing.B, services, backends int) (*host, *memory, func(service, backend int) registry.Entry) {
 	b.Helper()
 	l, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
@@ -67,13 +67,13 @@ func crowd(b *testing.B, services, backends int) (*host, *memory, func(service, 
 	return h, reg, entry
 }
 
-// BenchmarkCrowd is an agent with 1,000 services of 10 backends each: from
+// BenchmarkLargeHost is an agent with 1,000 services of 10 backends each: from
 // nothing to a complete HAProxy, then one change at a time from the registry to
 // the runtime API's answer, then changes of a timeout, each of which takes a
 // config, its check and a reload.
-func BenchmarkCrowd(b *testing.B) {
+func BenchmarkLargeHost(b *testing.B) {
 	const services, backends = 1000, 10
-	h, reg, entry := crowd(b, services, backends)
+	h, reg, entry := largeHost(b, services, backends)
 	var mu sync.Mutex
 	applied := map[string]int64{}
 	changed := make(chan struct{})

@@ -40,10 +40,10 @@ type desired struct {
 func build(s snapshot) (discover.Members, desired) {
 	var d desired
 	members := s.members
-	members.All = maps.Clone(members.All)
-	s.members = members
 	if s.set != nil {
 		members, d.elsewhere, d.bad, d.why, d.again = s.merge()
+	} else {
+		members.All = maps.Clone(members.All) // what was built before is not changed
 	}
 	for addr, known := range members.All {
 		m := *known
@@ -77,19 +77,21 @@ func (s snapshot) merge() (members discover.Members, elsewhere []discover.Entry,
 		}
 	}
 	slices.SortFunc(elsewhere, func(a, b discover.Entry) int { return strings.Compare(a.Name, b.Name) })
-	members = s.members.Without(func(e discover.Entry) bool { return away[e.Addr] || !s.namespace.Sees(e) })
+	before := s.members.Without(func(e discover.Entry) bool { return away[e.Addr] || !s.namespace.Sees(e) })
+	cloned := false
 	for addr, e := range entries {
-		_, known := members.All[addr]
-		switch {
-		case known:
-		case s.running.Serves(e.Name):
-			// What HAProxy already has was probed once, be it by the agent before us.
-			members.Put(discover.Member{Entry: e, Serving: true, Since: s.now})
-		case s.cold && s.namespace.Proxied() && e.Weight > 0:
-			members.Put(discover.Member{Entry: e, Serving: true, Unverified: true, Since: s.now})
+		// What HAProxy already has was probed once, be it by the agent before us.
+		_, known := before.All[addr]
+		served := !known && s.running.Serves(e.Name)
+		if known || !served && (!s.cold || !s.namespace.Proxied() || e.Weight == 0) {
+			continue
 		}
+		if !cloned {
+			before.All, cloned = maps.Clone(before.All), true // what was built before is not changed
+		}
+		before.Put(discover.Member{Entry: e, Serving: true, Unverified: !served, Since: s.now})
 	}
-	members, why, again = members.Next(entries, s.floor, s.now)
+	members, why, again = before.Next(entries, s.floor, s.now)
 	return members, elsewhere, bad, why, again
 }
 

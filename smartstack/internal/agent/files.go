@@ -56,7 +56,7 @@ func newFiles(dir, synapseDir string, log *slog.Logger, changed func()) *files {
 		log:    log, changed: changed, stale: map[string]bool{}, failures: map[string]error{},
 		journal:  journal{path: filepath.Join(dir, "cache.json")},
 		lastGood: lastgood.File[goodNamespaces]{Path: filepath.Join(dir, "namespaces.json")},
-		synapse:  newSynapse(synapseDir),
+		synapse:  synapse{dir: synapseDir},
 	}
 }
 

@@ -38,7 +38,7 @@ type journalLine struct {
 
 type journalMember struct {
 	Path    string          `json:"path,omitempty"`
-	Entry   json.RawMessage `json:"entry"` // as it was registered
+	Entry   json.RawMessage `json:"entry,omitempty"` // as it was registered; none where path has it
 	Czxid   int64           `json:"czxid"`
 	Missing time.Time       `json:"missing,omitzero"`
 	Addr    netip.Addr      `json:"addr,omitzero"` // of a host that is a name
@@ -66,10 +66,15 @@ func (j *journal) full() bool { return j.size == 0 || j.size > 3*j.begun+1<<16 }
 func (j *journal) write(now time.Time, members map[string][]*discover.Member, whole bool) error {
 	size := 0
 	lines := func(w io.Writer) error {
+		var text bytes.Buffer
+		encoder := json.NewEncoder(&text)
 		for name, members := range members {
-			text := newJournalLine(name, now, members)
-			size += len(text)
-			if _, err := w.Write(text); err != nil {
+			text.Reset()
+			if err := encoder.Encode(newJournalLine(name, now, members)); err != nil {
+				panic(err) // our own struct, and entries that were read as JSON
+			}
+			size += text.Len()
+			if _, err := w.Write(text.Bytes()); err != nil {
 				return err
 			}
 		}
@@ -94,20 +99,19 @@ func (j *journal) write(now time.Time, members map[string][]*discover.Member, wh
 	return nil
 }
 
-func newJournalLine(name string, now time.Time, members []*discover.Member) []byte {
+func newJournalLine(name string, now time.Time, members []*discover.Member) journalLine {
 	line := journalLine{Registration: name, At: now.UTC(), Entries: make([]journalMember, len(members))}
 	for i, m := range members {
 		n := m.Entry.Node
-		line.Entries[i] = journalMember{Path: n.Path, Entry: n.JSON(), Czxid: n.Czxid, Missing: m.Missing}
+		line.Entries[i] = journalMember{Path: n.Path, Czxid: n.Czxid, Missing: m.Missing}
+		if !n.InName() {
+			line.Entries[i].Entry = n.JSON()
+		}
 		if m.Entry.Named {
 			line.Entries[i].Addr = m.Entry.Addr.Addr()
 		}
 	}
-	text, err := json.Marshal(line)
-	if err != nil {
-		panic(err) // our own struct, and entries that were read as JSON
-	}
-	return append(text, '\n')
+	return line
 }
 
 // read returns the lines that count. A line that is broken, as the last one is
@@ -158,11 +162,12 @@ func (j *journal) members(name string, names *resolver.Cache) discover.Members {
 	old := j.old[name]
 	delete(j.old, name) // it is the agent's from now on
 	for _, c := range old.Entries {
-		e, err := registry.Decode(c.Entry)
-		if err != nil {
+		node := registry.Node{Path: c.Path, Czxid: c.Czxid, Text: string(c.Entry)}
+		var err error
+		if node.Entry, err = registry.Decode(node.JSON()); err != nil {
 			continue // it is no entry any more
 		}
-		set := registry.Set{Nodes: []registry.Node{{Entry: e, Path: c.Path, Czxid: c.Czxid, Text: string(c.Entry)}}}
+		set := registry.Set{Nodes: []registry.Node{node}}
 		known := func(host string) (netip.Addr, error) {
 			if !c.Addr.IsValid() {
 				return c.Addr, resolver.ErrPending

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/smartstack/internal/discover"
+	"github.com/gopaasta/paasta/smartstack/internal/resolver"
 )
 
 // What a journal reads is what was written last, whatever texts entries hold and
@@ -104,5 +106,26 @@ func TestJournal(t *testing.T) {
 		if err := j.write(at, map[string][]*discover.Member{"web.main": members("a", "b")}, false); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What the name of a node holds is not written again, and read from there.
+func TestJournalOfPathEncodedNodes(t *testing.T) {
+	t.Parallel()
+	j := journal{path: filepath.Join(t.TempDir(), "cache.json")}
+	e := registry.Entry{Host: "10.0.0.1", Port: 80, Name: "host1", Weight: 0, Labels: map[string]string{"region:west": ""}}
+	node := &registry.Node{Entry: e, Path: registry.Root + "/web.main/" + registry.NodeName(e, 7)}
+	m := &discover.Member{Entry: discover.Entry{Node: node, Addr: netip.MustParseAddrPort("10.0.0.1:80")}}
+	if err := j.write(time.Now(), map[string][]*discover.Member{"web.main": {m}}, true); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(j.path)
+	if err != nil || strings.Contains(string(text), "10.0.0.1") {
+		t.Errorf("%s, %v", text, err)
+	}
+	j.load(slog.New(slog.DiscardHandler))
+	all := j.members("web.main", new(resolver.Cache)).All
+	if got := all[netip.MustParseAddrPort("10.0.0.1:80")]; got == nil || cmp.Diff(e, got.Entry.Node.Entry) != "" {
+		t.Errorf("read back: %+v", all)
 	}
 }

@@ -204,7 +204,7 @@ func TestNerveZnodes(t *testing.T) {
 	w.servers("there again", server("h1", "127.0.0.1", 8))
 
 	// A hundred at once, and all others in their place.
-	crowd := func(from int) (names, want []string) {
+	large := func(from int) (names, want []string) {
 		for i := range 100 {
 			ip := fmt.Sprintf("127.0.%d.%d", from, i+1)
 			names = append(names, fmt.Sprintf("c_%010d", from*1000+i))
@@ -213,8 +213,8 @@ func TestNerveZnodes(t *testing.T) {
 		}
 		return names, want
 	}
-	one, _ := crowd(1)
-	_, want := crowd(2)
+	one, _ := large(1)
+	_, want := large(2)
 	w.delete("h1_0000000000")
 	for _, name := range one {
 		w.delete(name)

@@ -231,6 +231,9 @@ func (r *rotation) next(running map[string]*haproxy.Section) (names []string, la
 // returns those of which it has something else.
 func (p *proxy) verify(ctx context.Context) (changed []string) {
 	unverified := p.unverified
+	if len(unverified) == 0 {
+		return nil
+	}
 	p.unverified = map[string]bool{}
 	var backends []string
 	for name := range unverified {

@@ -10,9 +10,8 @@ import (
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
-// A scan is how HAProxy's servers are at one time: for the answers to those who
-// ask about all of them. With thousands of servers it is megabytes of text, which
-// HAProxy has to write and we to read, so there is none for who does not ask.
+// A scan is the state of all servers of HAProxy at one time. With thousands of
+// servers it is megabytes of text, so there is none unless somebody asks for it.
 type scan struct {
 	until   time.Time                  // it is good for
 	servers map[string][]scannedServer // by backend
@@ -27,9 +26,8 @@ type scannedServer struct {
 
 func (s scannedServer) up() bool { return haproxy.Row{Status: s.status, Weight: s.weight}.Up() }
 
-// recent is how old an answer about all servers may be, at least; one that took
-// long is good for longer, so that asking all the time costs HAProxy and us no
-// more than a small share of it.
+// recent is how long a scan is good for, at least; one that took long is good for
+// longer, so that scans take a small share of HAProxy's time, however many ask.
 const recent = 5 * time.Second
 
 // scanTimeout bounds how long those who ask wait for a HAProxy that does not answer.

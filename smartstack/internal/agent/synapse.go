@@ -2,12 +2,13 @@ package agent
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gopaasta/paasta/paasta/atomicfile"
@@ -18,12 +19,8 @@ import (
 // synapse is a directory with a file for each backend of a registration, for other
 // tools, as the original synapse writes them.
 type synapse struct {
-	dir     string                                  // "" for none
-	written map[string]map[string][sha256.Size]byte // what each file holds, by registration and name
-}
-
-func newSynapse(dir string) synapse {
-	return synapse{dir: dir, written: map[string]map[string][sha256.Size]byte{}}
+	dir   string              // "" for none
+	files map[string][]string // names, by registration
 }
 
 // A synapseBackend is one backend as the original synapse writes it: each value as
@@ -47,32 +44,27 @@ func (s *synapse) write(changed map[string]map[string][]*discover.Member, gone, 
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
+	if s.files == nil {
+		s.files = map[string][]string{}
+	}
 	var errs []error
 	for registration, files := range changed {
-		written := s.written[registration]
-		s.written[registration] = make(map[string][sha256.Size]byte, len(files))
 		for name, members := range files {
 			text := synapseText(members)
-			sum := sha256.Sum256(text)
-			if old, ok := written[name]; !ok || old != sum {
-				if err := atomicfile.Write(s.path(name), text, 0o644); err != nil {
-					errs = append(errs, err)
-					continue
-				}
+			if old, err := os.ReadFile(s.path(name)); err != nil || !bytes.Equal(old, text) {
+				errs = append(errs, atomicfile.Write(s.path(name), text, 0o644))
 			}
-			s.written[registration][name] = sum
 		}
-		for name := range written {
+		for _, name := range s.files[registration] {
 			if _, ok := files[name]; !ok {
 				errs = append(errs, s.remove(name))
 			}
 		}
+		s.files[registration] = slices.Collect(maps.Keys(files))
 	}
 	for _, registration := range gone {
-		for name := range s.written[registration] {
-			errs = append(errs, s.remove(name))
-		}
-		delete(s.written, registration)
+		strays = append(strays, s.files[registration]...)
+		delete(s.files, registration)
 	}
 	for _, name := range strays {
 		errs = append(errs, s.remove(name))

@@ -25,9 +25,10 @@ type Runtime struct {
 	// make one, and to hear each time who answers, costs more than a command.
 	Idle time.Duration
 
-	mu    sync.Mutex
-	kept  *conn // nil: none
-	epoch int   // of connections that may be kept
+	mu     sync.Mutex
+	kept   *conn       // nil: none
+	expire *time.Timer // of kept
+	epoch  int         // of connections that may be kept
 }
 
 // keepAge is how long a connection is kept at most: somebody else may have
@@ -106,14 +107,20 @@ func (r *Runtime) keep(c *conn) {
 		return
 	}
 	r.kept, c.used = c, time.Now()
-	time.AfterFunc(r.Idle, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.kept == c && time.Since(c.used) >= r.Idle {
-			c.close()
-			r.kept = nil
-		}
-	})
+	if r.expire == nil {
+		r.expire = time.AfterFunc(r.Idle, r.closeExpired)
+	} else {
+		r.expire.Reset(r.Idle)
+	}
+}
+
+func (r *Runtime) closeExpired() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept != nil && time.Since(r.kept.used) >= r.Idle {
+		r.kept.close()
+		r.kept = nil
+	}
 }
 
 // CloseIdle closes the connection that is kept, and those in use once they are not:

@@ -140,7 +140,7 @@ func TestProbesLeaveNothingBehind(t *testing.T) {
 
 // A server that somebody waits for is not behind the thousands that HAProxy has
 // already, though none of those answers.
-func TestTheCrowdWaits(t *testing.T) {
+func TestTheBackgroundWaits(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
 	if err != nil {
@@ -165,12 +165,12 @@ func TestTheCrowdWaits(t *testing.T) {
 		select {
 		case <-passed:
 		case <-time.After(20 * time.Second):
-			t.Fatal("is behind the crowd")
+			t.Fatal("is behind the background")
 		}
 	}
 	p.mu.Lock()
 	if p.background != 2 || p.running > 8 {
-		t.Errorf("%d of %d that run are of the crowd, want 2", p.background, p.running)
+		t.Errorf("%d of %d that run are of the background, want 2", p.background, p.running)
 	}
 	p.mu.Unlock()
 	cancel()
