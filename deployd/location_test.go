@@ -17,6 +17,7 @@ func region(t *testing.T) *world {
 	for _, host := range hosts {
 		w.config.ExpectedAgents = append(w.config.ExpectedAgents, map[string]string{"hostname": host, "superregion": "us", "region": "west", "habitat": "west1"})
 	}
+	w.marathon.Attributes = map[string]string{"pool": "default", "superregion": "us", "region": "west", "habitat": "west1"}
 	w.marathon.Auto(true)
 	return w
 }

@@ -233,7 +233,7 @@ func TestForeignAppsStay(t *testing.T) {
 		if id == "gone.main.git11111111.config11111111" {
 			labels = nil // of an instance that nobody here has heard of
 		}
-		body, err := json.Marshal(map[string]any{"id": id, "cmd": "x", "instances": 1, "labels": labels})
+		body, err := json.Marshal(map[string]any{"id": id, "cmd": "sleep 300", "instances": 1, "labels": labels})
 		must(t, err)
 		response, err := http.Post(w.marathon.URL+"/v2/apps", "application/json", bytes.NewReader(body))
 		must(t, err)

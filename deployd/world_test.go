@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/deployd"
+	"github.com/gopaasta/paasta/docker/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
-	"github.com/gopaasta/paasta/paasta/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"

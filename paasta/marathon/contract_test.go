@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopaasta/paasta/docker/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
-	"github.com/gopaasta/paasta/paasta/marathon/marathontest"
 )
 
 // What the client relies on holds for the Marathon of tests and for paasta

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopaasta/paasta/docker/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta/marathon"
-	"github.com/gopaasta/paasta/paasta/marathon/marathontest"
 )
 
 func client(t *testing.T, urls ...string) *marathon.Client {
@@ -53,7 +53,7 @@ func TestAStandbyRedirects(t *testing.T) {
 			m.Auth("paasta", "secret")
 			c := client(t, tc.urls(m, m.Standby(t, tc.all))...)
 			attaches(t, c, 10*time.Second) // the first call: nobody has named a leader yet
-			if err := c.Create(t.Context(), marathon.Definition{ID: "web.main.git1.config1", Instances: 2}); err != nil {
+			if err := c.Create(t.Context(), definition("web.main.git1.config1", 2)); err != nil {
 				t.Fatal(err) // a POST stays one, with its body
 			}
 			tasks := m.Tasks("web.main.git1.config1")
@@ -185,8 +185,15 @@ func TestAPostThatNoLeaderGotIsMade(t *testing.T) {
 		}))
 		t.Cleanup(standby.Close)
 		m := marathontest.Start(t)
-		if err := client(t, standby.URL, m.URL).Create(t.Context(), marathon.Definition{ID: "web", Instances: 1}); err != nil || len(m.Posted()) != 1 {
+		if err := client(t, standby.URL, m.URL).Create(t.Context(), definition("web", 1)); err != nil || len(m.Posted()) != 1 {
 			t.Errorf("%s: %v, made %v", said, err, m.Posted())
 		}
+	}
+}
+
+func definition(id string, size int) marathon.Definition {
+	return marathon.Definition{
+		ID: id, Instances: size, CPUs: 0.1, Mem: 32, BackoffFactor: 2,
+		Container: marathon.Container{Type: "DOCKER", Docker: marathon.Docker{Image: "x", Network: "BRIDGE"}, Volumes: []marathon.Volume{}},
 	}
 }

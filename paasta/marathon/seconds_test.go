@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gopaasta/paasta/docker/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta/marathon"
-	"github.com/gopaasta/paasta/paasta/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 

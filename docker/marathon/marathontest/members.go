@@ -6,13 +6,13 @@ import (
 	"net/url"
 	"testing"
 	"time"
+
+	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 )
 
 // Auth makes every call need these credentials.
 func (s *Server) Auth(user, password string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.user, s.password = user, password
+	s.set(func() { s.user, s.password = user, password })
 }
 
 // Leader is the address that this Marathon, which leads, is known by among its
@@ -55,26 +55,18 @@ func (s *Server) Standby(t testing.TB, all bool) *httptest.Server {
 // streams end, every member answers 503, and the leader that comes knows no
 // result of a health check until the checks have run again.
 func (s *Server) Elect(takes time.Duration) {
-	s.mu.Lock()
-	s.electing = true
-	s.mu.Unlock()
+	s.set(func() { s.electing = true })
 	s.CloseStreams()
 	s.ForgetResults()
 	time.AfterFunc(takes, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.electing = false
-		if !s.auto {
-			return
-		}
-		for _, a := range s.apps {
-			for _, t := range a.tasks {
-				if t.State == "TASK_RUNNING" {
-					yes := true
-					t.Alive = &yes
+		s.do(func(m *core.Machine, _ time.Time) {
+			s.electing = false
+			for _, t := range m.Tasks("") {
+				if s.auto && t.State == core.Running {
+					s.check(t.ID, true)
 				}
 			}
-		}
+		})
 	})
 }
 
