@@ -11,9 +11,9 @@ import (
 // From this many agents on, each waits a random while before it reads what has
 // changed, so that they do not all ask ZooKeeper in the same millisecond.
 const (
-	manyAgents  = 100
+	manyAgents = 100
 	readJitter = 100 * time.Millisecond
-	countEvery  = time.Minute
+	countEvery = time.Minute
 )
 
 // A fleetSize knows about how many agents there are.

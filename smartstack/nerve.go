@@ -30,7 +30,7 @@ func newNerve(o Options) *nerve.Nerve {
 		Address:   ownAddress(o.Config.Smartstack.Announce, address.Ours()),
 		Here:      o.Config.Location,
 		Locations: paasta.Locations{Types: o.Config.LocationTypes, Parents: o.Config.LocationParents},
-		LastGood:      filepath.Join(o.Config.Smartstack.StateDir, "services.json"),
+		LastGood:  filepath.Join(o.Config.Smartstack.StateDir, "services.json"),
 		Keeper:    o.Keeper,
 		Log:       o.Log,
 	})

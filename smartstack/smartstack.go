@@ -143,7 +143,7 @@ func Run(ctx context.Context, o Options) error {
 	o.Metrics.MustRegister(a)
 	requests.agent.Store(a)
 
-	g, ctx := rungroup.WithContext(ctx)
+	g, _ := rungroup.WithContext(ctx)
 	g.Go("agent", a.Run)
 	g.Go("soa-configs", func(ctx context.Context) error { return follow(ctx, o, a) })
 	g.Go("held servers", func(ctx context.Context) error { return a.WatchHeld(ctx, 5*time.Second) })

@@ -110,7 +110,7 @@ func (a *Agent) restart(ctx context.Context) {
 		a.pending.add(haproxy.Died, "HAProxy died")
 		return
 	}
-	a.view.newProcess()
+	a.newProcess()
 	for name := range a.proxy.running {
 		a.unapply([]string{name}) // such as servers whose probes fail
 	}
@@ -140,7 +140,7 @@ func (a *Agent) reload(ctx context.Context) {
 		return
 	}
 	a.o.Metrics.reloaded(reasons, took)
-	a.view.reloaded(why, begin, took)
+	a.reloaded(why, begin, took)
 	a.log.Info("reloaded HAProxy", "why", why, "took", took, "pid", a.proxy.pid)
 }
 
@@ -248,7 +248,7 @@ func (a *Agent) swap(ctx context.Context, sections []*haproxy.Section) error {
 		}
 		return err
 	}
-	a.view.newProcess()
+	a.newProcess()
 	a.accepted(sections)
 	if a.proxy.cold {
 		a.proxy.cold = false

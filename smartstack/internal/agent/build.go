@@ -52,7 +52,7 @@ func build(s snapshot) (discover.Members, desired) {
 			m.Serving, m.Unverified, m.Failing = true, false, false
 			members.Put(m)
 		}
-		if kind := neededProbe(&m); kind != noProbe && !(m.Unverified && s.cold) {
+		if kind := neededProbe(&m); kind != noProbe && (!m.Unverified || !s.cold) {
 			if d.probes == nil {
 				d.probes = map[netip.AddrPort]probeKind{}
 			}

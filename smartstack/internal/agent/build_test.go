@@ -71,12 +71,16 @@ func TestBuild(t *testing.T) {
 			snapshot{namespace: web, set: set(at(2), at(3)), running: before.section, cold: true}, "10.0.0.2:80 2 10, 10.0.0.3:80 3 10", nil, false,
 		},
 		"a drain": {
-			snapshot{namespace: web, set: set(at(1, weight(0)), at(2)), members: served, running: before.section}, "10.0.0.1:80 1 0, 10.0.0.2:80 2 10",
-			map[string]probeKind{"10.0.0.1:80": verify, "10.0.0.2:80": verify}, false,
+			snapshot{namespace: web, set: set(at(1, weight(0)), at(2)), members: served, running: before.section},
+			"10.0.0.1:80 1 0, 10.0.0.2:80 2 10",
+			map[string]probeKind{"10.0.0.1:80": verify, "10.0.0.2:80": verify},
+			false,
 		},
 		"an empty registry takes nothing away": {
-			snapshot{namespace: web, set: set(), members: served, running: before.section}, "10.0.0.1:80 1 10, 10.0.0.2:80 2 10",
-			map[string]probeKind{"10.0.0.1:80": untilDown, "10.0.0.2:80": untilDown}, true,
+			snapshot{namespace: web, set: set(), members: served, running: before.section},
+			"10.0.0.1:80 1 10, 10.0.0.2:80 2 10",
+			map[string]probeKind{"10.0.0.1:80": untilDown, "10.0.0.2:80": untilDown},
+			true,
 		},
 		"what is elsewhere is none of this host's business": {
 			snapshot{namespace: web, set: set(at(1, func(e *registry.Entry) { e.Labels = map[string]string{"region:east": ""} })), cold: true}, "", nil, false,

@@ -97,7 +97,7 @@ func (c *Collector) round(ctx context.Context) {
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
-			view, err := ask(ctx, t.URL)
+			view, err := readMetrics(ctx, t.URL)
 			mu.Lock()
 			defer mu.Unlock()
 			seen[t] = answer{view, time.Now(), err}
@@ -117,8 +117,8 @@ func (c *Collector) round(ctx context.Context) {
 	}
 }
 
-// ask reads the metrics at a URL.
-func ask(ctx context.Context, url string) (view dropwizard.View, err error) {
+// readMetrics reads the metrics at a URL.
+func readMetrics(ctx context.Context, url string) (view dropwizard.View, err error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -146,16 +146,16 @@ func ask(ctx context.Context, url string) (view dropwizard.View, err error) {
 	if view.Counters == nil && view.Gauges == nil && view.Histograms == nil && view.Meters == nil && view.Timers == nil {
 		return dropwizard.View{}, fmt.Errorf("GET %s: no metrics in Dropwizard's JSON: none of its keys is there", url)
 	}
-	few(view.Timers, func(t dropwizard.TimerView) float64 { return t.Count })
-	few(view.Counters, func(c dropwizard.CounterView) float64 { return c.Count })
-	few(view.Gauges, func(dropwizard.GaugeView) float64 { return 0 })
-	few(view.Meters, func(m dropwizard.MeterView) float64 { return m.Count })
-	few(view.Histograms, func(h dropwizard.Summary) float64 { return h.Count })
+	keepHighest(view.Timers, func(t dropwizard.TimerView) float64 { return t.Count })
+	keepHighest(view.Counters, func(c dropwizard.CounterView) float64 { return c.Count })
+	keepHighest(view.Gauges, func(dropwizard.GaugeView) float64 { return 0 })
+	keepHighest(view.Meters, func(m dropwizard.MeterView) float64 { return m.Count })
+	keepHighest(view.Histograms, func(h dropwizard.Summary) float64 { return h.Count })
 	return view, nil
 }
 
-// few keeps the metrics with the highest counts.
-func few[V any](all map[string]V, count func(V) float64) {
+// keepHighest keeps the metrics with the highest counts.
+func keepHighest[V any](all map[string]V, count func(V) float64) {
 	names := make([]string, 0, len(all))
 	for name := range all {
 		if clean := strings.ToValidUTF8(name, "?"); clean != name || len(name) > 200 {

@@ -178,8 +178,11 @@ func diffBackend(service Service, old, want Backend) Change {
 }
 
 // Refused returns what HAProxy had against the command, given its answers to
-// Lines; nil if it was done.
+// Lines; nil if it was done, and for Mark: HAProxy's own check comes anyway.
 func (c Command) Refused(answers []string) error {
+	if c.Op == Mark {
+		return nil
+	}
 	want := ""
 	for i, a := range answers {
 		switch {

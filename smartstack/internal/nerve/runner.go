@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"reflect"
+	"strconv"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ type Status struct {
 	Since         time.Time `json:"since"`   // of Up
 	Checked       time.Time `json:"checked"` // end of the last round
 }
+
+func address(e registry.Entry) string { return net.JoinHostPort(e.Host, strconv.Itoa(e.Port)) }
 
 // A runner checks one service and says what should be published for it.
 type runner struct {
