@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	watcher := soaconfig.Watcher{Dir: o.SoaDir, Options: soaconfig.Options{Clusters: o.Clusters}}
 
-	g, ctx := rungroup.WithContext(ctx)
+	g, _ := rungroup.WithContext(ctx)
 	g.Go("http server", httpserver.Serve(l, httpServer(s.handler(), o.Log), 5*time.Second))
 	g.Go("soa-configs watcher", func(ctx context.Context) error {
 		return watcher.Run(ctx, s.changed, func(err error) {

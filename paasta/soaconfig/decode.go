@@ -81,7 +81,7 @@ func decodeValue(v *value, to reflect.Value, unit string) {
 // newValue is a value of a list, a map or behind a pointer, with its defaults.
 func newValue(t reflect.Type) reflect.Value {
 	v := reflect.New(t)
-	if d, ok := v.Interface().(interface{ setDefaults() }); ok {
+	if d, ok := reflect.TypeAssert[interface{ setDefaults() }](v); ok {
 		d.setDefaults()
 	}
 	return v.Elem()

@@ -11,32 +11,32 @@ import (
 	"time"
 )
 
-// linkState is what c knows of the TCP connections below its session.
-type linkState struct {
-	mu       sync.Mutex
-	conn     net.Conn
-	since    time.Time // of the current or last session on a connection; zero when it was judged
-	had      bool      // a session, that a server has not called expired yet
-	failures int       // dials since the last connection that lasted
-	lost     time.Time // when the latest session lost its connection; zero while it has one
-	refused  int       // connections since then that a server took, and gave no session
-	forgets  bool      // what the session has seen, as the log says
-	err      error     // of the last dial or handshake
-	cutOff   bool
+// connState is what c knows of the TCP connections below its session.
+type connState struct {
+	mu        sync.Mutex
+	conn      net.Conn
+	since     time.Time // of the current or last session on a connection; zero when it was judged
+	had       bool      // a session, that a server has not called expired yet
+	failures  int       // dials since the last connection that lasted
+	lost      time.Time // when the latest session lost its connection; zero while it has one
+	refused   int       // connections since then that a server took, and gave no session
+	resetting bool      // what the session has seen, as the log says
+	err       error     // of the last dial or handshake
+	shut      bool
 }
 
 // stableAfter is how long a connection must have lasted for the next dial to be made
 // without a pause.
 const stableAfter = time.Second
 
-func (l *linkState) connected() {
+func (l *connState) connected() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.since, l.had, l.err = time.Now(), true, nil
-	l.lost, l.refused, l.forgets = time.Time{}, 0, false
+	l.lost, l.refused, l.resetting = time.Time{}, 0, false
 }
 
-func (l *linkState) disconnected() {
+func (l *connState) disconnected() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.had && l.lost.IsZero() {
@@ -45,33 +45,33 @@ func (l *linkState) disconnected() {
 }
 
 // refuse notes that a server took a connection and ended it without a session.
-func (l *linkState) refuse(err error) {
+func (l *connState) refuse(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused++
 	l.err = err
 }
 
-// refusalsToForget refusals are no coincidence: a server that starts refuses, too.
-const refusalsToForget = 3
+// refusalsToReset refusals are no coincidence: a server that starts refuses, too.
+const refusalsToReset = 3
 
-// forget tells whether to hide from the server what the session has seen, and
+// resetsZxid tells whether to hide from the server what the session has seen, and
 // whether that begins now. A server that has seen less closes the connection,
 // since another one may have seen more; so does one that has lost its data or was
 // restored from an older backup, for ever. Once a session has had no connection
 // for its timeout, nobody keeps it for us, and there is nothing left to protect.
-func (l *linkState) forget(timeout time.Duration) (forget, first bool) {
+func (l *connState) resetsZxid(timeout time.Duration) (reset, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	forget = l.refused >= refusalsToForget && !l.lost.IsZero() && time.Since(l.lost) >= timeout
-	first = forget && !l.forgets
-	l.forgets = l.forgets || forget
-	return forget, first
+	reset = l.refused >= refusalsToReset && !l.lost.IsZero() && time.Since(l.lost) >= timeout
+	first = reset && !l.resetting
+	l.resetting = l.resetting || reset
+	return reset, first
 }
 
 // expired says that a server has answered that the session is over. It is there,
 // so the next dial, for a new session, need not wait.
-func (l *linkState) expired() {
+func (l *connState) expired() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.had {
@@ -79,17 +79,17 @@ func (l *linkState) expired() {
 	}
 }
 
-func (l *linkState) lastError() error {
+func (l *connState) lastError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
 }
 
-// cut closes the current connection and lets no other one be.
-func (l *linkState) cut() {
+// shutDown closes the current connection and lets no other one be.
+func (l *connState) shutDown() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cutOff = true
+	l.shut = true
 	if l.conn != nil {
 		l.conn.Close()
 	}
@@ -101,7 +101,7 @@ const maxDialPause = 300 * time.Millisecond
 
 // pause says how long to wait before the next dial: nothing for the first of a
 // round over all servers, then growing to maxDialPause.
-func (l *linkState) pause() time.Duration {
+func (l *connState) pause() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.since.IsZero() && time.Since(l.since) > stableAfter {
@@ -131,7 +131,7 @@ const dialTimeout = time.Second
 // dial makes a connection for the library. It waits between attempts, so that
 // a ZooKeeper that is down is not hammered, and resolves names every time.
 func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) {
-	timer := time.NewTimer(c.link.pause())
+	timer := time.NewTimer(c.conn.pause())
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -146,25 +146,25 @@ func (c *Conn) dial(network, address string, _ time.Duration) (net.Conn, error) 
 	if err == nil {
 		setUserTimeout(conn, ackTimeout)
 	}
-	l := &c.link
+	l := &c.conn
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
 		l.err = err
 		return nil, err
 	}
-	if l.cutOff {
+	if l.shut {
 		conn.Close()
 		return nil, net.ErrClosed
 	}
-	l.conn = &link{Conn: conn, address: address, buffered: bufio.NewReaderSize(conn, 4096), c: c, patience: patience}
+	l.conn = &handshakeConn{Conn: conn, address: address, buffered: bufio.NewReaderSize(conn, 4096), c: c, patience: patience}
 	return l.conn, nil
 }
 
-// A link is a connection that bounds the handshake, which the library gives
+// A handshakeConn is a connection that bounds the handshake, which the library gives
 // more than six session timeouts, and notes the session timeout in its answer.
 // The library reads from one goroutine at a time, and writes from one.
-type link struct {
+type handshakeConn struct {
 	net.Conn
 	address  string
 	asked    bool          // the connect request was written
@@ -188,12 +188,12 @@ const (
 )
 
 // Write writes the connect request first, which the library does in one call.
-func (l *link) Write(p []byte) (int, error) {
+func (l *handshakeConn) Write(p []byte) (int, error) {
 	if l.asked || len(p) < seenEnd {
 		return l.Conn.Write(p)
 	}
 	l.asked = true
-	if forget, first := l.c.link.forget(l.c.SessionTimeout()); forget {
+	if reset, first := l.c.conn.resetsZxid(l.c.SessionTimeout()); reset {
 		if first {
 			l.c.log.Warn("ZooKeeper refuses the session: it has lost data or was restored from an older backup, or has no quorum; asking for a session as if nothing had been read before", "server", l.address)
 		}
@@ -203,13 +203,13 @@ func (l *link) Write(p []byte) (int, error) {
 	return l.Conn.Write(p)
 }
 
-func (l *link) Read(p []byte) (int, error) {
+func (l *handshakeConn) Read(p []byte) (int, error) {
 	n, err := l.buffered.Read(p)
 	if l.done {
 		return n, err
 	}
 	if err != nil {
-		l.c.link.refuse(fmt.Errorf("%s took the connection and gave no session (no quorum, or it has lost data): %w", l.address, err))
+		l.c.conn.refuse(fmt.Errorf("%s took the connection and gave no session (no quorum, or it has lost data): %w", l.address, err))
 		return n, err
 	}
 	l.read += n
@@ -224,7 +224,7 @@ func (l *link) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (l *link) SetReadDeadline(t time.Time) error {
+func (l *handshakeConn) SetReadDeadline(t time.Time) error {
 	if limit := time.Now().Add(l.patience); !l.done && (t.IsZero() || t.After(limit)) {
 		t = limit
 	}

@@ -7,7 +7,7 @@ import (
 // However long ZooKeeper is away, the pause between two dials stays short; a
 // session that it calls expired costs no pause, but not over and over.
 func TestPauses(t *testing.T) {
-	var l linkState
+	var l connState
 	if d := l.pause(); d != 0 {
 		t.Errorf("the first dial waits %s", d)
 	}

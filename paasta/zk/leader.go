@@ -164,7 +164,7 @@ func (l *Leader) removeDead(ctx context.Context, log *slog.Logger, guid, name st
 	return nil
 }
 
-// confirm returns why leadership ended. The server forgets a session no sooner
+// confirm returns why leadership ended. The server resetting a session no sooner
 // than a timeout after it last heard from it, so whoever stops two thirds after
 // the last question that was answered stops in time.
 func (l *Leader) confirm(ctx context.Context, own string, session int64, last time.Time) error {

@@ -14,8 +14,8 @@ import (
 
 // call runs f, which blocks without a bound, once there is a session, and
 // returns when ctx ends at the latest. After a lost connection it runs f again
-// if it may be run twice; again is then how often it has been.
-func call[T any](ctx context.Context, c *Conn, op, path string, twice bool, f func(lib *zk.Conn, again int) (T, error)) (T, error) {
+// if that does no harm (idempotent); again is then how often it has been.
+func call[T any](ctx context.Context, c *Conn, op, path string, idempotent bool, f func(lib *zk.Conn, again int) (T, error)) (T, error) {
 	var none T
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -47,7 +47,7 @@ func call[T any](ctx context.Context, c *Conn, op, path string, twice bool, f fu
 		if r.err == nil {
 			return r.value, nil
 		}
-		if !twice || !connectionLost(r.err) {
+		if !idempotent || !connectionLost(r.err) {
 			return r.value, fmt.Errorf("%s %s: %w", op, path, translate(r.err))
 		}
 		timer := time.NewTimer(pause)

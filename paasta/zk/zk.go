@@ -66,7 +66,7 @@ type Conn struct {
 	log     *slog.Logger
 
 	negotiated atomic.Int64 // session timeout in ms that the server granted
-	link       linkState
+	conn       connState
 
 	started chan struct{}   // closed once lib is set
 	life    context.Context // ends with Close
@@ -173,7 +173,7 @@ func (c *Conn) Close() {
 		c.end() // from here on nothing is followed
 		c.mu.Unlock()
 		c.lib.Close()
-		c.link.cut()
+		c.conn.shutDown()
 		<-c.gone
 		c.following.Wait()
 		c.mu.Lock()
@@ -231,7 +231,7 @@ func (c *Conn) event(e zk.Event) {
 	}
 	switch e.State {
 	case zk.StateHasSession:
-		c.link.connected()
+		c.conn.connected()
 		c.mu.Lock()
 		c.connected = true
 		authed, back := c.authed, c.lost
@@ -247,9 +247,9 @@ func (c *Conn) event(e zk.Event) {
 		}
 	case zk.StateDisconnected, zk.StateExpired:
 		if e.State == zk.StateExpired {
-			c.link.expired()
+			c.conn.expired()
 		}
-		c.link.disconnected()
+		c.conn.disconnected()
 		c.mu.Lock()
 		was := c.ready
 		told := was || e.State == zk.StateExpired
@@ -314,7 +314,7 @@ func (c *Conn) await(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			if last := c.link.lastError(); last != nil {
+			if last := c.conn.lastError(); last != nil {
 				return fmt.Errorf("no ZooKeeper session (%w): %w", last, ctx.Err())
 			}
 			return fmt.Errorf("no ZooKeeper session: %w", ctx.Err())
