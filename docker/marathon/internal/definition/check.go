@@ -10,14 +10,15 @@ import (
 	"github.com/gopaasta/paasta/paasta/pattern"
 )
 
+// single is the label of an app that never has two tasks.
+const single = "MARATHON_SINGLE_INSTANCE_APP"
+
 const segment = `^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])$`
 
 var (
-	segmentRE  = regexp.MustCompile(segment)
-	portNameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	networkRE  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`) // Docker's; ipAddress may name any
-	executorRE = regexp.MustCompile(`^(//cmd)$|^(/?[^/]+(/[^/]+)*)$|^$`)
-	valueRE    = regexp.MustCompile(`^[a-zA-Z0-9_/.-]*$`)
+	segmentRE = regexp.MustCompile(segment)
+	networkRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`) // Docker's; ipAddress may name any
+	valueRE   = regexp.MustCompile(`^[a-zA-Z0-9_/.-]*$`)
 )
 
 // CheckID returns what is wrong with the id of an app or group, "" if nothing.
@@ -60,11 +61,11 @@ func (a *App) check(wrong *problems) {
 		switch {
 		case bound.value < 0 || bound.value > 1:
 			wrong.add("/upgradeStrategy/"+bound.key, "got %v, expected between 0.0 and 1.0", bound.value)
-		case bound.value > 0 && a.Labels["MARATHON_SINGLE_INSTANCE_APP"] == "true":
+		case bound.value > 0 && a.Labels[single] == "true":
 			wrong.add("/upgradeStrategy/"+bound.key, "got %v, expected 0.0", bound.value)
 		}
 	}
-	if a.Labels["MARATHON_SINGLE_INSTANCE_APP"] == "true" && a.Instances > 1 {
+	if a.Labels[single] == "true" && a.Instances > 1 {
 		wrong.add("/", "Single instance app may only have one instance")
 	}
 	if u := a.UnreachableStrategy; !u.Disabled && u.InactiveAfterSeconds > u.ExpungeAfterSeconds {

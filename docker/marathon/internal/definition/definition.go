@@ -12,39 +12,39 @@ import (
 // An App is one app definition in canonical form. Only keys that clients of
 // every age know are written; what is unset is left out.
 type App struct {
-	ID                         string              `json:"id"`
-	Cmd                        *string             `json:"cmd,omitempty"`
+	ID                         string              `json:"id" required:"true"`
+	Cmd                        *string             `json:"cmd,omitempty" pattern:"nonempty"`
 	Args                       []string            `json:"args,omitempty"`
 	User                       string              `json:"user,omitempty"`
-	Env                        map[string]string   `json:"env,omitempty"`
-	Instances                  int                 `json:"instances"`
-	CPUs                       float64             `json:"cpus"`
-	Mem                        float64             `json:"mem"`
+	Env                        map[string]string   `json:"env,omitempty" refuse:"Feature secrets is not enabled: paasta marathon keeps no secrets"`
+	Instances                  int                 `json:"instances" default:"1"`
+	CPUs                       float64             `json:"cpus" default:"1" min:"0.001"`
+	Mem                        float64             `json:"mem" default:"128"`
 	Disk                       float64             `json:"disk"`
 	GPUs                       int                 `json:"gpus"`
-	Executor                   string              `json:"executor"`
+	Executor                   string              `json:"executor" pattern:"executor"`
 	Constraints                [][]string          `json:"constraints,omitempty"`
 	Fetch                      []Fetch             `json:"fetch,omitempty"`
-	BackoffSeconds             float64             `json:"backoffSeconds"`
-	BackoffFactor              float64             `json:"backoffFactor"`
-	MaxLaunchDelaySeconds      float64             `json:"maxLaunchDelaySeconds"`
+	BackoffSeconds             float64             `json:"backoffSeconds" default:"1"`
+	BackoffFactor              float64             `json:"backoffFactor" default:"1.15" min:"1"`
+	MaxLaunchDelaySeconds      float64             `json:"maxLaunchDelaySeconds" default:"300"`
 	Container                  *Container          `json:"container,omitempty"`
 	HealthChecks               []HealthCheck       `json:"healthChecks,omitempty"`
 	ReadinessChecks            []ReadinessCheck    `json:"readinessChecks,omitempty"`
 	Dependencies               []string            `json:"dependencies,omitempty"`
 	UpgradeStrategy            UpgradeStrategy     `json:"upgradeStrategy"`
-	Labels                     map[string]string   `json:"labels"`
+	Labels                     map[string]string   `json:"labels" default:"{}"`
 	AcceptedResourceRoles      []string            `json:"acceptedResourceRoles,omitempty"`
 	Networks                   []Network           `json:"networks"`
 	PortDefinitions            *[]PortDefinition   `json:"portDefinitions,omitempty"` // nil unless host networking
 	RequirePorts               bool                `json:"requirePorts"`
 	TaskKillGracePeriodSeconds *float64            `json:"taskKillGracePeriodSeconds,omitempty"`
-	KillSelection              string              `json:"killSelection"`
+	KillSelection              string              `json:"killSelection" default:"YOUNGEST_FIRST" enum:"YOUNGEST_FIRST|OLDEST_FIRST"`
 	UnreachableStrategy        UnreachableStrategy `json:"unreachableStrategy"`
 	Role                       string              `json:"role,omitempty"`
 	TTY                        *bool               `json:"tty,omitempty"`
-	Version                    string              `json:"version,omitempty"`
-	VersionInfo                *VersionInfo        `json:"versionInfo,omitempty"`
+	Version                    string              `json:"version,omitempty" read:"-"`
+	VersionInfo                *VersionInfo        `json:"versionInfo,omitempty" read:"-"`
 }
 
 // A VersionInfo says when the parts of a definition changed last.
@@ -55,8 +55,8 @@ type VersionInfo struct {
 
 // A Fetch is a file that is put into the sandbox before the task starts.
 type Fetch struct {
-	URI        string `json:"uri"`
-	Extract    bool   `json:"extract"`
+	URI        string `json:"uri" required:"true"`
+	Extract    bool   `json:"extract" default:"true"`
 	Executable bool   `json:"executable"`
 	Cache      bool   `json:"cache"`
 	DestPath   string `json:"destPath,omitempty"`
@@ -64,18 +64,18 @@ type Fetch struct {
 
 // A Container says in what a task runs.
 type Container struct {
-	Type         string         `json:"type"` // DOCKER or MESOS
+	Type         string         `json:"type" default:"DOCKER" enum:"DOCKER|MESOS"` // DOCKER or MESOS
 	Docker       *Docker        `json:"docker,omitempty"`
-	Volumes      []Volume       `json:"volumes"`
+	Volumes      []Volume       `json:"volumes" default:"[]"`
 	PortMappings *[]PortMapping `json:"portMappings,omitempty"` // nil with host networking
 }
 
 // A Docker names the image and how it is run.
 type Docker struct {
-	Image          string      `json:"image"`
+	Image          string      `json:"image" required:"true"`
 	ForcePullImage bool        `json:"forcePullImage"`
 	Privileged     bool        `json:"privileged"`
-	Parameters     []Parameter `json:"parameters"`
+	Parameters     []Parameter `json:"parameters" default:"[]"`
 }
 
 // A Parameter is an option of "docker run", without its dashes.
@@ -88,54 +88,54 @@ type Parameter struct {
 type Volume struct {
 	ContainerPath string `json:"containerPath"`
 	HostPath      string `json:"hostPath"`
-	Mode          string `json:"mode"` // RO or RW
+	Mode          string `json:"mode" default:"RW" enum:"RO|RW"` // RO or RW
 }
 
 // A PortMapping publishes a port of the container.
 type PortMapping struct {
-	ContainerPort int               `json:"containerPort"`      // 0: the same as the host port
-	HostPort      *int              `json:"hostPort,omitempty"` // 0: any; nil: none
-	ServicePort   int               `json:"servicePort"`
-	Protocol      string            `json:"protocol"` // tcp, udp, or "udp,tcp"
-	Name          string            `json:"name,omitempty"`
+	ContainerPort int               `json:"containerPort" max:"65535"`      // 0: the same as the host port
+	HostPort      *int              `json:"hostPort,omitempty" max:"65535"` // 0: any; nil: none
+	ServicePort   int               `json:"servicePort" max:"65535"`
+	Protocol      string            `json:"protocol" default:"tcp" enum:"tcp|udp|udp,tcp|tcp,udp"` // tcp, udp, or "udp,tcp"
+	Name          string            `json:"name,omitempty" pattern:"port"`
 	Labels        map[string]string `json:"labels,omitempty"`
 }
 
 // A PortDefinition is a port of a task on the host's network.
 type PortDefinition struct {
-	Port     int               `json:"port"`
-	Protocol string            `json:"protocol"`
-	Name     string            `json:"name,omitempty"`
+	Port     int               `json:"port" max:"65535"`
+	Protocol string            `json:"protocol" default:"tcp" enum:"tcp|udp|udp,tcp"`
+	Name     string            `json:"name,omitempty" pattern:"port"`
 	Labels   map[string]string `json:"labels,omitempty"`
 }
 
 // A Network is one network of the task.
 type Network struct {
-	Mode   string            `json:"mode"` // host, container/bridge, container
+	Mode   string            `json:"mode" default:"container" enum:"host|container/bridge|container"` // host, container/bridge, container
 	Name   string            `json:"name,omitempty"`
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // An UpgradeStrategy bounds a rolling replacement; both are fractions of the size.
 type UpgradeStrategy struct {
-	MaximumOverCapacity   float64 `json:"maximumOverCapacity"`
-	MinimumHealthCapacity float64 `json:"minimumHealthCapacity"`
+	MaximumOverCapacity   float64 `json:"maximumOverCapacity" default:"1" min:"-Inf"`
+	MinimumHealthCapacity float64 `json:"minimumHealthCapacity" default:"1" min:"-Inf"`
 }
 
 // A HealthCheck says how to tell that a task is healthy.
 type HealthCheck struct {
-	Protocol               string   `json:"protocol"`
+	Protocol               string   `json:"protocol" default:"HTTP" enum:"HTTP|HTTPS|TCP|COMMAND|MESOS_HTTP|MESOS_HTTPS|MESOS_TCP"`
 	Path                   string   `json:"path,omitempty"`
 	PortIndex              *int     `json:"portIndex,omitempty"`
-	Port                   *int     `json:"port,omitempty"`
+	Port                   *int     `json:"port,omitempty" max:"65535"`
 	Command                *Command `json:"command,omitempty"`
-	GracePeriodSeconds     int      `json:"gracePeriodSeconds"`
-	IntervalSeconds        int      `json:"intervalSeconds"`
-	TimeoutSeconds         int      `json:"timeoutSeconds"`
-	MaxConsecutiveFailures int      `json:"maxConsecutiveFailures"`
-	DelaySeconds           int      `json:"delaySeconds"`
+	GracePeriodSeconds     int      `json:"gracePeriodSeconds" default:"300"`
+	IntervalSeconds        int      `json:"intervalSeconds" default:"60"`
+	TimeoutSeconds         int      `json:"timeoutSeconds" default:"20"`
+	MaxConsecutiveFailures int      `json:"maxConsecutiveFailures" default:"3"`
+	DelaySeconds           int      `json:"delaySeconds" default:"15"`
 	IgnoreHTTP1xx          *bool    `json:"ignoreHttp1xx,omitempty"` // HTTP and HTTPS only
-	IPProtocol             string   `json:"ipProtocol,omitempty"`
+	IPProtocol             string   `json:"ipProtocol,omitempty" default:"IPv4" enum:"IPv4|IPv6"`
 }
 
 // Mesos tells whether Mesos' executor runs the check: such a check kills at
@@ -146,17 +146,17 @@ func (h HealthCheck) Mesos() bool {
 
 // A Command is what a COMMAND check runs.
 type Command struct {
-	Value string `json:"value"`
+	Value string `json:"value" required:"true"`
 }
 
 // A ReadinessCheck says when a deployment may count a new task.
 type ReadinessCheck struct {
-	Name                    string `json:"name"`
-	Protocol                string `json:"protocol"` // HTTP or HTTPS
-	Path                    string `json:"path"`
-	PortName                string `json:"portName"`
-	IntervalSeconds         int    `json:"intervalSeconds"`
-	TimeoutSeconds          int    `json:"timeoutSeconds"`
+	Name                    string `json:"name" default:"readinessCheck"`
+	Protocol                string `json:"protocol" default:"HTTP" enum:"HTTP|HTTPS"` // HTTP or HTTPS
+	Path                    string `json:"path" default:"/"`
+	PortName                string `json:"portName" default:"http-api"`
+	IntervalSeconds         int    `json:"intervalSeconds" default:"30" min:"1"`
+	TimeoutSeconds          int    `json:"timeoutSeconds" default:"10" min:"1"`
 	HTTPStatusCodesForReady []int  `json:"httpStatusCodesForReady"`
 	PreserveLastResponse    bool   `json:"preserveLastResponse"`
 }
@@ -164,36 +164,28 @@ type ReadinessCheck struct {
 // An UnreachableStrategy says what becomes of tasks on a lost agent. Its JSON is
 // an object or "disabled".
 type UnreachableStrategy struct {
-	Disabled             bool
-	InactiveAfterSeconds int
-	ExpungeAfterSeconds  int
+	Disabled             bool `json:"-"`
+	InactiveAfterSeconds int  `json:"inactiveAfterSeconds"`
+	ExpungeAfterSeconds  int  `json:"expungeAfterSeconds"`
 }
 
-type unreachableJSON struct {
-	InactiveAfterSeconds int `json:"inactiveAfterSeconds"`
-	ExpungeAfterSeconds  int `json:"expungeAfterSeconds"`
-}
+type enabledStrategy UnreachableStrategy
 
 // MarshalJSON writes Marathon's form.
 func (u UnreachableStrategy) MarshalJSON() ([]byte, error) {
 	if u.Disabled {
 		return []byte(`"disabled"`), nil
 	}
-	return json.Marshal(unreachableJSON{u.InactiveAfterSeconds, u.ExpungeAfterSeconds})
+	return json.Marshal(enabledStrategy(u))
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (u *UnreachableStrategy) UnmarshalJSON(text []byte) error {
-	if string(text) == `"disabled"` {
-		*u = UnreachableStrategy{Disabled: true}
+	*u = UnreachableStrategy{Disabled: string(text) == `"disabled"`}
+	if u.Disabled {
 		return nil
 	}
-	var o unreachableJSON
-	if err := json.Unmarshal(text, &o); err != nil {
-		return err
-	}
-	*u = UnreachableStrategy{InactiveAfterSeconds: o.InactiveAfterSeconds, ExpungeAfterSeconds: o.ExpungeAfterSeconds}
-	return nil
+	return json.Unmarshal(text, (*enabledStrategy)(u))
 }
 
 // Mode returns the mode of the app's networks.
@@ -228,14 +220,22 @@ func (a *App) Ports() []PortDefinition {
 	return *a.PortDefinitions
 }
 
+// servicePorts returns where the service ports are, in the order of the definition.
+func (a *App) servicePorts() (slots []*int) {
+	for i := range a.Mappings() {
+		slots = append(slots, &a.Mappings()[i].ServicePort)
+	}
+	for i := range a.Ports() {
+		slots = append(slots, &a.Ports()[i].Port)
+	}
+	return slots
+}
+
 // ServicePorts returns the service ports, in the order of the definition.
 func (a *App) ServicePorts() []int {
 	ports := []int{}
-	for _, m := range a.Mappings() {
-		ports = append(ports, m.ServicePort)
-	}
-	for _, p := range a.Ports() {
-		ports = append(ports, p.Port)
+	for _, p := range a.servicePorts() {
+		ports = append(ports, *p)
 	}
 	return ports
 }
@@ -288,33 +288,13 @@ func configBytes(a *App) []byte {
 // the lowest of the range that used does not have. It adds to used what it
 // gives. It reports false when the range has no port left.
 func (a *App) AssignPorts(previous *App, used map[int]bool, low, high int) bool {
-	var slots []*int
-	var named []int
-	if a.Container != nil && a.Container.PortMappings != nil {
-		for i := range *a.Container.PortMappings {
-			slots = append(slots, &(*a.Container.PortMappings)[i].ServicePort)
-		}
-	}
-	if a.PortDefinitions != nil {
-		for i := range *a.PortDefinitions {
-			slots = append(slots, &(*a.PortDefinitions)[i].Port)
-		}
-	}
-	for _, s := range slots {
-		if *s != 0 {
-			named = append(named, *s)
-		}
-	}
 	var again []int
 	if previous != nil {
-		for _, p := range previous.ServicePorts() {
-			if p >= low && p <= high && !slices.Contains(named, p) {
-				again = append(again, p)
-			}
-		}
+		named := a.ServicePorts()
+		again = slices.DeleteFunc(previous.ServicePorts(), func(p int) bool { return p < low || p > high || slices.Contains(named, p) })
 	}
 	next := low
-	for _, s := range slots {
+	for _, s := range a.servicePorts() {
 		if *s != 0 {
 			continue
 		}

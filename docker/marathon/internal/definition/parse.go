@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/url"
 	"path"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -100,392 +101,213 @@ func ResolveID(id, base string) string {
 	return path.Clean("/" + id)
 }
 
+// legacy is what older clients send in place of canonical members, and what
+// paasta marathon has not.
+type legacy struct {
+	URIs      []string `json:"uris"`
+	Ports     []int    `json:"ports" max:"65535"`
+	IPAddress *struct {
+		NetworkName string `json:"networkName"`
+	} `json:"ipAddress"`
+	Container struct {
+		Docker struct {
+			Network      string         `json:"network" enum:"HOST|BRIDGE|USER|NONE"`
+			PortMappings *[]PortMapping `json:"portMappings"`
+			Credential   unsupported    `json:"credential" refuse:"must be empty"`
+			PullConfig   unsupported    `json:"pullConfig" refuse:"pullConfig is not supported with Docker containerizer"`
+		} `json:"docker"`
+		Volumes []struct {
+			Persistent unsupported `json:"persistent" refuse:"Feature persistent volumes is not enabled: paasta marathon has host volumes only"`
+			External   unsupported `json:"external" refuse:"Feature external volumes is not enabled: paasta marathon has host volumes only"`
+			Secret     unsupported `json:"secret" refuse:"Feature secret volumes is not enabled: paasta marathon has host volumes only"`
+		} `json:"volumes"`
+		LinuxInfo unsupported `json:"linuxInfo" refuse:"Feature linuxInfo is not enabled: container.docker.parameters has the options of docker run"`
+	} `json:"container"`
+	Secrets           unsupported `json:"secrets" refuse:"Feature secrets is not enabled: paasta marathon keeps no secrets"`
+	Check             unsupported `json:"check" refuse:"Feature check is not enabled: paasta marathon runs healthChecks and readinessChecks"`
+	ExecutorResources unsupported `json:"executorResources" refuse:"Feature executorResources is not enabled: paasta marathon has no executors"`
+	Residency         unsupported `json:"residency" refuse:"Feature residency is not enabled: paasta marathon has no persistent volumes"`
+	ResourceLimits    unsupported `json:"resourceLimits" refuse:"Feature resourceLimits is not enabled: paasta marathon limits memory to mem, and cpus not at all"`
+}
+
 // Parse makes the canonical form of a decoded definition in any dialect, with
 // every default filled in, and checks it. base is the group that relative ids
 // are seen from. The error is an *InvalidError.
 func Parse(in Object, base string) (*App, error) {
-	var wrong, refused problems
-	a := read(object{in, "", &wrong, &refused}, base)
-	if len(wrong) > 0 {
-		return nil, &InvalidError{"Invalid JSON", wrong}
+	var r reader
+	var a App
+	var old legacy
+	r.read("", in, reflect.ValueOf(&a).Elem(), "")
+	r.read("", in, reflect.ValueOf(&old).Elem(), "")
+	if len(r.wrong) > 0 {
+		return nil, &InvalidError{"Invalid JSON", r.wrong}
 	}
-	if len(refused) == 0 {
-		a.check(&refused)
+	if a.ID != "" {
+		a.ID = ResolveID(a.ID, base)
 	}
-	if len(refused) > 0 {
-		return nil, &InvalidError{"Object is not valid", refused}
+	for i, d := range a.Dependencies {
+		a.Dependencies[i] = ResolveID(d, path.Dir(a.ID))
 	}
-	return a, nil
-}
-
-// absent is what paasta marathon has not, by the object that would ask for it:
-// an app that runs without it would not be what was asked for.
-var absent = map[string]map[string]string{
-	"": {
-		"secrets":           "Feature secrets is not enabled: paasta marathon keeps no secrets",
-		"check":             "Feature check is not enabled: paasta marathon runs healthChecks and readinessChecks",
-		"executorResources": "Feature executorResources is not enabled: paasta marathon has no executors",
-		"residency":         "Feature residency is not enabled: paasta marathon has no persistent volumes",
-		"resourceLimits":    "Feature resourceLimits is not enabled: paasta marathon limits memory to mem, and cpus not at all",
-	},
-	"/container":        {"linuxInfo": "Feature linuxInfo is not enabled: container.docker.parameters has the options of docker run"},
-	"/container/docker": {"credential": "must be empty", "pullConfig": "pullConfig is not supported with Docker containerizer"},
-}
-
-// refuseAbsent notes what is asked for and absent.
-func (o object) refuseAbsent() {
-	for _, key := range sortedKeys(absent[o.path]) {
-		switch v := o.members[key].(type) {
-		case nil:
-		case map[string]any:
-			if len(v) > 0 {
-				o.refuse(key, absent[o.path][key])
-			}
-		default:
-			o.fail(key, "error.expected.jsobject")
-		}
-	}
-}
-
-func read(o object, base string) *App {
-	a := &App{
-		User:                  o.str("user", ""),
-		Args:                  o.strings("args"),
-		Instances:             o.integer("instances", 1, 0, maxInt),
-		CPUs:                  o.float("cpus", 1, 0.001),
-		Mem:                   o.float("mem", 128, 0),
-		Disk:                  o.float("disk", 0, 0),
-		GPUs:                  o.integer("gpus", 0, 0, maxInt),
-		Executor:              o.str("executor", ""),
-		BackoffSeconds:        o.float("backoffSeconds", 1, 0),
-		BackoffFactor:         o.float("backoffFactor", 1.15, 1),
-		MaxLaunchDelaySeconds: o.float("maxLaunchDelaySeconds", 300, 0),
-		Labels:                o.stringMap("labels"),
-		AcceptedResourceRoles: o.strings("acceptedResourceRoles"),
-		RequirePorts:          o.boolean("requirePorts", false),
-		KillSelection:         o.enum("killSelection", "YOUNGEST_FIRST", "YOUNGEST_FIRST", "OLDEST_FIRST"),
-		Role:                  o.str("role", ""),
-	}
-	if !o.has("id") {
-		o.fail("id", "error.path.missing")
-	}
-	if id := o.str("id", ""); id != "" {
-		a.ID = ResolveID(id, base)
-	}
-	if o.has("cmd") {
-		cmd := o.str("cmd", "")
-		a.Cmd = &cmd
-		if o.members["cmd"] == "" {
-			o.fail("cmd", "error.minLength")
-		}
-	}
-	if a.Labels == nil {
-		a.Labels = map[string]string{}
-	}
-	if o.has("taskKillGracePeriodSeconds") {
-		grace := o.float("taskKillGracePeriodSeconds", 0, 0)
-		a.TaskKillGracePeriodSeconds = &grace
-	}
-	if o.has("tty") {
-		tty := o.boolean("tty", false)
-		a.TTY = &tty
-	}
-	if roles, given := o.list("acceptedResourceRoles"); given && len(roles) == 0 {
-		o.refuse("acceptedResourceRoles", "must not be empty")
-	}
-	if !executorRE.MatchString(a.Executor) {
-		o.fail("executor", "error.pattern")
-	}
-	o.refuseAbsent()
-	a.readEnv(o)
-	a.readConstraints(o)
-	a.readFetch(o)
-	for _, d := range o.strings("dependencies") {
-		a.Dependencies = append(a.Dependencies, ResolveID(d, path.Dir(a.ID)))
-	}
-	a.readContainer(o)
-	a.readNetworks(o)
-	a.readPorts(o)
-	a.readStrategies(o)
-	a.readHealthChecks(o)
-	a.readReadinessChecks(o)
-	return a
-}
-
-func (a *App) readEnv(o object) {
-	env, ok := o.object("env")
-	if !ok {
-		return
-	}
-	a.Env = make(map[string]string, len(env.members))
-	for _, k := range sortedKeys(env.members) {
-		switch v := env.members[k].(type) {
-		case string:
-			a.Env[k] = v
-		case map[string]any:
-			env.refuse(k, "Feature secrets is not enabled: paasta marathon keeps no secrets")
-		default:
-			env.fail(k, "error.expected.jsstring")
-		}
-	}
-}
-
-func (a *App) readConstraints(o object) {
-	l, _ := o.list("constraints")
-	for i, v := range l {
-		fields, ok := v.([]any)
-		if !ok {
-			o.fail(index("constraints", i), "error.expected.jsarray")
-			continue
-		}
-		var c []string
-		for _, f := range fields {
-			s, ok := f.(string)
-			if !ok {
-				o.fail(index("constraints", i), "error.expected.jsstring")
-				break
-			}
-			c = append(c, s)
-		}
+	for _, c := range a.Constraints {
 		if len(c) > 1 {
 			c[1] = strings.ToUpper(c[1])
 		}
-		a.Constraints = append(a.Constraints, c)
 	}
+	if a.AcceptedResourceRoles != nil && len(a.AcceptedResourceRoles) == 0 {
+		r.refused.add("/acceptedResourceRoles", "must not be empty")
+	}
+	if a.Labels[single] == "true" && in["upgradeStrategy"] == nil {
+		a.UpgradeStrategy = UpgradeStrategy{}
+	}
+	a.completeFetch(old, &r.refused)
+	a.completeNetworks(old, &r.refused)
+	a.completePorts(old, &r.refused)
+	a.completeChecks()
+	if len(r.refused) == 0 {
+		a.check(&r.refused)
+	}
+	if len(r.refused) > 0 {
+		return nil, &InvalidError{"Object is not valid", r.refused}
+	}
+	return &a, nil
 }
 
 var archives = []string{".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".gz", ".tgz", ".tbz2", ".txz", ".zip"}
 
-func (a *App) readFetch(o object) {
-	uris := o.strings("uris")
-	items, _ := o.objects("fetch")
-	if len(uris) > 0 && len(items) > 0 {
-		o.refuse("uris", "may not be set in conjunction with fetch")
+func (a *App) completeFetch(old legacy, refused *problems) {
+	list := "fetch"
+	if len(old.URIs) > 0 {
+		list = "uris"
+		if len(a.Fetch) > 0 {
+			refused.add("/uris", "may not be set in conjunction with fetch")
+			return
+		}
 	}
-	for i, uri := range uris {
-		o.checkURI(index("uris", i), uri)
+	for _, uri := range old.URIs {
 		file, _, _ := strings.Cut(uri, "?")
 		extract := slices.ContainsFunc(archives, func(suffix string) bool { return strings.HasSuffix(file, suffix) })
 		a.Fetch = append(a.Fetch, Fetch{URI: uri, Extract: extract})
 	}
-	for _, f := range items {
-		if !f.has("uri") {
-			f.fail("uri", "error.path.missing")
+	for i, f := range a.Fetch {
+		at := "/" + index(list, i)
+		if list == "fetch" {
+			at += "/uri"
 		}
-		f.checkURI("uri", f.str("uri", ""))
-		a.Fetch = append(a.Fetch, Fetch{
-			URI: f.str("uri", ""), Extract: f.boolean("extract", true), Executable: f.boolean("executable", false),
-			Cache: f.boolean("cache", false), DestPath: f.str("destPath", ""),
-		})
+		if _, err := url.Parse(f.URI); err != nil || strings.ContainsAny(f.URI, ` "<>\^`+"`{|}") {
+			refused.add(at, "URI has invalid syntax.")
+		}
 	}
 }
 
-func (o object) checkURI(key, uri string) {
-	if _, err := url.Parse(uri); err != nil || strings.ContainsAny(uri, ` "<>\^`+"`{|}") {
-		o.refuse(key, "URI has invalid syntax.")
-	}
-}
-
-func (a *App) readContainer(o object) {
-	c, ok := o.object("container")
-	if !ok {
-		return
-	}
-	c.refuseAbsent()
-	a.Container = &Container{Type: c.enum("type", "DOCKER", "DOCKER", "MESOS"), Volumes: []Volume{}}
-	if d, ok := c.object("docker"); ok {
-		d.refuseAbsent()
-		if !d.has("image") {
-			d.fail("image", "error.path.missing")
-		}
-		a.Container.Docker = &Docker{
-			Image: d.str("image", ""), ForcePullImage: d.boolean("forcePullImage", false),
-			Privileged: d.boolean("privileged", false), Parameters: []Parameter{},
-		}
-		parameters, _ := d.objects("parameters")
-		for _, p := range parameters {
-			a.Container.Docker.Parameters = append(a.Container.Docker.Parameters, Parameter{p.str("key", ""), p.str("value", "")})
-		}
-	}
-	volumes, _ := c.objects("volumes")
-	for _, v := range volumes {
-		for _, kind := range []string{"persistent", "external", "secret"} {
-			if v.has(kind) {
-				v.refuse(kind, fmt.Sprintf("Feature %s volumes is not enabled: paasta marathon has host volumes only", kind))
-			}
-		}
-		a.Container.Volumes = append(a.Container.Volumes, Volume{
-			ContainerPath: v.str("containerPath", ""), HostPath: v.str("hostPath", ""), Mode: v.enum("mode", "RW", "RO", "RW"),
-		})
-	}
-}
-
-func (a *App) readNetworks(o object) {
-	var legacy string // docker.network
-	c, _ := o.object("container")
-	if c.wrong == nil {
-		c.wrong = o.wrong
-	}
-	if d, ok := c.object("docker"); ok && d.has("network") {
-		legacy = d.enum("network", "HOST", "HOST", "BRIDGE", "USER", "NONE")
-	}
-	ip, hasIP := o.object("ipAddress")
-	networks, hasNetworks := o.objects("networks")
+func (a *App) completeNetworks(old legacy, refused *problems) {
+	network := old.Container.Docker.Network
 	switch {
-	case hasNetworks && len(networks) > 0 && legacy != "":
-		o.refuse(whole, "must not specify both container.docker.network and networks")
-	case hasNetworks && len(networks) > 0 && hasIP:
-		o.refuse(whole, "must not specify both networks and ipAddress")
-	case hasNetworks && len(networks) > 0:
-		for _, n := range networks {
-			a.Networks = append(a.Networks, Network{
-				Mode: n.enum("mode", "container", "host", "container/bridge", "container"),
-				Name: n.str("name", ""), Labels: n.stringMap("labels"),
-			})
-		}
-	case legacy == "BRIDGE":
+	case len(a.Networks) > 0 && network != "":
+		refused.add("/", "must not specify both container.docker.network and networks")
+	case len(a.Networks) > 0 && old.IPAddress != nil:
+		refused.add("/", "must not specify both networks and ipAddress")
+	case len(a.Networks) > 0:
+	case network == "BRIDGE":
 		a.Networks = []Network{{Mode: "container/bridge"}}
-	case legacy == "USER" || hasIP && legacy == "":
-		name := ""
-		if hasIP {
-			name = ip.str("networkName", "")
+	case network == "USER" || old.IPAddress != nil && network == "":
+		a.Networks = []Network{{Mode: "container"}}
+		if old.IPAddress != nil {
+			a.Networks[0].Name = old.IPAddress.NetworkName
 		}
-		a.Networks = []Network{{Mode: "container", Name: name}}
-	case legacy == "NONE":
-		c.fail("docker/network", "network NONE is not supported")
-	}
-	if len(a.Networks) == 0 {
+	case network == "NONE":
+		refused.add("/container/docker/network", "network NONE is not supported")
+	default:
 		a.Networks = []Network{{Mode: "host"}}
 	}
 }
 
-func (a *App) readPorts(o object) {
-	ports, hasPorts := o.integers("ports")
-	definitions, hasDefinitions := o.objects("portDefinitions")
-	var defined []PortDefinition
-	for _, d := range definitions {
-		defined = append(defined, PortDefinition{
-			Port: d.integer("port", 0, 0, 65535), Protocol: d.enum("protocol", "tcp", "tcp", "udp", "udp,tcp"),
-			Name: d.portName(), Labels: d.stringMap("labels"),
-		})
+func (a *App) completePorts(old legacy, refused *problems) {
+	defined, given := a.Ports(), a.PortDefinitions != nil
+	if given && len(old.Ports) > 0 && !slices.EqualFunc(old.Ports, defined, func(port int, d PortDefinition) bool { return port == d.Port }) {
+		refused.add("/", "cannot specify both ports and port definitions")
 	}
-	if hasPorts && len(ports) > 0 && hasDefinitions {
-		same := len(ports) == len(defined)
-		for i := range min(len(ports), len(defined)) {
-			same = same && ports[i] == defined[i].Port
-		}
-		if !same {
-			o.refuse(whole, "cannot specify both ports and port definitions")
-		}
+	if twice(old.Ports) {
+		refused.add("/", "ports must be unique")
 	}
-	if twice(ports) {
-		o.refuse(whole, "ports must be unique")
+	if old.IPAddress != nil && len(old.Ports)+len(defined) > 0 {
+		refused.add("/", "cannot specify both an IP address and port")
 	}
-	if o.has("ipAddress") && len(ports)+len(definitions) > 0 {
-		o.refuse(whole, "cannot specify both an IP address and port")
-	}
-	if !hasDefinitions {
-		for _, p := range ports {
+	for _, p := range old.Ports {
+		if !given {
 			defined = append(defined, PortDefinition{Port: p, Protocol: "tcp"})
 		}
 	}
-	mappings, hasMappings := a.readMappings(o)
+	if c := a.Container; c != nil {
+		if former := old.Container.Docker.PortMappings; len(a.Mappings()) == 0 && former != nil {
+			c.PortMappings = former
+		} else if former != nil && len(*former) > 0 {
+			refused.add("/container/docker/portMappings", "cannot specify both portMappings and docker.portMappings")
+		}
+	}
 	if a.Mode() == "host" {
-		switch {
-		case hasDefinitions || hasPorts:
-		default:
+		if !given && old.Ports == nil {
 			defined = []PortDefinition{{Protocol: "tcp", Name: "default"}}
 		}
-		if defined == nil {
-			defined = []PortDefinition{}
-		}
+		defined = append([]PortDefinition{}, defined...)
 		a.PortDefinitions = &defined
+		if a.Container != nil {
+			a.Container.PortMappings = nil
+		}
 		return
 	}
-	a.RequirePorts = false
+	a.RequirePorts, a.PortDefinitions = false, nil
 	if a.Container == nil {
 		return
 	}
-	if !hasMappings {
-		mappings = []PortMapping{{Name: "default", Protocol: "tcp"}}
+	if a.Container.PortMappings == nil {
+		a.Container.PortMappings = &[]PortMapping{{Name: "default", Protocol: "tcp"}}
 	}
-	for len(mappings) < len(defined) {
-		mappings = append(mappings, PortMapping{Protocol: "tcp"})
+	mappings := a.Container.PortMappings
+	for len(*mappings) < len(defined) {
+		*mappings = append(*mappings, PortMapping{Protocol: "tcp"})
 	}
-	for i := range mappings {
-		if mappings[i].HostPort == nil && a.Mode() == "container/bridge" {
-			mappings[i].HostPort = new(int)
+	for i := range *mappings {
+		if m := &(*mappings)[i]; m.HostPort == nil && a.Mode() == "container/bridge" {
+			m.HostPort = new(int)
 		}
 	}
-	a.Container.PortMappings = &mappings
 }
 
-func (o object) portName() string {
-	name := o.str("name", "")
-	if name != "" && !portNameRE.MatchString(name) {
-		o.fail("name", "error.pattern")
+func (a *App) completeChecks() {
+	for i := range a.HealthChecks {
+		h := &a.HealthChecks[i]
+		switch h.Protocol {
+		case "COMMAND":
+			h.Path, h.Port, h.PortIndex, h.IgnoreHTTP1xx, h.IPProtocol = "", nil, nil, nil, ""
+			continue
+		case "HTTP", "HTTPS":
+			if h.IgnoreHTTP1xx == nil {
+				h.IgnoreHTTP1xx = new(bool)
+			}
+		default:
+			h.IgnoreHTTP1xx = nil
+		}
+		if h.Port == nil && h.PortIndex == nil && a.NumPorts() > 0 {
+			h.PortIndex = new(int)
+		}
 	}
-	return name
+	for i := range a.ReadinessChecks {
+		if r := &a.ReadinessChecks[i]; len(r.HTTPStatusCodesForReady) == 0 {
+			r.HTTPStatusCodesForReady = []int{200}
+		}
+	}
 }
+
+func index(key string, i int) string { return key + "(" + strconv.Itoa(i) + ")" }
 
 // twice tells whether a port is there twice; 0 is any.
 func twice(ports []int) bool {
-	sorted := slices.Sorted(slices.Values(ports))
-	for i := 1; i < len(sorted); i++ {
-		if sorted[i] != 0 && sorted[i] == sorted[i-1] {
+	seen := map[int]bool{}
+	for _, p := range ports {
+		if seen[p] && p != 0 {
 			return true
 		}
+		seen[p] = true
 	}
 	return false
-}
-
-func (a *App) readMappings(o object) (mappings []PortMapping, given bool) {
-	c, ok := o.object("container")
-	if !ok {
-		return nil, false
-	}
-	list, given := c.objects("portMappings")
-	if d, ok := c.object("docker"); ok {
-		legacy, hasLegacy := d.objects("portMappings")
-		if len(list) > 0 && len(legacy) > 0 {
-			c.refuse("docker/portMappings", "cannot specify both portMappings and docker.portMappings")
-		}
-		if len(list) == 0 && hasLegacy {
-			list, given = legacy, true
-		}
-	}
-	mappings = []PortMapping{}
-	for _, m := range list {
-		mapping := PortMapping{
-			ContainerPort: m.integer("containerPort", 0, 0, 65535), ServicePort: m.integer("servicePort", 0, 0, 65535),
-			Protocol: m.enum("protocol", "tcp", "tcp", "udp", "udp,tcp", "tcp,udp"),
-			Name:     m.portName(), Labels: m.stringMap("labels"),
-		}
-		if m.has("hostPort") {
-			port := m.integer("hostPort", 0, 0, 65535)
-			mapping.HostPort = &port
-		}
-		mappings = append(mappings, mapping)
-	}
-	return mappings, given
-}
-
-func (a *App) readStrategies(o object) {
-	a.UpgradeStrategy = UpgradeStrategy{1, 1}
-	if a.Labels["MARATHON_SINGLE_INSTANCE_APP"] == "true" {
-		a.UpgradeStrategy = UpgradeStrategy{}
-	}
-	if u, ok := o.object("upgradeStrategy"); ok {
-		a.UpgradeStrategy.MinimumHealthCapacity = u.float("minimumHealthCapacity", 1, -maxInt)
-		a.UpgradeStrategy.MaximumOverCapacity = u.float("maximumOverCapacity", 1, -maxInt)
-	}
-	if s, ok := o.members["unreachableStrategy"].(string); ok {
-		if s != "disabled" {
-			o.fail("unreachableStrategy", "error.unknown.enum.literal")
-		}
-		a.UnreachableStrategy.Disabled = true
-	} else if u, ok := o.object("unreachableStrategy"); ok {
-		a.UnreachableStrategy.InactiveAfterSeconds = u.integer("inactiveAfterSeconds", 0, 0, maxInt)
-		a.UnreachableStrategy.ExpungeAfterSeconds = u.integer("expungeAfterSeconds", 0, 0, maxInt)
-	}
 }

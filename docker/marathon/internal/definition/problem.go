@@ -2,6 +2,7 @@ package definition
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -37,7 +38,9 @@ func (p *problems) add(path, format string, args ...any) {
 	}
 	for i := range *p {
 		if (*p)[i].Path == path {
-			(*p)[i].Errors = append((*p)[i].Errors, text)
+			if !slices.Contains((*p)[i].Errors, text) {
+				(*p)[i].Errors = append((*p)[i].Errors, text)
+			}
 			return
 		}
 	}
