@@ -28,6 +28,13 @@ func ParseRegistration(s string) (Registration, error) {
 	return Registration{service, namespace}, nil
 }
 
+// BelongsTo tells whether a registration or a caller is a service's: called like it,
+// or service.something.
+func BelongsTo[T ~string | ~[]byte](name T, service string) bool {
+	n := len(service)
+	return len(name) >= n && string(name[:n]) == service && (len(name) == n || name[n] == '.')
+}
+
 // An AppID names a Marathon app of ours. Its text, in Marathon, is
 // "service.instance.git<8>.config<8>" with every "_" written as "--".
 type AppID struct {

@@ -157,10 +157,10 @@ func New(service string, agents []paasta.AgentMetrics, desired func(version stri
 		r.LinesDropped += a.Log.Dropped
 		r.Tasks = append(r.Tasks, a.Tasks...)
 		for _, s := range a.Series {
-			if owned(s.Caller, service) {
+			if paasta.BelongsTo(s.Caller, service) {
 				find(downstream, s.Registration).add(s, a.Seconds)
 			}
-			if !owned(s.Registration, service) {
+			if !paasta.BelongsTo(s.Registration, service) {
 				continue
 			}
 			r.Requests += s.Latency.Count
@@ -170,7 +170,7 @@ func New(service string, agents []paasta.AgentMetrics, desired func(version stri
 			find(callers, asker{s.Registration, s.Endpoint, s.Caller}).QPS += float64(s.Latency.Count) / max(a.Seconds, 1)
 		}
 		for _, c := range a.Calls {
-			if !owned(c.Registration, service) {
+			if !paasta.BelongsTo(c.Registration, service) {
 				continue
 			}
 			x := find(callers, asker{c.Registration, c.Endpoint, c.Caller})
@@ -228,10 +228,4 @@ func costs(downstream map[string]*tally, requests uint64, seconds float64) []Dow
 		return cmp.Or(cmp.Compare(b.Share, a.Share), strings.Compare(a.Registration, b.Registration))
 	})
 	return all
-}
-
-// owned tells whether a registration or a caller is a service's.
-func owned(name, service string) bool {
-	rest, ok := strings.CutPrefix(name, service)
-	return ok && (rest == "" || rest[0] == '.')
 }

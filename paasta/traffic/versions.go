@@ -67,7 +67,7 @@ func compareVersions(service string, agents []paasta.AgentMetrics, desired func(
 	registrations := map[string]map[string]*version{}
 	for _, a := range agents {
 		for _, v := range a.Versions {
-			if !owned(v.Registration, service) {
+			if !paasta.BelongsTo(v.Registration, service) {
 				continue
 			}
 			if registrations[v.Registration] == nil {

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gopaasta/paasta/cli/internal/load"
+	"github.com/gopaasta/paasta/paasta/load"
 	"github.com/gopaasta/paasta/cli/internal/playground"
 	"github.com/gopaasta/paasta/docker/examples"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
@@ -260,7 +260,7 @@ func (d *Demo) deployUnderLoad(ctx context.Context, targets []load.Target) (resu
 	if err := d.cook(ctx, sha); err != nil {
 		return nil, tagged, "", err
 	}
-	l := load.Start(ctx, load.Options{Targets: targets})
+	l := load.Start(ctx, load.Options{Targets: targets, Pause: 10 * time.Millisecond})
 	tagged = time.Now()
 	err = d.deploy(ctx, sha)
 	// The deploy is done; what is lost while its last traces go counts too.
@@ -281,7 +281,7 @@ func (d *Demo) report(r *load.Result, tagged time.Time, sha string) {
 		fmt.Fprintf(d.Out, "from the tag to the first answer of %s  %.1f s\n", sha[:8], first.Sub(tagged).Seconds())
 	}
 	fmt.Fprintf(d.Out, "answered in      %.1f ms (median), %.1f ms (99 %%), %.1f ms (all)\n",
-		milliseconds(r.Percentile(0.5)), milliseconds(r.Percentile(0.99)), milliseconds(r.Percentile(1)))
+		milliseconds(r.Quantile(0.5)), milliseconds(r.Quantile(0.99)), milliseconds(r.Quantile(1)))
 	for _, e := range r.Errors {
 		fmt.Fprintf(d.Out, "  failed: %s\n", e)
 	}

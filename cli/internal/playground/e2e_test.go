@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/cli/internal/demo"
-	"github.com/gopaasta/paasta/cli/internal/load"
+	"github.com/gopaasta/paasta/paasta/load"
 	"github.com/gopaasta/paasta/cli/internal/playground"
 	"github.com/gopaasta/paasta/docker/dockertest"
 	"github.com/gopaasta/paasta/docker/examples"
@@ -374,7 +374,7 @@ func TestKillEveryDaemon(t *testing.T) {
 	for _, daemon := range []string{"deployd", "marathon", "smartstack", "api", "zookeeper", "dockerd"} {
 		t.Run(daemon, func(t *testing.T) {
 			sha := release()
-			l := load.Start(t.Context(), load.Options{Targets: []load.Target{target}, Workers: 3})
+			l := load.Start(t.Context(), load.Options{Targets: []load.Target{target}, Workers: 3, Pause: 10 * time.Millisecond})
 			since := fmt.Sprintf("%d", time.Now().Unix())
 			done := make(chan error, 1)
 			var said string
@@ -405,7 +405,7 @@ func TestKillEveryDaemon(t *testing.T) {
 				}
 			}
 			r := l.Stop()
-			t.Logf("%s killed: %d requests, %d failed, slowest %s", daemon, r.Sent, r.Failed, r.Percentile(1))
+			t.Logf("%s killed: %d requests, %d failed, slowest %s", daemon, r.Sent, r.Failed, r.Quantile(1))
 			if r.Failed > 0 || r.Sent == 0 {
 				t.Errorf("%d of %d requests failed:\n%s", r.Failed, r.Sent, strings.Join(r.Errors, "\n"))
 			}

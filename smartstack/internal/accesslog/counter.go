@@ -1,7 +1,8 @@
 package accesslog
 
 import (
-	"bytes"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -33,9 +34,8 @@ const (
 	goneLife   = 20 * time.Minute
 	// callLife is how long a Counter remembers that somebody called.
 	callLife = 7 * 24 * time.Hour
-	// lookEvery is how often a service that is asked for something is compared
-	// with what is known about it.
-	lookEvery = 5 * time.Second
+	// refreshEvery is how often Lookup is asked about a service that gets requests.
+	refreshEvery = 5 * time.Second
 	// halfLife bounds how far back what is compared between versions reaches: to
 	// between once and twice as long.
 	halfLife = time.Hour
@@ -77,7 +77,7 @@ type service struct {
 	registration string
 
 	mu        sync.Mutex
-	looked    time.Time
+	refreshed time.Time
 	begun     time.Time
 	last      time.Time
 	templates []string
@@ -87,18 +87,20 @@ type service struct {
 	callers   map[string]*caller
 	series    map[key]*series
 	calls     map[call]*called
-	meters    map[*endpoint]*dropwizard.Meter
 }
 
 type server struct {
 	Server
-	name    string
-	labeled bool // Server is what was known, and not nothing
-	gone    bool
-	last    time.Time
+	name  string
+	known bool // Server is what Lookup said
+	gone  bool
+	last  time.Time
 }
 
-type caller struct{ name string }
+type caller struct {
+	name string
+	last time.Time
+}
 
 // A key names a series.
 type key struct {
@@ -144,6 +146,17 @@ type version struct {
 	earlier map[*endpoint]*paasta.VersionEndpoint
 }
 
+// getOrAdd returns the value of a key, added when it is not there; nil when it is
+// not, and limit others are.
+func getOrAdd[K comparable, V any](m map[K]*V, k K, limit int) *V {
+	v := m[k]
+	if v == nil && len(m) < limit {
+		v = new(V)
+		m[k] = v
+	}
+	return v
+}
+
 // Take counts one datagram.
 func (c *Counter) Take(text []byte) {
 	var l Line
@@ -171,10 +184,10 @@ func (c *Counter) Count(l *Line, now time.Time) {
 	c.lines.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.looked) > lookEvery {
-		s.look(c.Lookup, now)
+	if now.Sub(s.refreshed) > refreshEvery {
+		s.refresh(c.Lookup, now)
 	}
-	k := key{s.endpointOf(l, now), s.server(c, l, now), s.caller(l.Caller), l.class()}
+	k := key{s.endpointOf(l, now), s.server(c, l, now), s.caller(l.Caller, now), l.class()}
 	bad := paasta.IsErrorClass(k.class)
 	s.add(c, k, l.Micros, now)
 	s.last = now
@@ -182,12 +195,10 @@ func (c *Counter) Count(l *Line, now time.Time) {
 	if k.server.Version != "" {
 		s.version(k.server.Version, now).add(k.endpoint, l.Micros, bad, now)
 	}
-	m := s.meters[k.endpoint]
-	if m == nil {
-		m = dropwizard.NewMeter(c.now)
-		s.meters[k.endpoint] = m
+	if k.endpoint.meter == nil {
+		k.endpoint.meter = dropwizard.NewMeter(c.now)
 	}
-	m.Mark(1)
+	k.endpoint.meter.Mark(1)
 }
 
 // service finds or makes the service of a frontend; nil when there is no room
@@ -209,7 +220,7 @@ func (c *Counter) service(name []byte, now time.Time) *service {
 	}
 	s = &service{
 		registration: string(name), begun: now, endpoints: newEndpoints(), servers: map[string]*server{}, versions: map[string]*version{},
-		callers: map[string]*caller{}, series: map[key]*series{}, calls: map[call]*called{}, meters: map[*endpoint]*dropwizard.Meter{},
+		callers: map[string]*caller{}, series: map[key]*series{}, calls: map[call]*called{},
 	}
 	if c.services == nil {
 		c.services = map[string]*service{}
@@ -218,9 +229,9 @@ func (c *Counter) service(name []byte, now time.Time) *service {
 	return s
 }
 
-// look compares a service with what is known about it.
-func (s *service) look(lookup func(string) (Known, bool), now time.Time) {
-	s.looked = now
+// refresh compares a service with what Lookup knows about it.
+func (s *service) refresh(lookup func(string) (Known, bool), now time.Time) {
+	s.refreshed = now
 	k, ok := lookup(s.registration)
 	if !ok {
 		return
@@ -234,10 +245,10 @@ func (s *service) look(lookup func(string) (Known, bool), now time.Time) {
 		alive[known.Version] = true
 		old := s.servers[name]
 		switch {
-		case old != nil && !old.labeled:
-			old.Server, old.labeled = known, true // its first requests were faster than the news of it
+		case old != nil && !old.known:
+			old.Server, old.known = known, true // its first requests were faster than the news of it
 		case old == nil || old.Server != known:
-			s.servers[name] = &server{Server: known, name: name, labeled: true, last: now} // the series of the old one stay its own
+			s.servers[name] = &server{Server: known, name: name, known: true, last: now} // the old one keeps its series
 			if old != nil {
 				old.gone = true
 			}
@@ -248,7 +259,7 @@ func (s *service) look(lookup func(string) (Known, bool), now time.Time) {
 		x.gone = !there
 	}
 	for name, v := range s.versions {
-		if v.gone && alive[name] && now.Sub(v.last) > 2*lookEvery {
+		if v.gone && alive[name] && now.Sub(v.last) > 2*refreshEvery {
 			delete(s.versions, name) // it is back, and begins anew
 			continue
 		}
@@ -276,51 +287,46 @@ func (s *service) server(c *Counter, l *Line, now time.Time) *server {
 	switch {
 	case name[0] == '<': // <NOSRV>: HAProxy answered itself; <STATS> and <LUA> as well
 		name = []byte(NoServer)
-	case !ofService(l.Backend, s.registration): // proxied_through
+	case !paasta.BelongsTo(l.Backend, s.registration): // proxied_through
 		name = append([]byte("via "), l.Backend...)
 	default:
 		registered = true
 	}
 	x := s.servers[string(name)]
-	if registered && (x == nil || !x.labeled) && now.Sub(s.looked) > lookEvery/50 { // it has just come
-		s.look(c.Lookup, now)
+	if registered && (x == nil || !x.known) && now.Sub(s.refreshed) > refreshEvery/50 { // it has just come
+		s.refresh(c.Lookup, now)
 		x = s.servers[string(name)]
 	}
 	if x == nil {
-		x = &server{name: strings.ToValidUTF8(string(name), "?")}
-		s.servers[string(name)] = x
+		return s.namedServer(strings.ToValidUTF8(string(name), "?"), now)
 	}
 	x.last = now
 	return x
 }
 
-// ofService tells whether a backend is a registration's: called like it, or
-// like it and a location type.
-func ofService(backend []byte, registration string) bool {
-	rest, ok := bytes.CutPrefix(backend, []byte(registration))
-	return ok && (len(rest) == 0 || rest[0] == '.')
+func (s *service) namedServer(name string, now time.Time) *server {
+	x := getOrAdd(s.servers, name, math.MaxInt)
+	x.name, x.last = name, now
+	return x
 }
 
 // UnknownCaller is who calls when nothing is known about the address.
 const UnknownCaller = "unknown"
 
-func (s *service) caller(name []byte) *caller {
+func (s *service) caller(name []byte, now time.Time) *caller {
 	if len(name) == 0 || string(name) == "0" || string(name) == "-" {
 		name = []byte(UnknownCaller)
 	}
 	x := s.callers[string(name)]
-	if x != nil {
-		return x
-	}
-	text := string(name)
-	if len(s.callers) >= maxCallers {
-		text = Other
-		if x := s.callers[text]; x != nil {
-			return x
+	if x == nil {
+		text := strings.ToValidUTF8(string(name), "?")
+		if len(s.callers) >= maxCallers {
+			text = Other
 		}
+		x = getOrAdd(s.callers, text, math.MaxInt)
+		x.name = text
 	}
-	x = &caller{strings.ToValidUTF8(text, "?")}
-	s.callers[text] = x
+	x.last = now
 	return x
 }
 
@@ -329,7 +335,7 @@ func (s *service) add(c *Counter, k key, us uint64, now time.Time) {
 	x := s.series[k]
 	if x == nil {
 		if len(s.series) >= maxOfOne || c.series.Load() >= maxSeries {
-			k = key{s.endpoints.other, s.other(now), s.caller([]byte(Other)), k.class} // one a class
+			k = key{s.endpoints.other, s.namedServer(Other, now), s.caller([]byte(Other), now), k.class} // one a class
 		}
 		if x = s.series[k]; x == nil {
 			x = &series{}
@@ -339,17 +345,17 @@ func (s *service) add(c *Counter, k key, us uint64, now time.Time) {
 	}
 	x.last = now
 	x.total.Observe(us)
-	x.turn(slotOf(now))
+	x.advance(slotOf(now))
 	x.cells[len(x.cells)-1].latency.Observe(us)
 }
 
 // slotOf returns the number of the slot that a time is in.
 func slotOf(t time.Time) int64 { return t.UnixNano() / int64(slot) }
 
-// turn makes the last cell that of slot n, and drops those that are over. A
-// clock that went back by moments goes on in the slot that was; one that went
-// back by more had been wrong, and so are the cells.
-func (x *series) turn(n int64) {
+// advance makes the last cell that of slot n, and drops those that are too old. A
+// clock that went back by moments goes on in the last slot; one that went back by
+// more had been wrong, and so are the cells.
+func (x *series) advance(n int64) {
 	over := 0
 	if len(x.cells) > 0 {
 		switch last := x.cells[len(x.cells)-1].slot; {
@@ -365,25 +371,14 @@ func (x *series) turn(n int64) {
 	x.cells = append(x.cells[:copy(x.cells, x.cells[over:])], cell{slot: n})
 }
 
-func (s *service) other(now time.Time) *server {
-	x := s.servers[Other]
-	if x == nil {
-		x = &server{name: Other}
-		s.servers[Other] = x
-	}
-	x.last = now
-	return x
-}
-
 // called remembers who calls what, also beyond the windows.
 func (s *service) called(k key, bad bool, now time.Time) {
-	x := s.calls[call{k.endpoint, k.caller}]
+	x := getOrAdd(s.calls, call{k.endpoint, k.caller}, maxCalls)
 	if x == nil {
-		if len(s.calls) >= maxCalls {
-			return
-		}
-		x = &called{first: now}
-		s.calls[call{k.endpoint, k.caller}] = x
+		return
+	}
+	if x.count == 0 {
+		x.first = now
 	}
 	x.count++
 	x.last = now
@@ -392,19 +387,14 @@ func (s *service) called(k key, bad bool, now time.Time) {
 	}
 }
 
-// version finds or makes a version; the one that was quiet longest makes room.
+// version finds or adds a version; the one without requests for longest makes room.
 func (s *service) version(name string, now time.Time) *version {
 	v := s.versions[name]
 	if v != nil {
 		return v
 	}
 	if len(s.versions) >= maxVersions {
-		var oldest *version
-		for _, x := range s.versions {
-			if oldest == nil || x.last.Before(oldest.last) {
-				oldest = x
-			}
-		}
+		oldest := slices.MinFunc(slices.Collect(maps.Values(s.versions)), func(a, b *version) int { return a.last.Compare(b.last) })
 		delete(s.versions, oldest.name)
 	}
 	v = &version{name: name, since: now, turned: now, now: map[*endpoint]*paasta.VersionEndpoint{}}
@@ -417,18 +407,15 @@ func (v *version) add(e *endpoint, us uint64, bad bool, now time.Time) {
 		v.earlier, v.now, v.turned = v.now, map[*endpoint]*paasta.VersionEndpoint{}, now
 	}
 	v.last = now
-	x := v.now[e]
-	if x == nil {
-		x = &paasta.VersionEndpoint{Endpoint: e.name}
-		v.now[e] = x
-	}
+	x := getOrAdd(v.now, e, math.MaxInt)
+	x.Endpoint = e.name
 	if bad {
 		x.Errors++
 	}
 	x.Latency.Observe(us)
 }
 
-// Sweep forgets what is over. Call it every minute or so.
+// Sweep forgets what has not been used for long. Call it every minute or so.
 func (c *Counter) Sweep() {
 	now := c.now()
 	for _, s := range c.all() {
@@ -437,41 +424,17 @@ func (c *Counter) Sweep() {
 			continue
 		}
 		s.mu.Lock()
-		s.look(c.Lookup, now)
-		for k, x := range s.series {
-			quiet := now.Sub(x.last)
-			if quiet > seriesLife || quiet > goneLife && k.server.gone {
-				delete(s.series, k)
-				c.series.Add(-1)
-			}
-		}
-		for name, x := range s.servers {
-			if x.gone && now.Sub(x.last) > goneLife {
-				delete(s.servers, name)
-			}
-		}
-		used := map[*caller]bool{}
-		for k, x := range s.calls {
-			if now.Sub(x.last) > callLife {
-				delete(s.calls, k)
-				continue
-			}
-			used[k.caller] = true
-		}
-		for k := range s.series {
-			used[k.caller] = true
-		}
-		for name, x := range s.callers {
-			if !used[x] {
-				delete(s.callers, name)
-			}
-		}
+		s.refresh(c.Lookup, now)
+		before := len(s.series)
+		maps.DeleteFunc(s.series, func(k key, x *series) bool {
+			unused := now.Sub(x.last)
+			return unused > seriesLife || unused > goneLife && k.server.gone
+		})
+		c.series.Add(int64(len(s.series) - before))
+		maps.DeleteFunc(s.servers, func(_ string, x *server) bool { return x.gone && now.Sub(x.last) > goneLife })
+		maps.DeleteFunc(s.calls, func(_ call, x *called) bool { return now.Sub(x.last) > callLife })
+		maps.DeleteFunc(s.callers, func(_ string, x *caller) bool { return now.Sub(x.last) > callLife })
 		s.endpoints.forget(now)
-		for e := range s.meters {
-			if s.endpoints.known[e.name] != e && e != s.endpoints.other {
-				delete(s.meters, e)
-			}
-		}
 		s.mu.Unlock()
 	}
 }
@@ -491,9 +454,5 @@ func (c *Counter) drop(s *service) {
 func (c *Counter) all() []*service {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	all := make([]*service, 0, len(c.services))
-	for _, s := range c.services {
-		all = append(all, s)
-	}
-	return all
+	return slices.Collect(maps.Values(c.services))
 }

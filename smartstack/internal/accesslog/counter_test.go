@@ -258,7 +258,7 @@ func TestLabelsComeLate(t *testing.T) {
 	c := newCounter()
 	c.take("P1 web.main web.main a 200 -- 0 1 0 GET /x")
 	c.known["web.main"] = Known{Servers: map[string]Server{"a": {Version: "sha"}}}
-	c.now = c.now.Add(lookEvery / 10)
+	c.now = c.now.Add(refreshEvery / 10)
 	c.take("P1 web.main web.main a 200 -- 0 1 0 GET /x")
 	m := c.Requests("web", time.Minute)
 	if len(m.Series) != 1 || m.Series[0].Version != "sha" || m.Series[0].Latency.Count != 2 || len(m.Versions) != 1 {

@@ -2,8 +2,11 @@ package accesslog
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/metrics/dropwizard"
 )
 
 // Other is the endpoint, the caller or the server of what there was no room for.
@@ -38,6 +41,7 @@ type endpoint struct {
 	method  int
 	learned bool
 	last    time.Time
+	meter   *dropwizard.Meter // nil before the first request
 }
 
 // endpoints names what is asked for, in a bounded number of ways. Templates of
@@ -45,7 +49,7 @@ type endpoint struct {
 // looks like an id, or that follows where many have been seen, is a parameter.
 type endpoints struct {
 	templates *node
-	learnt    *node
+	learned   *node
 	known     map[string]*endpoint // by name: one that comes back is the same
 	count     int                  // of those learned
 	other     *endpoint
@@ -61,7 +65,7 @@ type node struct {
 }
 
 func newEndpoints() *endpoints {
-	return &endpoints{templates: &node{}, learnt: &node{}, known: map[string]*endpoint{}, other: &endpoint{name: Other}}
+	return &endpoints{templates: &node{}, learned: &node{}, known: map[string]*endpoint{}, other: &endpoint{name: Other}}
 }
 
 // setTemplates replaces the templates, such as /users/{id}.
@@ -70,28 +74,25 @@ func (e *endpoints) setTemplates(all []string) {
 	for _, t := range all[:min(len(all), maxTemplates)] {
 		n := e.templates
 		for word := range strings.SplitSeq(strings.TrimPrefix(t, "/"), "/") {
-			if strings.HasPrefix(word, "{") {
-				if n.any == nil {
-					n.any = &node{name: word}
-				}
-				n = n.any
-				continue
-			}
-			n = n.child(word)
+			n = n.wordOrParameter(word)
 		}
 		n.name, n.end = t, true
 	}
+}
+
+func (n *node) wordOrParameter(word string) *node {
+	if strings.HasPrefix(word, "{") {
+		return n.parameter(word)
+	}
+	return n.child(word)
 }
 
 func (n *node) child(word string) *node {
 	if n.children == nil {
 		n.children = map[string]*node{}
 	}
-	c := n.children[word]
-	if c == nil {
-		c = &node{name: word}
-		n.children[word] = c
-	}
+	c := getOrAdd(n.children, word, math.MaxInt)
+	c.name = word
 	return c
 }
 
@@ -111,7 +112,7 @@ func (e *endpoints) of(method, path []byte, status int, now time.Time) *endpoint
 	}
 	var words [maxSegments + 1][]byte
 	split := segments(path, &words)
-	n := e.learnt
+	n := e.learned
 	for _, word := range split {
 		if n = n.follow(word); n == nil {
 			break
@@ -171,7 +172,7 @@ func (n *node) follow(word []byte) *node {
 
 // learn adds the endpoint of a path.
 func (e *endpoints) learn(split [][]byte, method int) *node {
-	n := e.learnt
+	n := e.learned
 	var names []string
 	for i, word := range split {
 		switch {
@@ -212,7 +213,7 @@ func (e *endpoints) named(name string, method int, learned bool) *endpoint {
 // forget drops what was learned and is not asked for any more.
 func (e *endpoints) forget(now time.Time) {
 	old := e.known
-	e.known, e.learnt, e.count = map[string]*endpoint{}, &node{}, 0
+	e.known, e.learned, e.count = map[string]*endpoint{}, &node{}, 0
 	for name, x := range old {
 		if !x.learned {
 			e.known[name] = x
@@ -223,13 +224,9 @@ func (e *endpoints) forget(now time.Time) {
 		}
 		e.known[name] = x
 		e.count++
-		n := e.learnt
+		n := e.learned
 		for _, word := range x.path {
-			if strings.HasPrefix(word, "{") {
-				n = n.parameter(word)
-			} else {
-				n = n.child(word)
-			}
+			n = n.wordOrParameter(word)
 		}
 		n.ends[x.method] = x
 	}

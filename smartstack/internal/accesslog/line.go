@@ -35,83 +35,47 @@ type Line struct {
 // Parse takes a line apart. ok is false when it is none of ours: HAProxy also
 // says other things there, such as that a server is down.
 func Parse(text []byte, l *Line) (ok bool) {
-	*l = Line{}
-	text = bytes.TrimSuffix(text, []byte("\n"))
-	kind, text := field(text)
-	switch string(kind) {
-	case "P1":
-		l.HTTP = true
-	case "P2":
-	default:
-		return false
+	var f [11][]byte
+	rest, n := bytes.TrimSuffix(text, []byte("\n")), 0
+	for more := true; more; n++ {
+		if n == len(f)-1 {
+			f[n], more = rest, false // a path may have spaces
+		} else {
+			f[n], rest, more = bytes.Cut(rest, []byte(" "))
+		}
 	}
-	l.Frontend, text = field(text)
-	l.Frontend = bytes.TrimSuffix(l.Frontend, []byte("~")) // of TLS
-	l.Frontend = bytes.TrimSuffix(l.Frontend, frontendSuffix)
-	l.Backend, text = field(text)
-	l.Server, text = field(text)
+	*l = Line{HTTP: string(f[0]) == "P1", Backend: f[2], Server: f[3]}
+	l.Frontend = bytes.TrimSuffix(bytes.TrimSuffix(f[1], []byte("~")), frontendSuffix) // ~: of TLS
+	ended, millis := f[4], f[5]
 	if l.HTTP {
-		var status []byte
-		status, text = field(text)
-		l.Status, ok = number(status)
-		if !ok || l.Status > 999 {
+		ended, millis = f[5], f[6]
+		if l.Status, ok = number(f[4]); !ok || l.Status > 999 {
 			return false
 		}
 		if l.Status < 100 {
 			l.Status = 0
 		}
+		l.Caller, l.Method, l.Path = f[8], f[9], f[10]
+	} else if string(f[0]) != "P2" || n != 6 {
+		return false
 	}
-	ended, text := field(text)
-	if len(ended) < 2 || len(l.Frontend) == 0 || len(l.Backend) == 0 || len(l.Server) == 0 {
+	ms, ok := number(millis)
+	if !ok || len(ended) < 2 || len(l.Frontend) == 0 || len(l.Backend) == 0 || len(l.Server) == 0 {
 		return false
 	}
 	l.EndedBy = ended[0]
-	millis, text := field(text)
-	n, ok := number(millis)
-	if !ok {
-		return false
+	l.Micros = uint64(max(ms, 0)) * 1000
+	if us, ok := number(f[7]); l.HTTP && ok && us >= 0 {
+		l.Micros = uint64(us) // "-" before the request was read; below 0 when somebody has set the clock
 	}
-	l.Micros = uint64(max(n, 0)) * 1000
-	if !l.HTTP {
-		return len(text) == 0
-	}
-	micros, text := field(text)
-	if n, ok := number(micros); ok && n >= 0 {
-		l.Micros = uint64(n) // "-" before the request was read; below 0 when somebody has set the clock
-	}
-	l.Caller, text = field(text)
-	l.Method, l.Path = field(text)
-	return len(l.Caller) > 0 && len(l.Method) > 0
+	return !l.HTTP || len(l.Caller) > 0 && len(l.Method) > 0
 }
 
-// field cuts off what comes before the first space.
-func field(text []byte) (first, rest []byte) {
-	if before, after, ok := bytes.Cut(text, []byte{' '}); ok {
-		return before, after
-	}
-	return text, nil
-}
-
-// number reads a decimal number that fits; HAProxy writes -1 where it has none.
+// number reads a number that HAProxy may have written, which is -1 where it has
+// none.
 func number(text []byte) (int, bool) {
-	if len(text) == 0 || len(text) > 15 {
-		return 0, false
-	}
-	negative := text[0] == '-'
-	if negative {
-		text = text[1:]
-	}
-	n := 0
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int(c-'0')
-	}
-	if negative {
-		n = -n
-	}
-	return n, len(text) > 0
+	n, err := strconv.ParseInt(string(text), 10, 50) // a thousand times as much fits as well
+	return int(n), err == nil
 }
 
 // Classes of how requests end.
@@ -133,14 +97,4 @@ func (l *Line) class() string {
 		return ClassError
 	}
 	return ClassOK
-}
-
-// String is the line as HAProxy would write it.
-func (l *Line) String() string {
-	if !l.HTTP {
-		return "P2 " + string(l.Frontend) + haproxy.FrontendSuffix + " " + string(l.Backend) + " " + string(l.Server) + " " + string([]byte{l.EndedBy}) + "- " + strconv.FormatUint(l.Micros/1000, 10)
-	}
-	micros := strconv.FormatUint(l.Micros, 10)
-	return "P1 " + string(l.Frontend) + haproxy.FrontendSuffix + " " + string(l.Backend) + " " + string(l.Server) + " " + strconv.Itoa(l.Status) + " " + string([]byte{l.EndedBy}) + "- 0 " +
-		micros + " " + string(l.Caller) + " " + string(l.Method) + " " + string(l.Path)
 }

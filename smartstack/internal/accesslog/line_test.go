@@ -2,8 +2,11 @@ package accesslog
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 func TestParse(t *testing.T) {
@@ -80,4 +83,12 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: no metrics", text)
 		}
 	})
+}
+
+// String is the line as HAProxy would write it.
+func (l *Line) String() string {
+	if !l.HTTP {
+		return fmt.Sprintf("P2 %s%s %s %s %s- %d", l.Frontend, haproxy.FrontendSuffix, l.Backend, l.Server, []byte{l.EndedBy}, l.Micros/1000)
+	}
+	return fmt.Sprintf("P1 %s%s %s %s %d %s- 0 %d %s %s %s", l.Frontend, haproxy.FrontendSuffix, l.Backend, l.Server, l.Status, []byte{l.EndedBy}, l.Micros, l.Caller, l.Method, l.Path)
 }

@@ -2,6 +2,7 @@ package accesslog
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,9 +24,9 @@ func (c *Counter) Requests(name string, window time.Duration) paasta.AgentMetric
 	var begun time.Time // when the first of the services that count here was first asked
 	for _, s := range c.all() {
 		s.mu.Lock()
-		asked, counts := belongs(s.registration, name), false
+		asked, counts := paasta.BelongsTo(s.registration, name), false
 		for k, x := range s.series {
-			if !asked && !belongs(k.caller.name, name) {
+			if !asked && !paasta.BelongsTo(k.caller.name, name) {
 				continue
 			}
 			counts = true
@@ -37,7 +38,7 @@ func (c *Counter) Requests(name string, window time.Duration) paasta.AgentMetric
 			}
 		}
 		for k, x := range s.calls {
-			if asked || belongs(k.caller.name, name) {
+			if asked || paasta.BelongsTo(k.caller.name, name) {
 				m.Calls = append(m.Calls, paasta.Call{
 					Registration: s.registration, Endpoint: k.endpoint.name, Caller: k.caller.name,
 					Requests: x.count, Errors: x.errors, First: x.first, Last: x.last,
@@ -84,13 +85,6 @@ func windowOf(window time.Duration, now time.Time) (from time.Time, within slotR
 	return time.Unix(0, first*int64(slot)), slotRange{first, slotOf(now) + 1} // a clock that was ahead by moments
 }
 
-// belongs tells whether a registration or a caller is a service's: called like
-// it, or service.something.
-func belongs(name, service string) bool {
-	rest, ok := strings.CutPrefix(name, service)
-	return ok && (rest == "" || rest[0] == '.')
-}
-
 // in adds up the cells of some slots.
 func (x *series) in(slots slotRange) paasta.Histogram {
 	var h paasta.Histogram
@@ -104,14 +98,11 @@ func (x *series) in(slots slotRange) paasta.Histogram {
 
 func (v *version) requests(registration string) paasta.VersionRequests {
 	r := paasta.VersionRequests{Registration: registration, Version: v.name, Since: v.since, Last: v.last, Gone: v.gone, Endpoints: []paasta.VersionEndpoint{}}
-	all := map[string]*paasta.VersionEndpoint{}
+	all := map[*endpoint]*paasta.VersionEndpoint{}
 	for _, part := range []map[*endpoint]*paasta.VersionEndpoint{v.earlier, v.now} {
 		for e, x := range part {
-			sum := all[e.name]
-			if sum == nil {
-				sum = &paasta.VersionEndpoint{Endpoint: e.name}
-				all[e.name] = sum
-			}
+			sum := getOrAdd(all, e, math.MaxInt)
+			sum.Endpoint = e.name
 			sum.Errors += x.Errors
 			sum.Latency.Add(x.Latency)
 		}
@@ -139,17 +130,12 @@ func (c *Counter) AddTo(view dropwizard.View) {
 			count := view.Counters[name+"."+k.class]
 			count.Count += float64(x.total.Count)
 			view.Counters[name+"."+k.class] = count
-			h := recent[k.endpoint]
-			if h == nil {
-				h = &paasta.Histogram{}
-				recent[k.endpoint] = h
-			}
-			h.Add(x.in(within))
+			getOrAdd(recent, k.endpoint, math.MaxInt).Add(x.in(within))
 		}
 		for e, h := range recent {
 			rates := dropwizard.Rates{}
-			if m := s.meters[e]; m != nil {
-				rates = m.Rates()
+			if e.meter != nil {
+				rates = e.meter.Rates()
 			}
 			const ms = 1000 // µs
 			view.Timers[s.registration+"."+e.name] = dropwizard.TimerViewOf(dropwizard.Summary{

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopaasta/paasta/smartstack/internal/address"
-	runtime "github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/plug"
 )
 
@@ -43,19 +43,18 @@ const (
 // Strategies are all of them.
 var Strategies = []Strategy{NoReload, Plain, Drop, Sockets, NFQueue, Qdisc, Runtime}
 
-// what says what a strategy does, for tables and pictures.
-var what = map[Strategy]string{
+var descriptions = map[Strategy]string{
 	NoReload: "no reload",
 	Plain:    "reload with -sf alone",
-	Drop:     "SYNs dropped by a firewall rule, -sf (a reload a second)",
+	Drop:     "SYNs dropped by a firewall rule, -sf (a reload every 1.25 s)",
 	Sockets:  "listening sockets passed on (-sf, -x)",
 	NFQueue:  "SYNs wait in a netfilter queue, sockets passed on",
 	Qdisc:    "SYNs wait in a plug qdisc, sockets passed on",
 	Runtime:  "no reload: a server added or removed by the runtime API",
 }
 
-// holds says whether a strategy promises that no SYN is lost.
-func (s Strategy) holds() bool { return s == NFQueue || s == Qdisc }
+// losesNoSYN says whether a strategy promises that no SYN is lost.
+func (s Strategy) losesNoSYN() bool { return s == NFQueue || s == Qdisc }
 
 // Options say how large the experiment is. Every field is required.
 type Options struct {
@@ -90,7 +89,7 @@ type Result struct {
 	Failed        int            `json:"failed"`
 	Errors        map[string]int `json:"errors,omitempty"` // of Failed, by kind
 	Retransmitted int            `json:"retransmitted"`    // SYNs that the kernel sent again
-	Slow          int            `json:"slow"`             // connects of more than 900 ms
+	Slow          int            `json:"slow"`             // connects whose SYN was sent again
 	Reloads       int            `json:"reloads"`          // reloads, or changes by the runtime API
 	ReloadsFailed int            `json:"reloads_failed"`   // the new process did not start, and the old one went on
 	ReloadMean    float64        `json:"reload_mean_ms"`   // duration of one
@@ -113,31 +112,30 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if r.Kernel, err = kernelRelease(); err != nil {
 		return r, err
 	}
-	if _, r.HAProxy, err = (runtime.Process{Binary: "haproxy"}).Version(ctx); err != nil {
+	if _, r.HAProxy, err = (haproxy.Process{Binary: "haproxy"}).Version(ctx); err != nil {
 		return r, err
 	}
 	if err := errors.Join(plug.LoopbackUp(), address.Setup([]netip.Addr{plug.DefaultAddress}), manyPorts()); err != nil {
 		return r, fmt.Errorf("prepare the network namespace: %w", err)
 	}
-	a, err := startBackend()
-	if err != nil {
-		return r, err
+	var ports [2]int
+	for i := range ports {
+		backend, port, err := startBackend()
+		if err != nil {
+			return r, err
+		}
+		defer backend.Close()
+		ports[i] = port
 	}
-	defer a.close()
-	b, err := startBackend()
-	if err != nil {
-		return r, err
-	}
-	defer b.close()
 	for _, s := range Strategies {
 		if !slices.Contains(o.Strategies, s) {
 			continue
 		}
-		res, err := runOne(ctx, o, s, a, b)
+		res, err := runOne(ctx, o, s, ports)
 		if err != nil {
 			return r, fmt.Errorf("strategy %s: %w", s, err)
 		}
-		res.Strategy, res.What = s, what[s]
+		res.Strategy, res.What = s, descriptions[s]
 		o.Progress(fmt.Sprintf("%s: done, %d requests, %d failed, %d reloads", s, res.Requests, res.Failed, res.Reloads))
 		r.Results = append(r.Results, res)
 		if ctx.Err() != nil {
@@ -148,8 +146,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 }
 
 // runOne runs one strategy with a HAProxy of its own.
-func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, error) {
-	hold, missing, err := holder(ctx, o, s)
+func runOne(ctx context.Context, o Options, s Strategy, ports [2]int) (Result, error) {
+	hold, missing, err := newHolder(ctx, o, s)
 	if err != nil || missing != "" {
 		return Result{Missing: missing}, err
 	}
@@ -159,7 +157,7 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 		}
 	}()
 	requests, reloads := o.Requests, o.Reloads
-	if !s.holds() && o.Other > 1 {
+	if !s.losesNoSYN() && o.Other > 1 {
 		requests, reloads = requests/o.Other, reloads/o.Other
 	}
 	every := o.Every
@@ -167,12 +165,12 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 	case NoReload:
 		reloads = 0
 	case Drop:
-		// A dropped SYN costs its client a second: at the usual pace nothing
-		// would ever come through, and many requests would take for ever.
-		every = max(every, time.Second)
+		// A dropped SYN costs its client a second, and no multiple of it may meet
+		// the next reload: nothing would come through.
+		every = max(every, 1250*time.Millisecond)
 		requests, reloads = 0, max(reloads/10, 5)
 	}
-	h, err := startHAProxy(ctx, o.Dir, a.port)
+	h, err := startHAProxy(ctx, o.Dir, ports[0])
 	if err != nil {
 		return Result{}, err
 	}
@@ -182,22 +180,20 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 	if err != nil {
 		return Result{}, err
 	}
-	loadCtx, stop := context.WithCancel(ctx)
-	defer stop()
-	l := startLoad(loadCtx, o.Concurrency)
+	l, res := startLoad(ctx, o.Concurrency)
+	defer l.Stop()
 	start := time.Now()
-	c := &changer{h: h, hold: hold, b: b, strategy: s}
-	next := start
-	said := start
-	for ctx.Err() == nil && (l.count() < requests || c.done < reloads) {
+	c := &changer{proxy: h, hold: hold, port: ports[1], strategy: s}
+	next, progress := start, start
+	for sent := 0; ctx.Err() == nil && (sent < requests || c.done < reloads); sent, _ = l.Snapshot() {
 		if reloads > 0 {
 			if err := c.change(ctx); err != nil {
 				return Result{}, err
 			}
 		}
-		if time.Since(said) > 10*time.Second {
-			said = time.Now()
-			o.Progress(fmt.Sprintf("%s: %d of %d requests, %d of %d reloads", s, l.count(), requests, c.done, reloads))
+		if time.Since(progress) > 10*time.Second {
+			progress = time.Now()
+			o.Progress(fmt.Sprintf("%s: %d of %d requests, %d of %d reloads", s, sent, requests, c.done, reloads))
 		}
 		next = next.Add(every)
 		if late := time.Since(next); late > 0 {
@@ -208,19 +204,20 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 		case <-time.After(time.Until(next)):
 		}
 	}
-	stop()
-	res := l.result()
+	sum := l.Stop()
+	res.Requests = sum.Sent
+	res.P50, res.P99, res.P999, res.Max = ms(sum.Quantile(0.5)), ms(sum.Quantile(0.99)), ms(sum.Quantile(0.999)), ms(sum.Quantile(1))
 	res.Seconds = time.Since(start).Seconds()
 	after, err := synRetransmissions()
 	if err != nil {
 		return Result{}, err
 	}
 	res.Retransmitted = after - before
-	if s.holds() {
+	if s.losesNoSYN() {
 		// A SYN that was sent again shows as a slow connect, so only those that
 		// do not are added.
-		res.Failed += max(res.Slow, res.Retransmitted)
 		if n := max(res.Slow, res.Retransmitted); n > 0 {
+			res.Failed += n
 			res.Errors["SYN sent again"] += n
 		}
 	}
@@ -229,43 +226,35 @@ func runOne(ctx context.Context, o Options, s Strategy, a, b *backend) (Result, 
 		res.ReloadMean, res.HeldMean = ms(c.took)/float64(c.done), ms(c.held)/float64(c.done)
 		res.HeldMax = ms(c.longest)
 	}
-	return res, nil
+	return *res, nil
 }
 
-// A plugged is what holds new connections during a reload, if anything does.
-type plugged interface {
+// A connectionHolder holds new connections during a reload.
+type connectionHolder interface {
 	Hold(context.Context) error
 	Release(context.Context) error
 	Close() error
 }
 
-type nothing struct{}
-
-func (nothing) Hold(context.Context) error    { return nil }
-func (nothing) Release(context.Context) error { return nil }
-func (nothing) Close() error                  { return nil }
-
-// holder makes what a strategy holds with, or says what is missing for it.
-func holder(ctx context.Context, o Options, s Strategy) (h plugged, missing string, err error) {
-	switch s {
-	case Drop:
+// newHolder makes what a strategy holds with, or says what is missing for it.
+func newHolder(ctx context.Context, o Options, s Strategy) (h connectionHolder, missing string, err error) {
+	if s == Drop {
 		h, err = plug.NewDropper(plug.Options{})
 		return h, "", err
-	case NFQueue, Qdisc:
-		p, err := plug.New(plug.Options{Protect: plug.Protect(s), GuardCommand: o.GuardCommand})
-		if err != nil {
-			return nil, "", err
-		}
-		err = p.Setup(ctx)
-		if unsupported, ok := errors.AsType[*plug.UnsupportedError](err); ok {
-			return nil, "not on this kernel: " + unsupported.Missing, p.Close()
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		return clearing{p}, "", nil
 	}
-	return nothing{}, "", nil
+	protect := plug.None
+	if s.losesNoSYN() {
+		protect = plug.Protect(s)
+	}
+	p, err := plug.New(plug.Options{Protect: protect, GuardCommand: o.GuardCommand})
+	if err != nil {
+		return nil, "", err
+	}
+	err = p.Setup(ctx)
+	if unsupported, ok := errors.AsType[*plug.UnsupportedError](err); ok {
+		return nil, "not on this kernel: " + unsupported.Missing, p.Close()
+	}
+	return clearing{p}, "", err
 }
 
 // clearing is a plug that is removed when it is closed.

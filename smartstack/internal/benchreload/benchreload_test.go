@@ -66,7 +66,7 @@ func TestRun(t *testing.T) {
 		case x.Requests < 100 || x.Reloads < 5 && x.Strategy != NoReload:
 			t.Errorf("%s: %d requests, %d reloads", x.Strategy, x.Requests, x.Reloads)
 		}
-		if !strings.Contains(picture.String(), what[x.Strategy]) {
+		if !strings.Contains(picture.String(), descriptions[x.Strategy]) {
 			t.Errorf("the picture has no panel for %s", x.Strategy)
 		}
 	}
@@ -76,21 +76,5 @@ func TestRun(t *testing.T) {
 		} else if err != nil {
 			t.Fatalf("the picture is not XML: %v", err)
 		}
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	t.Parallel()
-	var all []time.Duration
-	for i := range 1000 {
-		all = append(all, time.Duration(i+1))
-	}
-	for q, want := range map[float64]time.Duration{0: 1, 0.5: 501, 0.99: 991, 1: 1000} {
-		if got := quantile(all, q); got != want {
-			t.Errorf("quantile %v of 1 to 1000 = %d, want %d", q, got, want)
-		}
-	}
-	if got := quantile(nil, 0.5); got != 0 {
-		t.Errorf("quantile of nothing = %d", got)
 	}
 }

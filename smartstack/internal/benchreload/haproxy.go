@@ -14,22 +14,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	runtime "github.com/gopaasta/paasta/smartstack/internal/haproxy"
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/plug"
 )
 
 // proxyPort is where HAProxy listens in the experiment's namespace.
 const proxyPort = 20001
 
-// haproxy is the running HAProxy: the newest process, and the older ones that
+// proxy is the running HAProxy: the newest process, and the older ones that
 // finish what they have.
-type haproxy struct {
+type proxy struct {
 	dir string
 	pid int
 	old []int
 }
 
-func startHAProxy(ctx context.Context, dir string, backendPort int) (*haproxy, error) {
+func startHAProxy(ctx context.Context, dir string, backendPort int) (*proxy, error) {
 	// Daemons that HAProxy leaves become our children, so that we can wait for
 	// them.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -55,13 +55,13 @@ backend app
 	if err := os.WriteFile(filepath.Join(dir, "haproxy.cfg"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	h := &haproxy{dir: dir}
+	h := &proxy{dir: dir}
 	return h, h.start(ctx)
 }
 
 // start runs a new process and returns when it listens. Without arguments it
 // is the first one.
-func (h *haproxy) start(ctx context.Context, args ...string) error {
+func (h *proxy) start(ctx context.Context, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	pidFile := filepath.Join(h.dir, "pid")
@@ -95,7 +95,7 @@ func (h *haproxy) start(ctx context.Context, args ...string) error {
 
 // reload replaces the process; with passing, the new one takes over the old
 // one's listening sockets instead of opening its own beside them.
-func (h *haproxy) reload(ctx context.Context, passing bool) error {
+func (h *proxy) reload(ctx context.Context, passing bool) error {
 	args := []string{"-sf", strconv.Itoa(h.pid)}
 	if passing {
 		args = append(args, "-x", filepath.Join(h.dir, "admin.sock"))
@@ -108,7 +108,7 @@ func (h *haproxy) reload(ctx context.Context, passing bool) error {
 }
 
 // reap waits for those of the old processes that have ended.
-func (h *haproxy) reap() {
+func (h *proxy) reap() {
 	kept := h.old[:0]
 	for _, pid := range h.old {
 		got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
@@ -120,7 +120,7 @@ func (h *haproxy) reap() {
 }
 
 // close ends all of them.
-func (h *haproxy) close() {
+func (h *proxy) close() {
 	for _, pid := range append(h.old, h.pid) {
 		if pid != 0 {
 			_ = unix.Kill(pid, unix.SIGKILL)
@@ -129,22 +129,13 @@ func (h *haproxy) close() {
 	}
 }
 
-// command sends one runtime command and returns the answer.
-func (h *haproxy) command(ctx context.Context, text string) (string, error) {
-	answers, err := (&runtime.Runtime{Socket: filepath.Join(h.dir, "admin.sock")}).Do(ctx, 0, text)
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSpace(answers[0]), nil
-}
-
 // A changer makes one change after the other, by a strategy.
 type changer struct {
-	h        *haproxy
-	hold     plugged
-	b        *backend
+	proxy    *proxy
+	hold     connectionHolder
+	port     int // of the second server
 	strategy Strategy
-	has      bool // runtime: whether the second server is there
+	added    bool // runtime: whether the second server is there
 	done     int
 	failed   int // reloads at which the new process did not start; the old one goes on
 	inARow   int
@@ -177,7 +168,7 @@ func (c *changer) reload(ctx context.Context) error {
 	}
 	start := time.Now()
 	passing := c.strategy != Plain && c.strategy != Drop
-	err := c.h.reload(ctx, passing)
+	err := c.proxy.reload(ctx, passing)
 	released := c.hold.Release(context.WithoutCancel(ctx))
 	c.held += time.Since(start)
 	c.longest = max(c.longest, time.Since(start))
@@ -200,16 +191,16 @@ func (c *changer) reload(ctx context.Context) error {
 // toggle adds the second server, or takes it out again. A server with requests
 // in it cannot be deleted yet; the next change tries again.
 func (c *changer) toggle(ctx context.Context) error {
-	commands := []string{fmt.Sprintf("add server app/b 127.0.0.1:%d", c.b.port), "enable server app/b"}
-	if c.has {
+	commands := []string{fmt.Sprintf("add server app/b 127.0.0.1:%d", c.port), "enable server app/b"}
+	if c.added {
 		commands = []string{"set server app/b state maint", "del server app/b"}
 	}
 	for _, text := range commands {
-		answer, err := c.h.command(ctx, text)
+		answers, err := (&haproxy.Runtime{Socket: filepath.Join(c.proxy.dir, "admin.sock")}).Do(ctx, 0, text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", text, err)
 		}
-		switch {
+		switch answer := strings.TrimSpace(answers[0]); {
 		case answer == "" || strings.Contains(answer, "registered") || strings.Contains(answer, "deleted"):
 		case strings.Contains(answer, "still has connections"):
 			return nil
@@ -217,7 +208,7 @@ func (c *changer) toggle(ctx context.Context) error {
 			return fmt.Errorf("%s: haproxy answered %q", text, answer)
 		}
 	}
-	c.has = !c.has
+	c.added = !c.added
 	c.done++
 	return nil
 }

@@ -38,7 +38,7 @@ func TestCountsEveryFailure(t *testing.T) {
 		}
 	}
 	r := l.Stop()
-	if r.Failed != 2 || len(r.Errors) != 2 || r.Sent != int(n.Load()) || len(r.Times) != r.Sent-2 {
+	if r.Failed != 2 || len(r.Errors) != 2 || r.Sent != int(n.Load()) || int(r.Latency.Count) != r.Sent {
 		t.Errorf("got %+v after %d requests, want 2 failures and no second attempt", r, n.Load())
 	}
 	if _, ok := r.FirstWith("v1"); !ok {

@@ -3,22 +3,26 @@
 // Package load sends requests while something else is going on, and counts
 // what became of them. It is strict: each request is one attempt on a
 // connection of its own, and one whose connecting took a retransmission counts
-// as failed even if it was answered. The demo and the end-to-end tests use it.
+// as failed even if it was answered. The demo, bench-reload and the end-to-end
+// tests use it.
 package load
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gopaasta/paasta/paasta"
 )
 
 // A Target is one way to a service.
@@ -32,9 +36,21 @@ type Target struct {
 type Options struct {
 	Targets []Target
 	Workers int           // for each target; default 2
-	Pause   time.Duration // of a worker between two requests; default 10ms
+	Pause   time.Duration // of a worker between two requests
 	Timeout time.Duration // of one request; default 10s
+	// Observe is called with every request that has ended, one at a time.
+	Observe func(Request)
 }
+
+// A Request is one that has ended.
+type Request struct {
+	Began time.Time
+	Took  time.Duration
+	Err   error // wraps ErrSYNResent if it was answered, but connecting took too long
+}
+
+// ErrSYNResent says that the kernel had to send a connection's SYN again.
+var ErrSYNResent = errors.New("its SYN was sent again")
 
 // slowConnect is more than connecting on one machine takes without a SYN that
 // was sent a second time: the kernel waits one second for that.
@@ -45,15 +61,12 @@ type Result struct {
 	Sent, Failed int
 	Errors       []string             // of the first failures, at most 20
 	First        map[string]time.Time // when each answer (without its last word) came first
-	Times        []time.Duration      // of those that were answered, ascending
+	Latency      paasta.Histogram     // of all requests
 }
 
-// Percentile returns the time within which a share p (0..1) was answered.
-func (r *Result) Percentile(p float64) time.Duration {
-	if len(r.Times) == 0 {
-		return 0
-	}
-	return r.Times[min(int(p*float64(len(r.Times))), len(r.Times)-1)]
+// Quantile returns the time within which a share q (0 to 1) of the requests ended.
+func (r *Result) Quantile(q float64) time.Duration {
+	return time.Duration(r.Latency.Quantile(q)) * time.Microsecond
 }
 
 // FirstWith returns when an answer that contains text came first.
@@ -69,6 +82,7 @@ func (r *Result) FirstWith(text string) (time.Time, bool) {
 
 // A Load is being sent.
 type Load struct {
+	o    Options
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
@@ -78,20 +92,12 @@ type Load struct {
 
 // Start begins to send. The caller calls Stop.
 func Start(ctx context.Context, o Options) *Load {
-	if o.Workers == 0 {
-		o.Workers = 2
-	}
-	if o.Pause == 0 {
-		o.Pause = 10 * time.Millisecond
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second
-	}
+	o.Workers, o.Timeout = cmp.Or(o.Workers, 2), cmp.Or(o.Timeout, 10*time.Second)
 	ctx, stop := context.WithCancel(ctx)
-	l := &Load{stop: stop, result: Result{First: map[string]time.Time{}}}
+	l := &Load{o: o, stop: stop, result: Result{First: map[string]time.Time{}}}
 	for _, target := range o.Targets {
 		for range o.Workers {
-			l.wg.Go(func() { l.work(ctx, o, target) })
+			l.wg.Go(func() { l.work(ctx, target) })
 		}
 	}
 	return l
@@ -101,7 +107,6 @@ func Start(ctx context.Context, o Options) *Load {
 func (l *Load) Stop() *Result {
 	l.stop()
 	l.wg.Wait()
-	slices.Sort(l.result.Times)
 	return &l.result
 }
 
@@ -120,34 +125,38 @@ func (l *Load) Seen(text string) bool {
 	return ok
 }
 
-func (l *Load) work(ctx context.Context, o Options, target Target) {
+func (l *Load) work(ctx context.Context, target Target) {
 	for ctx.Err() == nil {
-		began := time.Now()
+		r := Request{Began: time.Now()}
 		// A request that was begun is finished, so it does not take ctx's end.
-		answer, err := Once(context.WithoutCancel(ctx), target, o.Timeout)
-		l.note(target, answer, began, err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(o.Pause):
+		var answer string
+		answer, r.Err = Once(context.WithoutCancel(ctx), target, l.o.Timeout)
+		r.Took = time.Since(r.Began)
+		l.record(target, answer, r)
+		if l.o.Pause > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(l.o.Pause):
+			}
 		}
 	}
 }
 
-func (l *Load) note(target Target, answer string, began time.Time, err error) {
-	now := time.Now()
+func (l *Load) record(target Target, answer string, r Request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.result.Sent++
-	if err != nil {
+	l.result.Latency.Observe(uint64(r.Took.Microseconds()))
+	if l.o.Observe != nil {
+		l.o.Observe(r)
+	}
+	if r.Err != nil {
 		l.result.Failed++
 		if len(l.result.Errors) < 20 {
-			l.result.Errors = append(l.result.Errors, fmt.Sprintf("%s %s: %v", began.Format("15:04:05.000"), target.Name, err))
+			l.result.Errors = append(l.result.Errors, fmt.Sprintf("%s %s: %v", r.Began.Format("15:04:05.000"), target.Name, r.Err))
 		}
-		return
-	}
-	l.result.Times = append(l.result.Times, now.Sub(began))
-	if _, seen := l.result.First[answer]; !seen {
-		l.result.First[answer] = now
+	} else if _, seen := l.result.First[answer]; !seen {
+		l.result.First[answer] = r.Began.Add(r.Took)
 	}
 }
 
@@ -156,30 +165,29 @@ func (l *Load) note(target Target, answer string, began time.Time, err error) {
 func Once(ctx context.Context, target Target, timeout time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	dial := target.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	var dialing error
-	t := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			began := time.Now()
-			conn, err := dial(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			dialing = retransmitted(conn, time.Since(began))
-			return conn, nil
-		},
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.URL, nil)
 	if err != nil {
 		return "", err
 	}
-	resp, err := (&http.Client{Transport: t}).Do(req)
+	req.Close = true
+	dial := target.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	began := time.Now()
+	conn, err := dial(ctx, "tcp", net.JoinHostPort(req.URL.Hostname(), cmp.Or(req.URL.Port(), "80")))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("GET %s: %w", target.URL, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
+	resent := synResent(conn, time.Since(began))
+	if err := req.Write(conn); err != nil {
+		return "", fmt.Errorf("GET %s: %w", target.URL, err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return "", fmt.Errorf("GET %s: read the answer: %w", target.URL, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
@@ -189,32 +197,27 @@ func Once(ctx context.Context, target Target, timeout time.Duration) (string, er
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("GET %s: %s: %s", target.URL, resp.Status, strings.TrimSpace(string(body)))
 	}
-	return strings.TrimSpace(string(body)), dialing
+	return strings.TrimSpace(string(body)), resent
 }
 
-// retransmitted is an error when making conn took a second SYN.
-func retransmitted(conn net.Conn, took time.Duration) error {
-	if took > slowConnect {
-		return fmt.Errorf("connecting took %s", took.Round(time.Millisecond))
+// synResent is an error when making conn took a second SYN.
+func synResent(conn net.Conn, took time.Duration) error {
+	resent := took > slowConnect
+	if tcp, ok := conn.(*net.TCPConn); ok && !resent {
+		raw, err := tcp.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var info *unix.TCPInfo
+		var infoErr error
+		err = raw.Control(func(fd uintptr) { info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+		if err := errors.Join(err, infoErr); err != nil {
+			return err
+		}
+		resent = info.Total_retrans > 0
 	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var info *unix.TCPInfo
-	var asking error
-	if err := raw.Control(func(fd uintptr) { info, asking = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil {
-		return err
-	}
-	if asking != nil {
-		return asking
-	}
-	if info.Total_retrans > 0 {
-		return errors.New("connecting took a retransmission")
+	if resent {
+		return fmt.Errorf("connecting took %s: %w", took.Round(time.Millisecond), ErrSYNResent)
 	}
 	return nil
 }
