@@ -96,7 +96,7 @@ func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service st
 // localService asks the agent for a service of this host.
 func localService(ctx context.Context, agent, service string) (nerve.Status, error) {
 	var all LocalServices
-	if err := ask(ctx, agent+"/v1/services", &all); err != nil {
+	if err := getJSON(ctx, agent+"/v1/services", &all); err != nil {
 		return nerve.Status{}, err
 	}
 	for _, s := range all.Services {
@@ -203,7 +203,7 @@ func connections(ctx context.Context, agent, at string) (int, error) {
 	for _, addr := range addrs {
 		var open paasta.AgentConnections
 		query := url.Values{"host": {addr}, "port": {port}}
-		if err := ask(ctx, agent+"/v1/connections?"+query.Encode(), &open); err != nil {
+		if err := getJSON(ctx, agent+"/v1/connections?"+query.Encode(), &open); err != nil {
 			return 0, err
 		}
 		total += open.Connections
@@ -244,7 +244,7 @@ func sameAddress(b paasta.AgentBackend, at string) bool {
 // here.
 func proxied(ctx context.Context, agent, registration, at string) (b *paasta.AgentBackend, served bool, err error) {
 	var answer paasta.AgentBackends
-	if err := ask(ctx, agent+"/v1/backends/"+url.PathEscape(registration), &answer); errors.Is(err, errAbsent) {
+	if err := getJSON(ctx, agent+"/v1/backends/"+url.PathEscape(registration), &answer); errors.Is(err, errAbsent) {
 		return nil, false, nil
 	} else if err != nil {
 		return nil, false, err

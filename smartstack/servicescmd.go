@@ -55,7 +55,7 @@ func checkServices(io command.IO, dir string) error {
 	if err != nil {
 		return err
 	}
-	sound, wrong, broken := 0, 0, 0
+	valid, wrong, broken := 0, 0, 0
 	for _, file := range files {
 		switch filepath.Ext(file) {
 		case ".yaml", ".yml", ".json":
@@ -72,10 +72,10 @@ func checkServices(io command.IO, dir string) error {
 		case len(problems.Of(soaconfig.Wrong)) > 0:
 			wrong++
 		default:
-			sound++
+			valid++
 		}
 	}
-	fmt.Fprintf(io.Err, "%s: %d files are right, %d have mistakes that stop nothing, %d are broken\n", dir, sound, wrong, broken)
+	fmt.Fprintf(io.Err, "%s: %d files are right, %d have mistakes that stop nothing, %d are broken\n", dir, valid, wrong, broken)
 	if wrong+broken > 0 {
 		return command.ExitError{Code: 1}
 	}
@@ -85,8 +85,8 @@ func checkServices(io command.IO, dir string) error {
 // errAbsent says that the agent does not have what it was asked for.
 var errAbsent = errors.New("404 Not Found")
 
-// ask reads an answer of the agent on this host.
-func ask(ctx context.Context, url string, answer any) error {
+// getJSON reads an answer of the agent on this host.
+func getJSON(ctx context.Context, url string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -112,7 +112,7 @@ func ask(ctx context.Context, url string, answer any) error {
 
 func showServices(ctx context.Context, out command.IO, url string, asJSON bool) error {
 	var all LocalServices
-	if err := ask(ctx, url, &all); err != nil {
+	if err := getJSON(ctx, url, &all); err != nil {
 		return err
 	}
 	if asJSON {

@@ -77,13 +77,13 @@ func (s agentStatus) serves(name string) bool {
 }
 
 func readStatus(ctx context.Context, base string) (s agentStatus, err error) {
-	err = ask(ctx, base+"/status", &s)
+	err = getJSON(ctx, base+"/status", &s)
 	return s, err
 }
 
 func copyJSON(ctx context.Context, out io.Writer, url string) error {
 	var all json.RawMessage
-	if err := ask(ctx, url, &all); err != nil {
+	if err := getJSON(ctx, url, &all); err != nil {
 		return err
 	}
 	e := json.NewEncoder(out)
@@ -218,7 +218,7 @@ func showRegistration(ctx context.Context, io command.IO, base, name string, asJ
 		return command.WithHint(fmt.Errorf("this host does not serve %q", name), "paasta smartstack status")
 	}
 	var answer paasta.AgentBackends
-	if err := ask(ctx, page, &answer); err != nil {
+	if err := getJSON(ctx, page, &answer); err != nil {
 		return err
 	}
 	r := s.Registrations[i]

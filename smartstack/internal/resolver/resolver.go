@@ -36,8 +36,8 @@ var ErrPending = errors.New("is being looked up")
 
 var errTooMany = fmt.Errorf("is one of more than %d names, and not looked up", most)
 
-// A Cache answers with the last good address of a name. Its methods may be called by several goroutines; its
-// fields are set before.
+// A Cache answers with the last good address of a name. Its methods may be called by
+// several goroutines; its fields are set before.
 type Cache struct {
 	// Resolve looks a name up; nil for the resolver of this host, which reads
 	// /etc/hosts and asks DNS.

@@ -75,7 +75,7 @@ func (d *dns) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// run gives a test in a bubble a book that runs, and counts its changes.
+// run gives a test in a bubble a cache that runs, and counts its changes.
 func run(t *testing.T, test func(t *testing.T, b *Cache, d *dns, changes func() int)) {
 	t.Helper()
 	t.Parallel()
@@ -95,7 +95,7 @@ func run(t *testing.T, test func(t *testing.T, b *Cache, d *dns, changes func() 
 	})
 }
 
-// says compares what the book says of a name with want: an address, or a part
+// says compares what the cache says of a name with want: an address, or a part
 // of an error.
 func says(t *testing.T, b *Cache, name, want string) {
 	t.Helper()
