@@ -34,7 +34,7 @@ type hostPlug struct {
 // cannot hold still reloads, with its listening sockets passed on.
 func newHostPlug(ctx context.Context, c sysconfig.Reload, guard []string, bind []netip.Addr, log *slog.Logger) *hostPlug {
 	h := &hostPlug{
-		o:    plug.Options{Protect: plug.Protect(c.Protect), Hold: c.Hold, GuardCommand: guard, Log: log},
+		o:    plug.Options{Protect: plug.Method(c.Protect), Hold: c.Hold, GuardCommand: guard, Log: log},
 		want: append([]string{"lo"}, c.Interfaces...),
 		log:  log,
 	}

@@ -244,7 +244,7 @@ func newHolder(ctx context.Context, o Options, s Strategy) (h connectionHolder, 
 	}
 	protect := plug.None
 	if s.losesNoSYN() {
-		protect = plug.Protect(s)
+		protect = plug.Method(s)
 	}
 	p, err := plug.New(plug.Options{Protect: protect, GuardCommand: o.GuardCommand})
 	if err != nil {

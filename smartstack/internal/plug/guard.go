@@ -49,16 +49,6 @@ const (
 	whyDied    = "died"    // the guard is dead; its parent let go
 )
 
-// guardOptions is the argument of the guard, as JSON: what of Options it needs.
-type guardOptions struct {
-	Protect    Protect
-	Address    string
-	Hold       time.Duration
-	Limit      int
-	Interfaces []string
-	Queue      uint16
-}
-
 // Guard is the child process: it carries out what the orders on in say, and
 // lets go when they stop coming. arg is what the parent added to GuardCommand.
 // It returns when in ends, when ctx ends, or after a minute without work.
@@ -68,15 +58,11 @@ type guardOptions struct {
 //	                             │        end of input, signal
 //	                             └ every 100 ms: choose SYNs for 500 ms more
 func Guard(ctx context.Context, in io.Reader, out io.Writer, arg string) error {
-	var g guardOptions
-	if err := json.Unmarshal([]byte(arg), &g); err != nil {
+	var o Options
+	if err := json.Unmarshal([]byte(arg), &o); err != nil {
 		return fmt.Errorf("read the guard's options: %w", err)
 	}
-	o := Options{Protect: g.Protect, Hold: g.Hold, Limit: g.Limit, Interfaces: g.Interfaces, Queue: g.Queue}
-	if err := o.Address.UnmarshalText([]byte(g.Address)); err != nil {
-		return fmt.Errorf("read the guard's options: %w", err)
-	}
-	m, err := newMethod(o.withDefaults())
+	m, err := newDriver(o.withDefaults())
 	if err != nil {
 		return err
 	}
@@ -88,7 +74,7 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, arg string) error {
 }
 
 type guard struct {
-	m     method
+	m     driver
 	bound time.Duration
 	lock  func(context.Context, string) (func() error, error)
 	out   *json.Encoder
@@ -242,7 +228,7 @@ func (g *guard) release(why string) {
 	}
 	g.say(r)
 	// The parent need not wait for this.
-	_ = errors.Join(g.m.settle(), g.unlock())
+	_ = errors.Join(g.m.finish(), g.unlock())
 	g.unlock = nil
 }
 

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// fakeMethod writes down what the guard does.
-type fakeMethod struct {
+// fakeDriver writes down what the guard does.
+type fakeDriver struct {
 	did   []string
 	fails string
 	gone  bool // somebody else released
 }
 
-func (m *fakeMethod) do(what string) error {
+func (m *fakeDriver) do(what string) error {
 	if n := len(m.did); n == 0 || m.did[n-1] != what {
 		m.did = append(m.did, what)
 	}
@@ -30,16 +30,16 @@ func (m *fakeMethod) do(what string) error {
 	return nil
 }
 
-func (m *fakeMethod) setup() error             { return m.do("setup") }
-func (m *fakeMethod) check() error             { return m.do("check") }
-func (m *fakeMethod) clear() error             { return m.do("clear") }
-func (m *fakeMethod) hold(time.Duration) error { return m.do("hold") }
-func (m *fakeMethod) release() (int, error)    { return 3, m.do("release") }
-func (m *fakeMethod) settle() error            { return m.do("settle") }
-func (m *fakeMethod) close() error             { return m.do("close") }
-func (m *fakeMethod) status() (Status, error)  { return Status{}, m.do("status") }
+func (m *fakeDriver) setup() error             { return m.do("setup") }
+func (m *fakeDriver) check() error             { return m.do("check") }
+func (m *fakeDriver) clear() error             { return m.do("clear") }
+func (m *fakeDriver) hold(time.Duration) error { return m.do("hold") }
+func (m *fakeDriver) release() (int, error)    { return 3, m.do("release") }
+func (m *fakeDriver) finish() error            { return m.do("finish") }
+func (m *fakeDriver) close() error             { return m.do("close") }
+func (m *fakeDriver) status() (Status, error)  { return Status{}, m.do("status") }
 
-func (m *fakeMethod) renew(time.Duration) error {
+func (m *fakeDriver) renew(time.Duration) error {
 	if m.gone {
 		return errReleasedByOther
 	}
@@ -57,7 +57,7 @@ func TestGuard(t *testing.T) {
 	)
 	beats := func(n int) []string { return strings.Fields(strings.Repeat(beat+" ", n)) }
 	for name, tt := range map[string]struct {
-		method fakeMethod
+		driver fakeDriver
 		locked bool
 		turn   time.Duration // how long another run has it first
 		lines  []string
@@ -65,50 +65,50 @@ func TestGuard(t *testing.T) {
 		did    string
 	}{
 		"asked to": {
-			lines: []string{hold, beat, release}, events: "held, released asked", did: "hold renew release settle",
+			lines: []string{hold, beat, release}, events: "held, released asked", did: "hold renew release finish",
 		},
 		"twice": {
 			lines: []string{hold, beat, release, hold, release}, events: "held, released asked, held, released asked",
-			did: "hold renew release settle hold renew release settle",
+			did: "hold renew release finish hold renew release finish",
 		},
 		"released without a hold": {
 			lines: []string{release}, events: "released asked",
 		},
 		"held twice": {
-			lines: []string{hold, hold, release}, events: "held, error already holding, released asked", did: "hold renew release settle",
+			lines: []string{hold, hold, release}, events: "held, error already holding, released asked", did: "hold renew release finish",
 		},
 		"the parent goes on for too long": {
-			lines: append([]string{hold}, beats(30)...), events: "held, released bound", did: "hold renew release settle",
+			lines: append([]string{hold}, beats(30)...), events: "held, released bound", did: "hold renew release finish",
 		},
 		"the parent falls silent": {
-			lines: append(append([]string{hold}, beats(3)...), "-", "-", "-", "-", "-", "-", "-"), events: "held, released silent", did: "hold renew release settle",
+			lines: append(append([]string{hold}, beats(3)...), "-", "-", "-", "-", "-", "-", "-"), events: "held, released silent", did: "hold renew release finish",
 		},
 		"the parent dies": {
-			lines: []string{hold, beat}, events: "held, released gone", did: "hold renew release settle",
+			lines: []string{hold, beat}, events: "held, released gone", did: "hold renew release finish",
 		},
 		"somebody else releases": {
-			method: fakeMethod{gone: true}, lines: []string{hold, beat, beat}, events: "held, released other", did: "hold release settle",
+			driver: fakeDriver{gone: true}, lines: []string{hold, beat, beat}, events: "held, released other", did: "hold release finish",
 		},
 		"it cannot hold": {
-			method: fakeMethod{fails: "hold"}, lines: []string{hold, beat}, events: "error hold does not work", did: "hold",
+			driver: fakeDriver{fails: "hold"}, lines: []string{hold, beat}, events: "error hold does not work", did: "hold",
 		},
 		"it cannot release": {
-			method: fakeMethod{fails: "release"}, lines: []string{hold, release}, events: "held, error release does not work", did: "hold renew release settle",
+			driver: fakeDriver{fails: "release"}, lines: []string{hold, release}, events: "held, error release does not work", did: "hold renew release finish",
 		},
 		"another run has it": {
 			locked: true, lines: []string{hold, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat, beat}, events: "error another run has the plug",
 		},
 		"another run has it for longer than a parent may be silent": {
 			turn: 800 * time.Millisecond, lines: []string{hold, "-", "-", "-", "-", "-", "-", "-", beat, beat, release},
-			events: "held, released asked", did: "hold renew release settle",
+			events: "held, released asked", did: "hold renew release finish",
 		},
 		"the parent writes nonsense": {
-			lines: []string{hold, "}"}, events: "held, released gone", did: "hold renew release settle",
+			lines: []string{hold, "}"}, events: "held, released gone", did: "hold renew release finish",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := tt.method
+				m := tt.driver
 				in, parent := io.Pipe()
 				answers, out := io.Pipe()
 				g := &guard{m: &m, bound: 2 * time.Second, out: json.NewEncoder(out), lock: func(ctx context.Context, _ string) (func() error, error) {
@@ -165,7 +165,7 @@ func TestGuardEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in, parent := io.Pipe()
 		defer parent.Close()
-		g := &guard{m: &fakeMethod{}, bound: time.Second, out: json.NewEncoder(io.Discard)}
+		g := &guard{m: &fakeDriver{}, bound: time.Second, out: json.NewEncoder(io.Discard)}
 		start := time.Now()
 		if err := g.run(t.Context(), in); err != nil || time.Since(start) != guardIdle {
 			t.Errorf("ended after %s with %v, want %s", time.Since(start), err, guardIdle)

@@ -35,13 +35,13 @@ func TestNFQueue(t *testing.T) {
 	testAll(t, NFQueue, 10)
 }
 
-// testAll is what holds for every way to hold. It runs inside a namespace.
-func testAll(t *testing.T, way Protect, reloads int) {
+// testAll is what holds for every method. It runs inside a namespace.
+func testAll(t *testing.T, method Method, reloads int) {
 	addLoopbackAddress(t, DefaultAddress.String())
-	testHolding(t, way)
-	t.Run("others are left alone", func(t *testing.T) { testForeign(t, way) })
-	t.Run("containers are held too", func(t *testing.T) { testContainers(t, way) })
-	t.Run("HAProxy reloads", func(t *testing.T) { testReloads(t, way, reloads) })
+	testHolding(t, method)
+	t.Run("others are left alone", func(t *testing.T) { testForeign(t, method) })
+	t.Run("containers are held too", func(t *testing.T) { testContainers(t, method) })
+	t.Run("HAProxy reloads", func(t *testing.T) { testReloads(t, method, reloads) })
 }
 
 // soon is how long a connection may take that nothing holds. The machine that
@@ -56,11 +56,11 @@ const late = 1500 * time.Millisecond
 // the emulated machine was so slow that the second SYN was held as well.
 const resent = late + 3*time.Second
 
-func testHolding(t *testing.T, way Protect) {
+func testHolding(t *testing.T, method Method) {
 	s := startServer(t)
 
 	t.Run("connections wait until release and none is retransmitted", func(t *testing.T) {
-		p := newPlug(t, Options{Protect: way})
+		p := newPlug(t, Options{Protect: method})
 		before := retransmitted(t)
 		hold(t, p)
 		dials := s.dial(DefaultAddress.String(), 20)
@@ -86,13 +86,13 @@ func testHolding(t *testing.T, way Protect) {
 		if h := p.Holds(); h.Done != 1 || h.Lapsed != 0 || h.Waited < 20 {
 			t.Errorf("holds: %+v, want 1 done with 20 waited", h)
 		}
-		if way == Qdisc && st.Passed < 20 {
+		if method == Qdisc && st.Passed < 20 {
 			t.Errorf("the plug qdisc counted %d packets, want the 20 SYNs that waited in it", st.Passed)
 		}
 	})
 
 	t.Run("a hold can follow a hold", func(t *testing.T) {
-		p := newPlug(t, Options{Protect: way})
+		p := newPlug(t, Options{Protect: method})
 		for range 5 {
 			hold(t, p)
 			d := s.dial(DefaultAddress.String(), 1)
@@ -107,7 +107,7 @@ func testHolding(t *testing.T, way Protect) {
 
 	t.Run("a hold that lasts too long ends by itself and says so", func(t *testing.T) {
 		var log lockedBuffer
-		p := newPlug(t, Options{Protect: way, Hold: 300 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		p := newPlug(t, Options{Protect: method, Hold: 300 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		before := retransmitted(t)
 		hold(t, p)
 		s.dial(DefaultAddress.String(), 3).wait(t, late)
@@ -122,7 +122,7 @@ func testHolding(t *testing.T, way Protect) {
 	})
 
 	t.Run("beyond the limit connections pass", func(t *testing.T) {
-		p := newPlug(t, Options{Protect: way, Limit: 8})
+		p := newPlug(t, Options{Protect: method, Limit: 8})
 		before := retransmitted(t)
 		hold(t, p)
 		dials := s.dial(DefaultAddress.String(), 40)
@@ -135,13 +135,13 @@ func testHolding(t *testing.T, way Protect) {
 		if n := retransmitted(t) - before; n != 0 {
 			t.Errorf("%d SYNs were lost, want 0", n)
 		}
-		if way == Qdisc { // put the usual limit back
+		if method == Qdisc { // put the usual limit back
 			clearPlug(t, p)
 		}
 	})
 
 	t.Run("two runs take turns", func(t *testing.T) {
-		a, b := newPlug(t, Options{Protect: way}), newPlug(t, Options{Protect: way})
+		a, b := newPlug(t, Options{Protect: method}), newPlug(t, Options{Protect: method})
 		hold(t, a)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
@@ -159,7 +159,7 @@ func testHolding(t *testing.T, way Protect) {
 	})
 
 	t.Run("a person can let go of what somebody holds", func(t *testing.T) {
-		a, b := newPlug(t, Options{Protect: way}), newPlug(t, Options{Protect: way})
+		a, b := newPlug(t, Options{Protect: method}), newPlug(t, Options{Protect: method})
 		hold(t, a)
 		dials := s.dial(DefaultAddress.String(), 3)
 		wait(t, "them to wait", func() bool { return status(t, a).Waiting == 3 })
@@ -188,8 +188,8 @@ func testHolding(t *testing.T, way Protect) {
 		},
 	} {
 		t.Run("connections go on when "+name, func(t *testing.T) {
-			p := newPlug(t, Options{Protect: way})
-			holder, guard := startHolder(t, way)
+			p := newPlug(t, Options{Protect: method})
+			holder, guard := startHolder(t, method)
 			held := s.dial(DefaultAddress.String(), 5)
 			// An emulated machine may be so slow that the hold is over before all five
 			// have come: then once more.
@@ -204,7 +204,7 @@ func testHolding(t *testing.T, way Protect) {
 				send(t, guard, syscall.SIGKILL)
 				send(t, holder, syscall.SIGKILL)
 				held.wait(t, resent)
-				holder, guard = startHolder(t, way)
+				holder, guard = startHolder(t, method)
 				held = s.dial(DefaultAddress.String(), 5)
 			}
 			wait(t, "them to wait", func() bool { return status(t, p).Waiting == 5 })
@@ -214,7 +214,7 @@ func testHolding(t *testing.T, way Protect) {
 				t.Errorf("a new connection took %s, want at most %s", took, late)
 			}
 			held.wait(t, resent)
-			if n := retransmitted(t) - before; name == "the guard is killed" && way == Qdisc && n != 0 {
+			if n := retransmitted(t) - before; name == "the guard is killed" && method == Qdisc && n != 0 {
 				t.Errorf("%d SYNs were sent again, want 0: the holder lets go at once", n)
 			}
 			wait(t, "nothing to be chosen", func() bool { return !status(t, p).Holding })
@@ -240,7 +240,7 @@ func testHolding(t *testing.T, way Protect) {
 	}
 
 	t.Run("a frozen guard is done without", func(t *testing.T) {
-		p := newPlug(t, Options{Protect: way})
+		p := newPlug(t, Options{Protect: method})
 		hold(t, p)
 		send(t, p.h.g.cmd.Process.Pid, syscall.SIGSTOP)
 		dials := s.dial(DefaultAddress.String(), 3)
@@ -251,13 +251,13 @@ func testHolding(t *testing.T, way Protect) {
 	})
 
 	t.Run("clear leaves nothing", func(t *testing.T) {
-		p := newPlug(t, Options{Protect: way})
+		p := newPlug(t, Options{Protect: method})
 		clearPlug(t, p)
 		clearPlug(t, p)
 		if got := kernelState(t); got != s.before {
 			t.Errorf("after clear:\n%s\nbefore setup:\n%s", got, s.before)
 		}
-		if way == Qdisc {
+		if method == Qdisc {
 			if err := p.Check(t.Context()); !errors.Is(err, ErrNotSetUp) {
 				t.Errorf("Check after clear: %v, want ErrNotSetUp", err)
 			}
@@ -329,9 +329,9 @@ func send(t *testing.T, pid int, s syscall.Signal) {
 }
 
 // startHolder runs a process that holds for a minute.
-func startHolder(t *testing.T, way Protect) (holder, guard int) {
+func startHolder(t *testing.T, method Method) (holder, guard int) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "plug-holder", string(way))
+	cmd := exec.Command("/proc/self/exe", "plug-holder", string(method))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

@@ -70,12 +70,12 @@ func rescue(o Options) (waited int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	m, err := newMethod(o)
+	m, err := newDriver(o)
 	if err != nil {
 		return 0, errors.Join(err, unlock())
 	}
 	waited, err = m.release()
-	return waited, errors.Join(err, m.settle(), m.close(), unlock())
+	return waited, errors.Join(err, m.finish(), m.close(), unlock())
 }
 
 // guardProcess is a running guard.
@@ -207,10 +207,7 @@ func (h *holder) start() (*guardProcess, error) {
 	if len(h.o.GuardCommand) == 0 {
 		return nil, errors.New("there is no command that starts a guard")
 	}
-	arg, err := json.Marshal(guardOptions{
-		Protect: h.o.Protect, Address: h.o.Address.String(), Hold: h.o.Hold,
-		Limit: h.o.Limit, Interfaces: h.o.Interfaces, Queue: h.o.Queue,
-	})
+	arg, err := json.Marshal(h.o)
 	if err != nil {
 		return nil, err
 	}

@@ -12,14 +12,14 @@ import (
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
-// BenchmarkLoopback is what the ways to catch SYNs cost everybody else on lo
+// BenchmarkLoopback is what the methods to catch SYNs cost everybody else on lo
 // while nothing is held: the time for a datagram to itself and back, on one
 // thread, beside each of the possible set-ups. Ours is "nftables ingress"; the
 // well-known article's is "prio root". Each runs in a scratch namespace.
 func BenchmarkLoopback(b *testing.B) {
 	paastatest.NeedRoot(b)
 	const toIFB = "action mirred egress redirect dev plugifb"
-	for _, way := range []struct {
+	for _, method := range []struct {
 		name  string
 		setup string
 	}{
@@ -36,12 +36,12 @@ tc qdisc add dev lo parent 1:3 handle 30: pfifo limit 1000
 tc qdisc add dev lo parent 1:4 handle 40: pfifo limit 1000
 tc filter add dev lo protocol ip parent 1: prio 1 handle 1 fw classid 1:4`},
 	} {
-		if err := inScratchNamespace(func() error { return setUpLoopback(way.setup) }); err != nil {
-			b.Logf("%s: not on this kernel: %v", way.name, err) // this is about figures, not about whether it works
+		if err := inScratchNamespace(func() error { return setUpLoopback(method.setup) }); err != nil {
+			b.Logf("%s: not on this kernel: %v", method.name, err) // this is about figures, not about whether it works
 			continue
 		}
-		b.Run(way.name, func(b *testing.B) {
-			err := inScratchNamespace(func() error { return errors.Join(setUpLoopback(way.setup), pingLoopback(b)) })
+		b.Run(method.name, func(b *testing.B) {
+			err := inScratchNamespace(func() error { return errors.Join(setUpLoopback(method.setup), pingLoopback(b)) })
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 			stop()
 			exit(err)
 		case "plug-holder":
-			exit(holdForEver(Protect(os.Args[2])))
+			exit(holdForEver(Method(os.Args[2])))
 		}
 	}
 	os.Exit(m.Run())
@@ -37,8 +37,8 @@ func exit(err error) {
 
 var guardCommand = []string{"/proc/self/exe", "plug-guard"}
 
-func holdForEver(way Protect) error {
-	p, err := New(Options{Protect: way, Hold: time.Minute, GuardCommand: guardCommand})
+func holdForEver(method Method) error {
+	p, err := New(Options{Protect: method, Hold: time.Minute, GuardCommand: guardCommand})
 	if err != nil {
 		return err
 	}

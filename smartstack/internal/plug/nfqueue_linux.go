@@ -45,7 +45,7 @@ func (n *nfqueue) setup() error {
 	}
 	err := n.hold(selected)
 	_, release := n.release()
-	if err = errors.Join(err, release, n.settle()); err != nil {
+	if err = errors.Join(err, release, n.finish()); err != nil {
 		return errors.Join(err, n.sel.remove())
 	}
 	return nil
@@ -80,7 +80,7 @@ func (n *nfqueue) hold(d time.Duration) error {
 	n.q.keep()
 	if err := n.arm(d); err != nil {
 		_, release := n.release()
-		return errors.Join(n.explain(err), release, n.settle())
+		return errors.Join(n.explain(err), release, n.finish())
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func (n *nfqueue) arm(d time.Duration) error {
 	match := synsTo(n.o.Address)
 	if !n.compat {
 		err := n.sel.arm(inputHook, append(match, queueTo(n.o.Queue)), d)
-		if err == nil || !gone(err) {
+		if err == nil || !isMissing(err) {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func (n *nfqueue) renew(d time.Duration) error {
 }
 
 // release first takes the rule away, so that nothing comes after what is let
-// go. The queue stays open until settle: a packet that passed the rule just
+// go. The queue stays open until finish: a packet that passed the rule just
 // before is accepted when it arrives.
 func (n *nfqueue) release() (int, error) {
 	err := n.sel.disarm(inputHook)
@@ -121,8 +121,8 @@ func (n *nfqueue) release() (int, error) {
 	return waited, errors.Join(err, accept)
 }
 
-// settle gives the queue back, so that another process can have it.
-func (n *nfqueue) settle() error {
+// finish gives the queue back, so that another process can have it.
+func (n *nfqueue) finish() error {
 	if n.q == nil {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (n *nfqueue) close() error {
 		return nil
 	}
 	_, err := n.release()
-	return errors.Join(err, n.settle())
+	return errors.Join(err, n.finish())
 }
 
 func (n *nfqueue) explain(err error) error {
@@ -157,14 +157,14 @@ func (n *nfqueue) explain(err error) error {
 
 // explain turns what the kernel says when it lacks a part, or when we lack the
 // right, into an error that names what to do.
-func explain(way Protect, err error, missing, hint string) error {
+func explain(method Method, err error, missing, hint string) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return &UnsupportedError{way, fmt.Sprintf("%v: it takes root, or the capability NET_ADMIN", err), "run it as root (sudo paasta smartstack plug …)"}
+		return &UnsupportedError{method, fmt.Sprintf("%v: it takes root, or the capability NET_ADMIN", err), "run it as root (sudo paasta smartstack plug …)"}
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT):
-		return &UnsupportedError{way, fmt.Sprintf("%v: this kernel has %s", err, missing), hint}
+		return &UnsupportedError{method, fmt.Sprintf("%v: this kernel has %s", err, missing), hint}
 	}
 	return err
 }

@@ -122,32 +122,40 @@ type hook struct {
 	device string // empty for the input hook
 }
 
+// transaction makes changes at once; what names them in an error.
+func (s *selector) transaction(what string, change func(*nftables.Conn) error) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	if err := change(c); err != nil {
+		return err
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("%s of the nftables table %s: %w", what, s.table.Name, err)
+	}
+	return nil
+}
+
 // install makes the table anew, in one transaction, with a chain a hook, and
 // then adds the rule, if there is one, to each. Without a rule a chain does
 // nothing. The note becomes the name of a chain more, one that nothing calls,
 // since that is what every kernel and tool keeps and shows.
 func (s *selector) install(hooks []hook, r rule, note string) error {
-	c, err := nftables.New()
-	if err != nil {
+	err := s.transaction("add the chains", func(c *nftables.Conn) error {
+		c.AddTable(s.table)
+		c.DelTable(s.table)
+		c.AddTable(s.table)
+		if note != "" {
+			c.AddChain(&nftables.Chain{Table: s.table, Name: note})
+		}
+		for _, h := range hooks {
+			c.AddChain(s.chain(h))
+		}
+		return c.AddSet(s.set, nil)
+	})
+	if err != nil || len(r) == 0 {
 		return err
-	}
-	c.AddTable(s.table)
-	c.DelTable(s.table)
-	c.AddTable(s.table)
-	if note != "" {
-		c.AddChain(&nftables.Chain{Table: s.table, Name: note})
-	}
-	if err := c.AddSet(s.set, nil); err != nil {
-		return err
-	}
-	for _, h := range hooks {
-		c.AddChain(s.chain(h))
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("make the nftables table %s: %w", s.table.Name, err)
-	}
-	if len(r) == 0 {
-		return nil
 	}
 	for _, h := range hooks {
 		if err := addRule(s.table, h.name, r); err != nil {
@@ -170,93 +178,64 @@ func (s *selector) chain(h hook) *nftables.Chain {
 // arm chooses the address for d and puts a rule into a chain that has none, in
 // one transaction.
 func (s *selector) arm(h hook, exprs []expr.Any, d time.Duration) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	c.FlushChain(s.chain(h))
-	c.FlushSet(s.set)
-	if err := c.SetAddElements(s.set, []nftables.SetElement{s.element(d)}); err != nil {
-		return err
-	}
-	c.AddRule(&nftables.Rule{Table: s.table, Chain: s.chain(h), Exprs: exprs})
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("add the rule to nftables chain %s %s: %w", s.table.Name, h.name, err)
-	}
-	return nil
+	return s.transaction("add the rule", func(c *nftables.Conn) error {
+		c.FlushChain(s.chain(h))
+		c.AddRule(&nftables.Rule{Table: s.table, Chain: s.chain(h), Exprs: exprs})
+		return s.setAddress(c, d)
+	})
 }
 
 // disarm stops choosing and takes the rule away. The chain stays: when one goes
 // the kernel drops what waits in any queue. A table that is not there is no
 // error.
 func (s *selector) disarm(h hook) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	c.FlushChain(s.chain(h))
+	return ignoreMissing(s.transaction("flush the rule", func(c *nftables.Conn) error {
+		c.FlushChain(s.chain(h))
+		c.FlushSet(s.set)
+		return nil
+	}))
+}
+
+// setAddress makes the address the only element of the set, for d from now. Adding
+// one that is there would not move its expiry.
+func (s *selector) setAddress(c *nftables.Conn, d time.Duration) error {
 	c.FlushSet(s.set)
-	if err := c.Flush(); err != nil && !gone(err) {
-		return fmt.Errorf("flush the nftables table %s: %w", s.table.Name, err)
-	}
-	return nil
+	return c.SetAddElements(s.set, []nftables.SetElement{{Key: s.addr.AsSlice(), Timeout: d}})
 }
 
-// element is the address, chosen for d.
-func (s *selector) element(d time.Duration) nftables.SetElement {
-	return nftables.SetElement{Key: s.addr.AsSlice(), Timeout: d}
-}
-
-// choose chooses the address for d from now. Adding an element that is there
-// would not move its expiry, so both are done in one transaction.
+// choose chooses the address for d from now.
 func (s *selector) choose(d time.Duration) error {
-	return s.change(s.element(d))
+	return s.transaction("choose the address", func(c *nftables.Conn) error { return s.setAddress(c, d) })
 }
 
 // forget stops choosing. A table that is not there is no error.
 func (s *selector) forget() error {
-	err := s.change()
-	if gone(err) {
+	return ignoreMissing(s.transaction("flush the set", func(c *nftables.Conn) error {
+		c.FlushSet(s.set)
+		return nil
+	}))
+}
+
+// remove deletes the table. One that is not there is no error.
+func (s *selector) remove() error {
+	return s.transaction("delete all", func(c *nftables.Conn) error {
+		c.AddTable(s.table)
+		c.DelTable(s.table)
+		return nil
+	})
+}
+
+func ignoreMissing(err error) error {
+	if isMissing(err) {
 		return nil
 	}
 	return err
 }
 
-// gone says that the kernel did not find what a request was about. The library
+// isMissing says that the kernel did not find what a request was about. The library
 // passes some errors on as text only.
-func gone(err error) bool {
+func isMissing(err error) bool {
 	return errors.Is(err, unix.ENOENT) || err != nil && strings.HasSuffix(err.Error(), unix.ENOENT.Error())
-}
-
-func (s *selector) change(elements ...nftables.SetElement) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	c.FlushSet(s.set)
-	if len(elements) > 0 {
-		if err := c.SetAddElements(s.set, elements); err != nil {
-			return err
-		}
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("change the nftables set %s %s: %w", s.table.Name, s.set.Name, err)
-	}
-	return nil
-}
-
-// remove deletes the table. One that is not there is no error.
-func (s *selector) remove() error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	c.AddTable(s.table)
-	c.DelTable(s.table)
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("delete the nftables table %s: %w", s.table.Name, err)
-	}
-	return nil
 }
 
 // chains returns the names of the chains that are there, sorted; none when
@@ -287,7 +266,7 @@ func (s *selector) chosen() (bool, error) {
 		return false, err
 	}
 	elements, err := c.GetSetElements(s.set)
-	if gone(err) {
+	if isMissing(err) {
 		return false, nil
 	}
 	if err != nil {

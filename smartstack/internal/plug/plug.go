@@ -24,19 +24,19 @@ import (
 	"time"
 )
 
-// Protect names a way to hold new connections.
-type Protect string
+// A Method is how new connections are held.
+type Method string
 
-// The ways. Auto is the first of Qdisc, NFQueue and None that this kernel has.
+// The methods. Auto is the first of Qdisc, NFQueue and None that this kernel has.
 const (
-	Auto    Protect = "auto"
-	Qdisc   Protect = "qdisc"
-	NFQueue Protect = "nfqueue"
-	None    Protect = "none"
+	Auto    Method = "auto"
+	Qdisc   Method = "qdisc"
+	NFQueue Method = "nfqueue"
+	None    Method = "none"
 )
 
-// Ways lists every Protect, in the order in which help texts name them.
-var Ways = []Protect{Qdisc, NFQueue, None, Auto}
+// Methods lists them all, in the order in which help texts name them.
+var Methods = []Method{Qdisc, NFQueue, None, Auto}
 
 // DefaultAddress is where clients find the proxy unless a config says otherwise.
 var DefaultAddress = netip.MustParseAddr("169.254.255.254")
@@ -56,9 +56,9 @@ const (
 )
 
 // Options say what is held, how, and for how long. The zero value of a field
-// is its default.
+// is its default. Their JSON is the argument of the guard.
 type Options struct {
-	Protect Protect       // default Auto
+	Protect Method        // default Auto
 	Address netip.Addr    // whose new connections wait; default 169.254.255.254
 	Hold    time.Duration // the longest that they wait, whatever happens; default 2 s
 	// Limit is how many SYNs may wait at once; those beyond it are not held.
@@ -72,9 +72,9 @@ type Options struct {
 	Queue uint16
 	// GuardCommand starts a guard when one more argument is added to it, such as
 	// OwnGuard; without one Hold is an error.
-	GuardCommand []string
+	GuardCommand []string `json:"-"`
 	// Log hears of what nobody asked for, such as a hold that ended by itself.
-	Log *slog.Logger
+	Log *slog.Logger `json:"-"`
 }
 
 func (o Options) withDefaults() Options {
@@ -107,8 +107,8 @@ func OwnGuard() []string { return []string{"/proc/self/exe", "smartstack", "plug
 
 func (o Options) validate() error {
 	var errs []error
-	if !slices.Contains(Ways, o.Protect) {
-		errs = append(errs, fmt.Errorf("unknown way to protect %q (known: qdisc, nfqueue, none, auto)", o.Protect))
+	if !slices.Contains(Methods, o.Protect) {
+		errs = append(errs, fmt.Errorf("unknown method %q (known: qdisc, nfqueue, none, auto)", o.Protect))
 	}
 	if o.Hold < 0 || o.Hold > time.Minute {
 		errs = append(errs, fmt.Errorf("hold for %s: want more than 0 and at most 1m", o.Hold))
@@ -122,7 +122,7 @@ func (o Options) validate() error {
 // UnsupportedError says that this machine cannot do what was asked, why, and
 // what would help.
 type UnsupportedError struct {
-	Protect Protect
+	Protect Method
 	Missing string // what is missing, e.g. "no plug qdisc (module sch_plug)"
 	Hint    string // what to do next, a command or a sentence
 }
@@ -143,7 +143,7 @@ var ErrLocked = errors.New("another run has the plug")
 // Status is what the kernel says about a plug. It is printed as JSON, so its
 // keys are part of our interface.
 type Status struct {
-	Protect    Protect  `json:"protect"` // the way in use, never auto
+	Protect    Method   `json:"protect"` // the method in use, never auto
 	Address    string   `json:"address"`
 	Interfaces []string `json:"interfaces,omitempty"` // qdisc only
 	SetUp      bool     `json:"set_up"`
@@ -157,9 +157,9 @@ type Status struct {
 	Foreign []string `json:"foreign,omitempty"`
 }
 
-// method is one way to hold, as the guard carries it out. Implementations are
+// driver carries out a method, in the guard. Implementations are
 // used by one goroutine at a time.
-type method interface {
+type driver interface {
 	setup() error
 	check() error // wraps ErrNotSetUp
 	clear() error
@@ -169,8 +169,8 @@ type method interface {
 	// release stops choosing and lets go of what waits. It returns how many did.
 	// Releasing what is not held is no error.
 	release() (int, error)
-	// settle ends a hold that was released: then it is another process's turn.
-	settle() error
+	// finish ends a hold that was released: then it is another process's turn.
+	finish() error
 	status() (Status, error)
 	close() error
 }
@@ -179,13 +179,13 @@ type method interface {
 // several goroutines.
 type Plug struct {
 	o Options
-	m method // nil for None
+	m driver // nil for None
 	h *holder
 }
 
 // New returns a plug. With Auto it tries out, in a scratch network namespace,
 // what the kernel has, which takes some tens of milliseconds and changes
-// nothing; any other way is taken at its word until Setup or Check.
+// nothing; any other method is taken at its word until Setup or Check.
 func New(o Options) (*Plug, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -198,7 +198,7 @@ func New(o Options) (*Plug, error) {
 	if o.Protect == None {
 		return p, nil
 	}
-	m, err := newMethod(o)
+	m, err := newDriver(o)
 	if err != nil {
 		return nil, err
 	}
@@ -207,21 +207,21 @@ func New(o Options) (*Plug, error) {
 	return p, nil
 }
 
-// choose returns the first way that this kernel has, and says in the log why
+// choose returns the first method that this kernel has, and says in the log why
 // the others were passed over.
-func choose(o Options) Protect {
-	for _, way := range []Protect{Qdisc, NFQueue} {
-		err := Probe(way)
+func choose(o Options) Method {
+	for _, method := range []Method{Qdisc, NFQueue} {
+		err := Probe(method)
 		if err == nil {
-			return way
+			return method
 		}
-		o.Log.Info("plug method passed over", "protect", string(way), "why", err.Error())
+		o.Log.Info("plug method passed over", "protect", string(method), "why", err.Error())
 	}
 	return None
 }
 
-// Name returns the way that is used: Qdisc, NFQueue or None.
-func (p *Plug) Name() Protect { return p.o.Protect }
+// Name returns the method that is used: Qdisc, NFQueue or None.
+func (p *Plug) Name() Method { return p.o.Protect }
 
 // Setup makes what holding needs, once: what is there already and right stays.
 // It also lets go of whatever a dead process may have left held. It refuses,

@@ -8,25 +8,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func newMethod(o Options) (method, error) { return methodNamed(o, tableName, ifbName) }
+func newDriver(o Options) (driver, error) { return newDriverNamed(o, tableName, ifbName) }
 
-// methodNamed is newMethod with the names of what it makes in the kernel.
-func methodNamed(o Options, table, ifb string) (method, error) {
+// newDriverNamed is newDriver with the names of what it makes in the kernel.
+func newDriverNamed(o Options, table, ifb string) (driver, error) {
 	switch o.Protect {
 	case Qdisc:
 		return newQdisc(o, table, ifb, linux{}), nil
 	case NFQueue:
 		return newNFQueue(o, table), nil
 	}
-	return nil, fmt.Errorf("there is no way to protect called %q", o.Protect)
+	return nil, fmt.Errorf("there is no method called %q", o.Protect)
 }
 
-// Probe says whether this kernel can hold by the given way: nil, or an
+// Probe says whether this kernel can hold by the given method: nil, or an
 // UnsupportedError. It does all of it for real, set-up, hold and release, in a
 // network namespace that vanishes afterwards; without the right to make one, in
 // place and under other names.
-func Probe(way Protect) error {
-	return inScratchNamespace(func() error { return probe(way) })
+func Probe(method Method) error {
+	return inScratchNamespace(func() error { return probe(method) })
 }
 
 // inScratchNamespace runs do in a network namespace of its own, which ends with
@@ -63,9 +63,9 @@ func inScratchNamespace(do func() error) error {
 	return <-done
 }
 
-func probe(way Protect) (err error) {
-	o := Options{Protect: way, Queue: 20258}.withDefaults()
-	m, err := methodNamed(o, tableName+"_probe", ifbName+"p")
+func probe(method Method) (err error) {
+	o := Options{Protect: method, Queue: 20258}.withDefaults()
+	m, err := newDriverNamed(o, tableName+"_probe", ifbName+"p")
 	if err != nil {
 		return err
 	}

@@ -7,14 +7,14 @@ import (
 	"syscall"
 )
 
-func unsupported(way Protect) error {
-	return &UnsupportedError{way, "it needs Linux", "run it on a host of the cluster"}
+func unsupported(method Method) error {
+	return &UnsupportedError{method, "it needs Linux", "run it on a host of the cluster"}
 }
 
-func newMethod(o Options) (method, error) { return nil, unsupported(o.Protect) }
+func newDriver(o Options) (driver, error) { return nil, unsupported(o.Protect) }
 
-// Probe says whether this kernel can hold by the given way.
-func Probe(way Protect) error { return unsupported(way) }
+// Probe says whether this kernel can hold by the given method.
+func Probe(method Method) error { return unsupported(method) }
 
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 

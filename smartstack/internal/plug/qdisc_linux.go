@@ -318,7 +318,7 @@ func (q *qdisc) status() (Status, error) {
 	return s, nil
 }
 
-func (q *qdisc) settle() error { return nil }
+func (q *qdisc) finish() error { return nil }
 
 func (q *qdisc) close() error { return nil }
 

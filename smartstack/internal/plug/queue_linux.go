@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -194,19 +193,14 @@ func queueCounts(number uint16) (waiting int, dropped uint64, err error) {
 		return 0, 0, fmt.Errorf("read queue counters: %w", err)
 	}
 	for line := range strings.Lines(string(text)) {
-		// queue_number peer_portid queue_total copy_mode copy_range queue_dropped user_dropped id_sequence 1
-		f := strings.Fields(line)
-		if len(f) < 8 || f[0] != strconv.Itoa(int(number)) {
-			continue
+		var id, peer, mode, size int
+		var full, unread uint64 // lost because the queue was full, or its reader too slow
+		if _, err := fmt.Sscan(line, &id, &peer, &waiting, &mode, &size, &full, &unread); err != nil {
+			return 0, 0, fmt.Errorf("read queue counters: %w", err)
 		}
-		var lost [2]uint64
-		waiting, err = strconv.Atoi(f[2])
-		for i := range lost {
-			var e error
-			lost[i], e = strconv.ParseUint(f[5+i], 10, 64)
-			err = errors.Join(err, e)
+		if id == int(number) {
+			return waiting, full + unread, nil
 		}
-		return waiting, lost[0] + lost[1], err
 	}
 	return 0, 0, nil
 }

@@ -25,7 +25,7 @@ import (
 )
 
 // testReloads reloads a real HAProxy under light load, behind the plug.
-func testReloads(t *testing.T, way Protect, reloads int) {
+func testReloads(t *testing.T, method Method, reloads int) {
 	paastatest.Need(t, "haproxy")
 	backend, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,7 +55,7 @@ listen web
 	defer h.stop()
 
 	// A hold may be long here: the machine is slow.
-	p := newPlug(t, Options{Protect: way, Hold: 30 * time.Second})
+	p := newPlug(t, Options{Protect: method, Hold: 30 * time.Second})
 	before, passed := retransmitted(t), status(t, p).Passed
 	ctx, stop := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
@@ -95,7 +95,7 @@ listen web
 	if held.Done != reloads || held.Lapsed != 0 || held.Waited < reloads {
 		t.Errorf("holds: %+v, want %d with at least a SYN each", held, reloads)
 	}
-	if way == Qdisc && st.Passed-passed < uint64(reloads) {
+	if method == Qdisc && st.Passed-passed < uint64(reloads) {
 		t.Errorf("the plug qdisc counted %d packets, want at least %d", st.Passed-passed, reloads)
 	}
 	if st.Dropped != 0 {
@@ -152,7 +152,7 @@ func (h *haproxyDaemon) stop() {
 
 // testContainers holds connections that come from a namespace behind a bridge,
 // as a container's do.
-func testContainers(t *testing.T, way Protect) {
+func testContainers(t *testing.T, method Method) {
 	const bridge, network = "plugbr0", "10.99.0.1/24"
 	run(t, ".", "ip", "link", "add", bridge, "type", "bridge")
 	t.Cleanup(func() {
@@ -165,7 +165,7 @@ func testContainers(t *testing.T, way Protect) {
 	ns := newContainer(t, bridge)
 	s := startServer(t)
 
-	p := newPlug(t, Options{Protect: way, Interfaces: []string{"lo", bridge}})
+	p := newPlug(t, Options{Protect: method, Interfaces: []string{"lo", bridge}})
 	if took := ns.connect(t, s); took > 10*time.Second {
 		t.Errorf("a container's connection took %s without a hold", took)
 	}
@@ -236,16 +236,16 @@ func (c container) connect(t *testing.T, s *server) time.Duration {
 }
 
 // testForeign sets the plug up beside queueing disciplines of others.
-func testForeign(t *testing.T, way Protect) {
+func testForeign(t *testing.T, method Method) {
 	run(t, ".", "tc", "qdisc", "add", "dev", "lo", "root", "handle", "7:", "tbf", "rate", "10gbit", "burst", "10mb", "latency", "1s")
 	run(t, ".", "tc", "qdisc", "add", "dev", "lo", "clsact")
 	before := kernelState(t)
-	p := newPlug(t, Options{Protect: way})
+	p := newPlug(t, Options{Protect: method})
 	s := startServer(t)
 	hold(t, p)
 	d := s.dial(DefaultAddress.String(), 2)
 	wait(t, "them to wait", func() bool { return status(t, p).Waiting == 2 })
-	if way == Qdisc {
+	if method == Qdisc {
 		if got := strings.Join(status(t, p).Foreign, ", "); got != "lo: tbf, lo: clsact" {
 			t.Errorf("foreign disciplines: %q", got)
 		}
@@ -259,7 +259,7 @@ func testForeign(t *testing.T, way Protect) {
 	run(t, ".", "tc", "qdisc", "del", "dev", "lo", "root")
 	run(t, ".", "tc", "qdisc", "del", "dev", "lo", "clsact")
 
-	if way != Qdisc {
+	if method != Qdisc {
 		return
 	}
 	// Somebody else's device under our name, and somebody's qdisc on our device.

@@ -46,12 +46,12 @@ func (f *plugFlags) open() (*plug.Plug, error) {
 		return nil, command.UsageError{Err: fmt.Errorf("--address: %w", err)}
 	}
 	p, err := plug.New(plug.Options{
-		Protect: plug.Protect(f.protect), Address: address, Hold: f.hold, Interfaces: f.interfaces, GuardCommand: plug.OwnGuard(),
+		Protect: plug.Method(f.protect), Address: address, Hold: f.hold, Interfaces: f.interfaces, GuardCommand: plug.OwnGuard(),
 	})
 	if err != nil {
 		return nil, command.UsageError{Err: err}
 	}
-	if p.Name() == plug.None && plug.Protect(f.protect) != plug.None {
+	if p.Name() == plug.None && plug.Method(f.protect) != plug.None {
 		err := errors.Join(plug.Probe(plug.Qdisc), plug.Probe(plug.NFQueue))
 		return nil, withPlugHint(fmt.Errorf("nothing on this machine can hold connections: %w", err))
 	}
