@@ -256,6 +256,51 @@ func TestARenamedNamespaceKeepsItsPort(t *testing.T) {
 	}
 }
 
+// A namespace that moves to a port which another process has stays where it is, and
+// costs nobody a request: HAProxy is not even tried with it. It moves once the port
+// is free.
+func TestANamespaceThatMovesToATakenPort(t *testing.T) {
+	t.Parallel()
+	reg := newMemory()
+	h := newHost(t, reg)
+	a := newBackend(t)
+	for _, name := range []string{"web.main", "fine.main"} {
+		h.service(name, nil)
+		reg.put(name, a.entry())
+	}
+	h.start()
+	h.up("web.main", a.port)
+	h.up("fine.main", a.port)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	web, fine := load(t, h.url("web.main"), 2), load(t, h.url("fine.main"), 2)
+	h.ports["web.main"] = l.Addr().(*net.TCPAddr).Port
+	h.service("web.main", nil)
+	eventually(t, func() error {
+		if p := h.agent.Status().Problems["web.main"]; !strings.Contains(p, "address already in use") {
+			return fmt.Errorf("problem: %q", p)
+		}
+		return nil
+	})
+	h.quiet()
+	for _, stop := range []func() (int64, []string){web, fine} {
+		sent, failures := stop()
+		unharmed(t, sent, failures)
+	}
+	l.Close()
+	h.agent.Namespaces(h.tree)
+	eventually(t, func() error {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", h.ports["web.main"]))
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	})
+}
+
 // A namespace that gives its proxy_port away lets go of it, and is discovered on.
 func TestAProxyPortThatIsTakenAway(t *testing.T) {
 	t.Parallel()

@@ -41,7 +41,7 @@ func (a *Agent) follow(ctx context.Context) {
 			r = a.serve(ctx, n)
 		}
 		listening := a.proxy.has(name)
-		if n.Proxied() && r.refused.stands(n, listening, free) {
+		if n.Proxied() && r.refused.stands(n, a.proxy.holds(n), free) {
 			a.problems[name] = r.refused.err
 			continue
 		}

@@ -110,7 +110,7 @@ func (a planner) translate(p *plan, valid map[string]soaconfig.Namespace) {
 		n, err := namespaceOf(ns, a.settings, owner)
 		// HAProxy may listen on the port for what is about to go: a namespace that is
 		// renamed takes its port along.
-		if err == nil && has(name) != 0 && !a.proxy.has(name) && !a.proxy.listens(n.Port) {
+		if err == nil && has(name) != 0 && !a.proxy.holds(n) {
 			err = free(n.Service.Bind)
 		}
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopaasta/paasta/smartstack/internal/discover"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/reload"
 )
@@ -79,6 +80,12 @@ func (p *proxy) listens(port int) bool {
 		}
 	}
 	return false
+}
+
+// holds tells whether HAProxy listens for a namespace where that says. What an
+// adopted one has that soa-configs did not tell yet may be anywhere: it does.
+func (p *proxy) holds(n discover.Namespace) bool {
+	return p.listens(n.Port) || p.running[n.Registration] == nil && p.has(n.Registration)
 }
 
 // hasCallerMap tells whether HAProxy has a map of callers at all.
