@@ -208,7 +208,7 @@ func (b *builder) build(n *yaml.Node, depth int) *value {
 		v.kind = object
 		b.fields(v, n, depth)
 	default:
-		v.broken("is nothing that YAML knows")
+		v.broken("is no scalar, list or object")
 	}
 	switch tag := n.ShortTag(); tag {
 	case "!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!timestamp", "!!merge":
