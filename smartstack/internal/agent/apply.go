@@ -149,6 +149,9 @@ func (a *Agent) reloadOnce(ctx context.Context) (done bool, err error) {
 	if err := a.proxy.identify(ctx); err != nil {
 		return false, err
 	}
+	if err := a.custom.takes(a.sections()); err != nil && a.custom.text != a.custom.good {
+		a.problems[customProblem] = a.custom.refuse(err)
+	}
 	if a.proxy.cold {
 		// Nothing runs that a bad config could harm, and the start itself checks it:
 		// a check of its own would only double the time that clients are refused.

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -73,6 +75,32 @@ func (c *custom) refersTo(n discover.Namespace) bool {
 	return false
 }
 
+// takes finds a port of a section on which the operator's sections listen as well.
+// HAProxy accepts that, and shares the requests out among both.
+func (c *custom) takes(sections []*haproxy.Section) error {
+	owner := map[netip.AddrPort]string{}
+	for _, s := range sections {
+		for _, b := range s.Service.Bind {
+			owner[b] = s.Service.Name
+		}
+	}
+	n := 0
+	for line := range strings.Lines(c.text) {
+		n++
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "bind" {
+			continue
+		}
+		for at := range strings.SplitSeq(words[1], ",") {
+			if b, err := netip.ParseAddrPort(at); err == nil && owner[b] != "" {
+				return fmt.Errorf("line %d: bind %s: is the proxy_port of %s, whose requests would go to both: take another port", n, at, owner[b])
+			}
+		}
+	}
+	return nil
+}
+
 // read takes what the operator wrote now, and says whether it is something else.
 func (c *custom) read() (changed bool, err error) {
 	if c.source == nil {
@@ -92,7 +120,7 @@ func (c *custom) read() (changed bool, err error) {
 
 // refuse goes back to the sections that HAProxy took last.
 func (c *custom) refuse(err error) error {
-	c.log.Error("HAProxy refuses custom_config, the last good one stays", "err", err)
+	c.log.Error("custom_config is refused, the last good one stays", "err", err)
 	c.refused, c.err, c.text = c.text, err, c.good
 	return err
 }

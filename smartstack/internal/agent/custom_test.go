@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -161,6 +162,51 @@ func TestOperatorsSections(t *testing.T) {
 		return answers()
 	})
 	h.up("web.main", b.port)
+}
+
+// An operator's section that listens on the port of a service would get half of its
+// requests, and HAProxy finds nothing wrong with that.
+func TestOperatorsSectionsTakeNoPortOfAService(t *testing.T) {
+	t.Parallel()
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.service("web.main", nil)
+	var text atomic.Value
+	text.Store("backend fine\n")
+	h.options.Custom = func() (string, error) { return text.Load().(string), nil }
+	a := newBackend(t)
+	reg.put("web.main", a.entry())
+	h.start()
+	h.up("web.main", a.port)
+	stop := load(t, h.url("web.main"), 4)
+	thief := fmt.Sprintf("# mine\nfrontend mine\n\tmode http\n\tbind 127.0.0.1:%d # the service's\n", h.ports["web.main"])
+	refused := func() {
+		t.Helper()
+		eventually(t, func() error {
+			if p := h.agent.Status().Problems["custom_config"]; !strings.Contains(p, "line 4: bind 127.0.0.1:") || !strings.Contains(p, "web.main") {
+				return fmt.Errorf("problem: %q", p)
+			}
+			return nil
+		})
+	}
+	text.Store(thief)
+	h.agent.Namespaces(h.tree)
+	refused()
+	if config := h.config(); !strings.Contains(config, "backend fine") {
+		t.Errorf("the last good sections are gone:\n%s", config)
+	}
+	sent, failures := stop()
+	unharmed(t, sent, failures)
+
+	// So it is on a host that has never served.
+	cold := newHost(t, reg)
+	cold.options.Custom = h.options.Custom
+	cold.service("web.main", nil)
+	text.Store(fmt.Sprintf("\n\nfrontend mine\n\tbind 127.0.0.1:%d\n", cold.ports["web.main"]))
+	h = cold
+	h.start()
+	refused()
+	h.up("web.main", a.port)
 }
 
 // An operator's section that sends requests to a service of ours: when that is
