@@ -10,97 +10,71 @@ import (
 	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
 )
 
-// apps serves /v2/apps and what is below it. Ids hold slashes: what the path
-// ends with is looked at first.
-func (s *Server) apps(q *request, rest []string) answer {
-	n := len(rest)
-	if n == 0 {
-		switch q.method {
-		case http.MethodGet:
-			return s.listApps(q)
-		case http.MethodPost:
-			return s.createApp(q)
-		case http.MethodPut, http.MethodPatch:
-			return s.updateApps(q)
-		}
-		return q.notAllowed("GET, HEAD, POST, PUT, PATCH")
+// app returns the app that the path names.
+func (q *request) app() (*definition.App, error) {
+	if a := q.m.App(q.id); a != nil {
+		return a, nil
 	}
-	id := func(k int) string { return "/" + strings.Join(rest[:k], "/") }
-	switch {
-	case rest[n-1] == "restart" && n > 1:
-		return s.restart(q, id(n-1))
-	case rest[n-1] == "tasks" && n > 1:
-		return s.appTasks(q, id(n-1))
-	case n > 2 && rest[n-2] == "tasks":
-		return s.appTask(q, id(n-2), rest[n-1])
-	case rest[n-1] == "versions" && n > 1:
-		return s.versions(q, id(n-1))
-	case n > 2 && rest[n-2] == "versions":
-		return s.version(q, id(n-2), rest[n-1])
-	case rest[n-1] == "*" && q.method == http.MethodGet:
-		return s.appsBelow(q, id(n-1))
-	}
-	return s.app(q, id(n))
-}
-
-func noApp(id string) answer {
-	return wrong(refusal(http.StatusNotFound, "App '%s' does not exist", id))
+	return nil, core.Refuse(http.StatusNotFound, "App '%s' does not exist", q.id)
 }
 
 // embed reads the embed parameters over what is shown anyway.
 func (q *request) embed(e core.Embed) core.Embed {
 	for _, v := range q.query["embed"] {
-		switch v[strings.LastIndex(v, ".")+1:] {
-		case "tasks":
-			e.Tasks, e.Deployments = true, true
-		case "counts":
-			e.Counts = true
-		case "deployments":
-			e.Deployments = true
-		case "readiness":
-			e.Readiness = true
-		case "lastTaskFailure":
-			e.LastTaskFailure = true
-		case "failures":
-			e.LastTaskFailure, e.Tasks, e.Deployments = true, true, true
-		case "taskStats":
-			e.TaskStats = true
-		}
+		what := v[strings.LastIndex(v, ".")+1:]
+		e.Counts = e.Counts || what == "counts"
+		e.Readiness = e.Readiness || what == "readiness"
+		e.TaskStats = e.TaskStats || what == "taskStats"
+		e.LastTaskFailure = e.LastTaskFailure || what == "lastTaskFailure" || what == "failures"
+		e.Tasks = e.Tasks || what == "tasks" || what == "failures"
+		e.Deployments = e.Deployments || what == "deployments" || what == "tasks" || what == "failures"
 	}
 	return e
 }
 
-func (s *Server) listApps(q *request) answer {
+// whole is what one app is shown with.
+var whole = core.Embed{Counts: true, Tasks: true, LastTaskFailure: true, Deployments: true}
+
+func (q *request) views(ids []string, e core.Embed) []core.AppView {
+	views := []core.AppView{}
+	for _, id := range ids {
+		views = append(views, q.m.View(q.m.App(id), q.embed(e)))
+	}
+	return views
+}
+
+func (q *request) listApps() (any, error) {
 	selected := func(map[string]string) bool { return true }
 	if text := q.query.Get("label"); text != "" {
 		var err error
 		if selected, err = parseSelector(text); err != nil {
-			return wrong(refusal(http.StatusUnprocessableEntity, "Can not parse label selector '%s': %v", text, err))
+			return nil, core.Refuse(http.StatusUnprocessableEntity, "Can not parse label selector '%s': %v", text, err)
 		}
 	}
-	cmd, part := strings.ToLower(q.query.Get("cmd")), strings.ToLower(q.query.Get("id"))
-	e := q.embed(core.Embed{Counts: true, Deployments: true})
-	views := []core.AppView{}
+	contains := func(text, param string) bool {
+		return strings.Contains(strings.ToLower(text), strings.ToLower(q.query.Get(param)))
+	}
+	var ids []string
 	for _, id := range q.m.Apps("/") {
 		a := q.m.App(id)
-		switch {
-		case part != "" && !strings.Contains(strings.ToLower(id), part):
-		case cmd != "" && (a.Cmd == nil || !strings.Contains(strings.ToLower(*a.Cmd), cmd)):
-		case !selected(a.Labels):
-		default:
-			views = append(views, q.m.View(a, e))
+		runs := q.query.Get("cmd") == "" || a.Cmd != nil && contains(*a.Cmd, "cmd")
+		if runs && contains(id, "id") && selected(a.Labels) {
+			ids = append(ids, id)
 		}
 	}
-	return ok(map[string]any{"apps": views})
+	return map[string]any{"apps": q.views(ids, core.Embed{Counts: true, Deployments: true})}, nil
 }
 
-func (s *Server) appsBelow(q *request, group string) answer {
-	e := q.embed(core.Embed{Counts: true, Tasks: true, LastTaskFailure: true, Deployments: true})
-	views := []core.AppView{}
-	for _, id := range q.m.Apps(group) {
-		views = append(views, q.m.View(q.m.App(id), e))
+func (q *request) listAppsBelow() (any, error) {
+	return map[string]any{"*": q.views(q.m.Apps(q.id), whole)}, nil
+}
+
+func (q *request) showApp() (any, error) {
+	a, err := q.app()
+	if err != nil {
+		return nil, err
 	}
-	return ok(map[string]any{"*": views})
+	return map[string]any{"app": q.m.View(a, q.embed(whole))}, nil
 }
 
 // object decodes the body.
@@ -113,141 +87,161 @@ func (q *request) object() (definition.Object, error) {
 }
 
 func asObject(v any, path string) (definition.Object, error) {
-	o, is := v.(map[string]any)
+	o, is := v.(definition.Object)
 	if !is {
-		return nil, &definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{
-			{Path: path, Errors: []string{"error.expected.jsobject"}},
-		}}
+		return nil, definition.InvalidJSON(path, "error.expected.jsobject")
 	}
 	return o, nil
 }
 
 // parse makes a definition of a decoded one, as seen from a group.
-func (s *Server) parse(o definition.Object, base string) (*definition.App, error) {
+func (q *request) parse(o definition.Object, base string) (*definition.App, error) {
 	a, err := definition.Parse(o, base)
 	if err != nil {
 		return nil, err
 	}
-	if problems := s.Check(a); len(problems) > 0 {
+	if problems := q.Check(a); len(problems) > 0 {
 		return nil, &definition.InvalidError{Message: "Object is not valid", Problems: problems}
 	}
 	return a, nil
 }
 
-func (s *Server) createApp(q *request) answer {
-	o, err := q.object()
-	if err != nil {
-		return wrong(err)
-	}
-	a, err := s.parse(o, "/")
-	if err != nil {
-		return wrong(err)
-	}
-	if q.m.App(a.ID) != nil {
-		return wrong(refusal(http.StatusConflict, "An app with id [%s] already exists.", a.ID))
-	}
-	return s.create(q, a)
+// put changes apps, or makes them.
+func (q *request) put(apps ...*definition.App) (*core.Deployment, error) {
+	return q.m.Change(q.now, q.by, core.Change{Put: apps}, q.flag("force"))
 }
 
-func (s *Server) create(q *request, a *definition.App) answer {
-	d, err := q.m.Change(q.now, q.by, core.Change{Put: []*definition.App{a}}, q.flag("force"))
+func (q *request) createApp() (any, error) {
+	o, err := q.object()
 	if err != nil {
-		return wrong(err)
+		return nil, err
 	}
-	q.header.Set("Marathon-Deployment-Id", d.ID)
-	q.header.Set("Location", a.ID)
+	a, err := q.parse(o, "/")
+	if err != nil {
+		return nil, err
+	}
+	if q.m.App(a.ID) != nil {
+		return nil, core.Refuse(http.StatusConflict, "An app with id [%s] already exists.", a.ID)
+	}
+	d, err := q.put(a)
+	if err != nil {
+		return nil, err
+	}
+	q.created(a.ID, d)
 	shown := *a
 	shown.VersionInfo = nil
 	zero := 0
-	return answer{status: http.StatusCreated, body: core.AppView{
+	return core.AppView{
 		App: &shown, TasksStaged: &zero, TasksRunning: &zero, TasksHealthy: &zero, TasksUnhealthy: &zero,
 		Deployments: &[]map[string]string{{"id": d.ID}},
-	}}
+	}, nil
 }
 
-func (s *Server) app(q *request, id string) answer {
-	a := q.m.App(id)
-	switch q.method {
-	case http.MethodGet:
-		if a == nil {
-			return noApp(id)
-		}
-		e := q.embed(core.Embed{Counts: true, Tasks: true, LastTaskFailure: true, Deployments: true})
-		return ok(map[string]any{"app": q.m.View(a, e)})
-	case http.MethodPut, http.MethodPatch:
-		return s.updateApp(q, id)
-	case http.MethodDelete:
-		if a == nil {
-			return noApp(id)
-		}
-		// The one place where force is the default.
-		force := q.query.Get("force") == "" || q.flag("force")
-		d, err := q.m.Change(q.now, q.by, core.Change{Delete: []string{id}}, force)
-		return q.deployed(http.StatusOK, d, err)
+func (q *request) created(id string, d *core.Deployment) {
+	q.status = http.StatusCreated
+	q.header.Set("Location", id)
+	q.header.Set("Marathon-Deployment-Id", d.ID)
+}
+
+func (q *request) deleteApp() (any, error) {
+	if _, err := q.app(); err != nil {
+		return nil, err
 	}
-	return q.notAllowed("GET, HEAD, PUT, PATCH, DELETE")
+	// The one place where force is the default.
+	force := q.query.Get("force") == "" || q.flag("force")
+	return q.deployed(q.m.Change(q.now, q.by, core.Change{Delete: []string{q.id}}, force))
 }
 
-func (s *Server) updateApp(q *request, id string) answer {
+func (q *request) restartApp() (any, error) {
+	if _, err := q.app(); err != nil {
+		return nil, err
+	}
+	return q.deployed(q.m.Change(q.now, q.by, core.Change{Restart: []string{q.id}}, q.flag("force")))
+}
+
+func (q *request) updateApp() (any, error) {
 	o, err := q.object()
 	if err != nil {
-		return wrong(err)
+		return nil, err
 	}
-	current := q.m.App(id)
-	if current == nil && q.method == http.MethodPatch {
-		return noApp(id)
+	if _, missing := q.app(); missing != nil && q.r.Method == http.MethodPatch {
+		return nil, missing
 	}
-	a, err := s.updated(q, id, o)
+	a, err := q.updated(q.id, o)
 	if err != nil {
-		return wrong(err)
+		return nil, err
 	}
-	if current == nil {
-		answer := s.create(q, a)
-		if answer.err == nil {
-			v := answer.body.(core.AppView)
-			answer.body = map[string]string{"version": v.Version, "deploymentId": (*v.Deployments)[0]["id"]}
+	isNew := q.m.App(a.ID) == nil
+	d, err := q.put(a)
+	if err == nil && isNew {
+		q.created(a.ID, d)
+		return map[string]string{"version": a.Version, "deploymentId": d.ID}, nil
+	}
+	return q.deployed(d, err)
+}
+
+func (q *request) updateApps() (any, error) {
+	v, err := definition.Decode(q.body)
+	if err != nil {
+		return nil, err
+	}
+	list, is := v.([]any)
+	if !is {
+		return nil, definition.InvalidJSON("/", "error.expected.jsarray")
+	}
+	var apps []*definition.App
+	for _, v := range list {
+		o, err := asObject(v, "/")
+		if err != nil {
+			return nil, err
 		}
-		return answer
+		given, _ := o["id"].(string)
+		if given == "" {
+			return nil, definition.InvalidJSON("/id", "error.path.missing")
+		}
+		a, err := q.updated(definition.ResolveID(given, "/"), o)
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, a)
 	}
-	d, err := q.m.Change(q.now, q.by, core.Change{Put: []*definition.App{a}}, q.flag("force"))
-	return q.deployed(http.StatusOK, d, err)
+	return q.deployed(q.put(apps...))
 }
 
 // updated returns what an app would be after an update.
-func (s *Server) updated(q *request, id string, o definition.Object) (*definition.App, error) {
+func (q *request) updated(id string, o definition.Object) (*definition.App, error) {
 	if given, is := o["id"].(string); is && definition.ResolveID(given, "/") != id {
-		return nil, invalid("/id", "must be "+id+", as in the path")
+		return nil, definition.Invalid("/id", "must be %s, as in the path", id)
 	}
 	if o["version"] != nil {
-		return s.former(q, id, o)
+		if !only(o, "version", "id") {
+			return nil, definition.Invalid("/", "The 'version' field may only be combined with the 'id' field.")
+		}
+		version, _ := o["version"].(string)
+		return q.former(id, version)
 	}
-	current := q.m.App(id)
-	partial := q.method == http.MethodPatch || q.query.Get("partialUpdate") == "" || q.flag("partialUpdate")
-	if current != nil && partial {
+	partial := q.r.Method == http.MethodPatch || q.query.Get("partialUpdate") == "" || q.flag("partialUpdate")
+	if current := q.m.App(id); current != nil && partial {
 		o = definition.Merge(current, o)
 	}
 	o["id"] = id
-	return s.parse(o, "/")
+	return q.parse(o, "/")
 }
 
-// former returns the version of an app that a rollback names.
-func (s *Server) former(q *request, id string, o definition.Object) (*definition.App, error) {
-	for key, v := range o {
-		if key != "id" && key != "version" && v != nil && !emptyList(v) {
-			return nil, invalid("/", "The 'version' field may only be combined with the 'id' field.")
+// only tells whether nothing but these keys is given. go-marathon sends empty
+// lists for what was not set.
+func only(o definition.Object, keys ...string) bool {
+	for k, v := range o {
+		list, is := v.([]any)
+		if v != nil && (!is || len(list) > 0) && !slices.Contains(keys, k) {
+			return false
 		}
 	}
-	version, _ := o["version"].(string)
-	return findVersion(q, id, version)
+	return true
 }
 
-// emptyList is what go-marathon sends for lists that were not set.
-func emptyList(v any) bool {
-	l, is := v.([]any)
-	return is && len(l) == 0
-}
-
-func findVersion(q *request, id, version string) (*definition.App, error) {
+// former returns an app as it was in a version.
+func (q *request) former(id, version string) (*definition.App, error) {
 	at, err := parseVersion(version)
 	if err != nil {
 		return nil, err
@@ -257,128 +251,30 @@ func findVersion(q *request, id, version string) (*definition.App, error) {
 			return a.Clone(), nil
 		}
 	}
-	return nil, refusal(http.StatusNotFound, "App '%s' does not exist in version %s", id, version)
+	return nil, core.Refuse(http.StatusNotFound, "App '%s' does not exist in version %s", id, version)
 }
 
 // parseVersion returns a version as core writes it.
 func parseVersion(version string) (string, error) {
 	at, err := time.Parse(time.RFC3339Nano, version)
 	if err != nil {
-		return "", refusal(http.StatusUnprocessableEntity, "Invalid timestamp provided '%s'. Expecting ISO-8601 datetime string.", version)
+		return "", core.Refuse(http.StatusUnprocessableEntity, "Invalid timestamp provided '%s'. Expecting ISO-8601 datetime string.", version)
 	}
 	return core.Timestamp(at), nil
 }
 
-func (s *Server) updateApps(q *request) answer {
-	v, err := definition.Decode(q.body)
-	if err != nil {
-		return wrong(err)
-	}
-	list, is := v.([]any)
-	if !is {
-		return wrong(&definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{
-			{Path: "/", Errors: []string{"error.expected.jsarray"}},
-		}})
-	}
-	var c core.Change
-	for _, v := range list {
-		o, err := asObject(v, "/")
-		if err != nil {
-			return wrong(err)
-		}
-		given, _ := o["id"].(string)
-		if given == "" {
-			return wrong(&definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{
-				{Path: "/id", Errors: []string{"error.path.missing"}},
-			}})
-		}
-		a, err := s.updated(q, definition.ResolveID(given, "/"), o)
-		if err != nil {
-			return wrong(err)
-		}
-		c.Put = append(c.Put, a)
-	}
-	d, err := q.m.Change(q.now, q.by, c, q.flag("force"))
-	return q.deployed(http.StatusOK, d, err)
-}
-
-func (s *Server) restart(q *request, id string) answer {
-	if q.method != http.MethodPost {
-		return q.notAllowed("POST")
-	}
-	if q.m.App(id) == nil {
-		return noApp(id)
-	}
-	d, err := q.m.Change(q.now, q.by, core.Change{Restart: []string{id}}, q.flag("force"))
-	return q.deployed(http.StatusOK, d, err)
-}
-
-func (s *Server) versions(q *request, id string) answer {
-	if q.method != http.MethodGet {
-		return q.notAllowed("GET, HEAD")
-	}
-	if q.m.App(id) == nil {
-		return noApp(id)
+func (q *request) listVersions() (any, error) {
+	if _, err := q.app(); err != nil {
+		return nil, err
 	}
 	list := []string{}
-	for _, a := range q.m.Versions(id) {
+	for _, a := range q.m.Versions(q.id) {
 		list = append(list, a.Version)
 	}
-	return ok(map[string]any{"versions": list})
+	return map[string]any{"versions": list}, nil
 }
 
-func (s *Server) version(q *request, id, version string) answer {
-	if q.method != http.MethodGet {
-		return q.notAllowed("GET, HEAD")
-	}
-	a, err := findVersion(q, id, version)
-	if err != nil {
-		return wrong(err)
-	}
-	return ok(a)
-}
-
-func (s *Server) appTasks(q *request, id string) answer {
-	group, all := strings.CutSuffix(id, "/*")
-	text := q.wantsText() && q.method == http.MethodGet
-	switch {
-	case q.method != http.MethodGet && q.method != http.MethodDelete:
-		return q.notAllowed("GET, HEAD, DELETE")
-	case all && q.method == http.MethodGet && !text:
-		views := []core.TaskView{}
-		for _, app := range q.m.Apps(max(group, "/")) {
-			views = append(views, q.m.Tasks(app)...)
-		}
-		return ok(map[string]any{"tasks": views})
-	case q.m.App(id) == nil:
-		return noApp(id)
-	case text:
-		return ok(endpoints(q.m, []string{id}))
-	case q.method == http.MethodGet:
-		return ok(map[string]any{"tasks": q.m.Tasks(id)})
-	}
-	var ids []string
-	for _, t := range q.m.Tasks(id) {
-		if host := q.query.Get("host"); host == "" || host == t.Host {
-			ids = append(ids, t.ID)
-		}
-	}
-	return s.kill(q, ids, func(views []core.TaskView) any { return map[string]any{"tasks": views} })
-}
-
-func (s *Server) appTask(q *request, id, taskID string) answer {
-	if q.method != http.MethodGet && q.method != http.MethodDelete {
-		return q.notAllowed("GET, HEAD, DELETE")
-	}
-	if q.m.App(id) == nil {
-		return noApp(id)
-	}
-	i := slices.IndexFunc(q.m.Tasks(id), func(t core.TaskView) bool { return t.ID == taskID })
-	if i < 0 {
-		return wrong(refusal(http.StatusNotFound, "Task '%s' does not exist", taskID))
-	}
-	if q.method == http.MethodGet {
-		return ok(map[string]any{"task": q.m.Tasks(id)[i]})
-	}
-	return s.kill(q, []string{taskID}, func(views []core.TaskView) any { return map[string]any{"task": views[0]} })
+func (q *request) showVersion() (any, error) {
+	a, err := q.former(q.id, q.sub)
+	return a, err
 }

@@ -13,61 +13,58 @@ import (
 	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
 )
 
-// groups serves /v2/groups and what is below it.
-func (s *Server) groups(q *request, rest []string) answer {
-	id := func(k int) string { return "/" + strings.Join(rest[:k], "/") }
-	n, get := len(rest), q.method == http.MethodGet
-	switch {
-	case get && n > 0 && rest[n-1] == "apps":
-		return inGroup(q.m.Root(), id(n-1), func(r core.Root, group string) answer {
-			views := []core.AppView{}
-			apps, _ := r.Below(group)
-			for _, app := range apps {
-				views = append(views, q.m.View(q.m.App(app), q.embed(core.Embed{Counts: true, Deployments: true})))
-			}
-			return ok(views)
-		})
-	case get && n > 0 && rest[n-1] == "versions":
-		return inGroup(q.m.Root(), id(n-1), func(_ core.Root, group string) answer {
-			versions := []string{}
-			for _, r := range q.m.Roots() {
-				if r.Has(group) {
-					versions = append(versions, r.Version)
-				}
-			}
-			return ok(versions)
-		})
-	case get && n > 1 && rest[n-2] == "versions":
-		r, err := formerRoot(q, rest[n-1])
-		if err != nil {
-			return wrong(err)
-		}
-		return inGroup(r, id(n-2), q.showGroup)
-	case get:
-		return inGroup(q.m.Root(), id(n), q.showGroup)
+// group returns what there is now, with the group that the path names.
+func (q *request) group() (core.Root, error) { return has(q.m.Root(), q.id) }
+
+func has(r core.Root, group string) (core.Root, error) {
+	if r.Has(group) {
+		return r, nil
 	}
-	switch q.method {
-	case http.MethodPost, http.MethodPut:
-		return s.putGroup(q, id(n))
-	case http.MethodDelete:
-		return inGroup(q.m.Root(), id(n), func(_ core.Root, group string) answer {
-			d, err := q.m.Change(q.now, q.by, core.Change{Delete: q.m.Apps(group), Drop: []string{group}}, q.flag("force"))
-			return q.deployed(http.StatusOK, d, err)
-		})
-	}
-	return q.notAllowed("GET, HEAD, POST, PUT, DELETE")
+	return r, core.Refuse(http.StatusNotFound, "Group '%s' does not exist", group)
 }
 
-func inGroup(r core.Root, id string, do func(core.Root, string) answer) answer {
-	if !r.Has(id) {
-		return noGroup(id)
+// readGroup shows a group, or what the end of the path asks for.
+func (q *request) readGroup() (any, error) {
+	id, last := path.Split(q.id)
+	above, key := path.Split(path.Clean(id))
+	r := q.m.Root()
+	var err error
+	switch {
+	case last == "apps", last == "versions":
+		q.id = path.Clean(id)
+	case key == "versions":
+		q.id = path.Clean(above)
+		if r, err = q.formerRoot(last); err != nil {
+			return nil, err
+		}
 	}
-	return do(r, id)
+	if r, err = has(r, q.id); err != nil {
+		return nil, err
+	}
+	switch last {
+	case "apps":
+		return q.views(q.m.Apps(q.id), core.Embed{Counts: true, Deployments: true}), nil
+	case "versions":
+		versions := []string{}
+		for _, r := range q.m.Roots() {
+			if r.Has(q.id) {
+				versions = append(versions, r.Version)
+			}
+		}
+		return versions, nil
+	}
+	embeds := q.query["embed"]
+	apps, groups := len(embeds) == 0, len(embeds) == 0
+	for _, e := range embeds {
+		apps = apps || strings.HasPrefix(e, "group.apps")
+		groups = groups || e == "group.groups"
+	}
+	return q.m.Group(r, q.id, apps, groups, q.embed(core.Embed{})), nil
 }
 
 // formerRoot returns what was there as of a version, nothing for one that nobody
 // knows.
-func formerRoot(q *request, version string) (core.Root, error) {
+func (q *request) formerRoot(version string) (core.Root, error) {
 	at, err := parseVersion(version)
 	for _, r := range q.m.Roots() {
 		if err == nil && r.Version == at {
@@ -77,87 +74,73 @@ func formerRoot(q *request, version string) (core.Root, error) {
 	return core.Root{}, err
 }
 
-func noGroup(id string) answer {
-	return wrong(refusal(http.StatusNotFound, "Group '%s' does not exist", id))
-}
-
-func (q *request) showGroup(r core.Root, id string) answer {
-	embeds := q.query["embed"]
-	apps, groups := len(embeds) == 0, len(embeds) == 0
-	for _, e := range embeds {
-		apps = apps || strings.HasPrefix(e, "group.apps")
-		groups = groups || e == "group.groups"
+func (q *request) deleteGroup() (any, error) {
+	if _, err := q.group(); err != nil {
+		return nil, err
 	}
-	return ok(q.m.Group(r, id, apps, groups, q.embed(core.Embed{})))
+	return q.deployed(q.m.Change(q.now, q.by, core.Change{Delete: q.m.Apps(q.id), Drop: []string{q.id}}, q.flag("force")))
 }
 
 // putGroup makes or changes a group. A list of apps that is given is all that
 // the group has then; a key that is not given changes nothing.
-func (s *Server) putGroup(q *request, id string) answer {
+func (q *request) putGroup() (any, error) {
 	o, err := q.object()
 	if err != nil {
-		return wrong(err)
+		return nil, err
 	}
+	id := q.id
 	if given, is := o["id"].(string); is {
 		id = definition.ResolveID(given, id)
 	}
 	if text := definition.CheckID(id); id != "/" && text != "" {
-		return wrong(invalid("/id", text))
+		return nil, definition.Invalid("/id", "%s", text)
 	}
-	if q.method == http.MethodPost {
+	if q.r.Method == http.MethodPost {
 		if q.m.App(id) != nil {
-			return wrong(refusal(http.StatusConflict, "An app with the path %s already exists.", id))
+			return nil, core.Refuse(http.StatusConflict, "An app with the path %s already exists.", id)
 		}
 		if q.m.Root().Has(id) && id != "/" {
-			return wrong(refusal(http.StatusConflict, "Group %s is already created. Use PUT to change this group.", id))
+			return nil, core.Refuse(http.StatusConflict, "Group %s is already created. Use PUT to change this group.", id)
 		}
 	}
 	c := core.Change{Groups: map[string][]string{}}
 	switch {
 	case o["version"] != nil:
-		err = revertGroup(q, id, o, &c)
+		err = q.revertGroup(id, o, &c)
 	case o["scaleBy"] != nil:
-		err = scaleGroup(q, id, o, &c)
+		err = q.scaleGroup(id, o, &c)
 	default:
-		err = s.fillGroup(q, id, o, &c)
+		err = q.fillGroup(id, o, &c)
 	}
 	if err != nil {
-		return wrong(err)
+		return nil, err
 	}
 	if q.flag("dryRun") {
-		return ok(map[string]any{"steps": q.m.Steps(c)})
+		return map[string]any{"steps": q.m.Steps(c)}, nil
 	}
 	d, err := q.m.Change(q.now, q.by, c, q.flag("force"))
-	status := http.StatusOK
-	if q.method == http.MethodPost {
-		status = http.StatusCreated
-		q.header.Set("Location", id)
+	if err == nil && q.r.Method == http.MethodPost {
+		q.created(id, d)
 	}
-	return q.deployed(status, d, err)
+	return q.deployed(d, err)
 }
 
-// only refuses a key that is given together with others.
-func only(o definition.Object, key string) error {
-	for k, v := range o {
-		if k != key && v != nil && !emptyList(v) {
-			return invalid("/"+key, "not allowed in conjunction with other properties.")
-		}
+// alone refuses a key that is given together with others.
+func alone(o definition.Object, key string) error {
+	if only(o, key) {
+		return nil
 	}
-	return nil
+	return definition.Invalid("/"+key, "not allowed in conjunction with other properties.")
 }
 
-func invalid(path, text string) error {
-	return &definition.InvalidError{Message: "Object is not valid", Problems: []definition.Problem{{Path: path, Errors: []string{text}}}}
-}
-
-func scaleGroup(q *request, id string, o definition.Object, c *core.Change) error {
-	if err := only(o, "scaleBy"); err != nil {
+func (q *request) scaleGroup(id string, o definition.Object, c *core.Change) error {
+	if err := alone(o, "scaleBy"); err != nil {
 		return err
 	}
 	n, is := o["scaleBy"].(json.Number)
 	factor, err := n.Float64()
 	if !is || err != nil || factor < 0 {
-		return &definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{{Path: "/scaleBy", Errors: []string{"error.expected.jsnumber"}}}}
+		return definition.InvalidJSON("/scaleBy", "error.expected.jsnumber")
 	}
 	for _, app := range q.m.Apps(id) {
 		a := q.m.App(app).Clone()
@@ -168,17 +151,17 @@ func scaleGroup(q *request, id string, o definition.Object, c *core.Change) erro
 }
 
 // revertGroup makes a group what it was as of a version.
-func revertGroup(q *request, id string, o definition.Object, c *core.Change) error {
-	if err := only(o, "version"); err != nil {
+func (q *request) revertGroup(id string, o definition.Object, c *core.Change) error {
+	if err := alone(o, "version"); err != nil {
 		return err
 	}
 	version, _ := o["version"].(string)
-	then, err := formerRoot(q, version)
+	then, err := q.formerRoot(version)
 	if err != nil {
 		return err
 	}
 	if then.Version == "" || !then.Has(id) {
-		return refusal(http.StatusUnprocessableEntity, "Group %s not available in version %s", id, version)
+		return core.Refuse(http.StatusUnprocessableEntity, "Group %s not available in version %s", id, version)
 	}
 	apps, groups := then.Below(id)
 	for _, app := range apps {
@@ -201,60 +184,35 @@ func revertGroup(q *request, id string, o definition.Object, c *core.Change) err
 	return nil
 }
 
-func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.Change) error {
+func (q *request) fillGroup(id string, o definition.Object, c *core.Change) error {
 	for _, key := range []string{"version", "scaleBy"} {
 		if o[key] != nil {
-			return only(o, key)
+			return alone(o, key)
 		}
 	}
 	c.Groups[id] = nil
-	if list, is := o["dependencies"].([]any); is {
+	dependencies, err := list(o, "dependencies")
+	if err != nil {
+		return err
+	}
+	if dependencies != nil {
 		c.Groups[id] = []string{}
-		for i, v := range list {
-			on, is := v.(string)
-			if !is {
-				return &definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{{Path: fmt.Sprintf("/dependencies(%d)", i), Errors: []string{"error.expected.jsstring"}}}}
-			}
-			c.Groups[id] = append(c.Groups[id], definition.ResolveID(on, id))
-		}
-	} else if o["dependencies"] != nil {
-		return notList("/dependencies")
 	}
-	if apps, is := o["apps"].([]any); is {
-		var named []string
-		for i, v := range apps {
-			one, err := asObject(v, "/apps")
-			if err != nil {
-				return err
-			}
-			delete(one, "version")
-			delete(one, "versionInfo")
-			a, err := s.parse(one, id)
-			if err != nil {
-				return err
-			}
-			if path.Dir(a.ID) != id {
-				return invalid(fmt.Sprintf("/apps(%d)/id", i), "Identifier is not child of '"+id+"'")
-			}
-			named = append(named, a.ID)
-			c.Put = append(c.Put, a)
+	for i, v := range dependencies {
+		on, is := v.(string)
+		if !is {
+			return definition.InvalidJSON(fmt.Sprintf("/dependencies(%d)", i), "error.expected.jsstring")
 		}
-		for _, app := range q.m.Apps(id) {
-			if path.Dir(app) == id && !slices.Contains(named, app) {
-				c.Delete = append(c.Delete, app)
-			}
-		}
-	} else if o["apps"] != nil {
-		return notList("/apps")
+		c.Groups[id] = append(c.Groups[id], definition.ResolveID(on, id))
 	}
-	groups, is := o["groups"].([]any)
-	switch {
-	case o["groups"] == nil:
-		return nil
-	case !is:
-		return notList("/groups")
+	if err := q.fillApps(id, o, c); err != nil {
+		return err
 	}
-	var named []string
+	groups, err := list(o, "groups")
+	if groups == nil {
+		return err
+	}
+	named := []string{}
 	for i, v := range groups {
 		one, err := asObject(v, "/groups")
 		if err != nil {
@@ -263,10 +221,10 @@ func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.C
 		given, _ := one["id"].(string)
 		child := definition.ResolveID(given, id)
 		if path.Dir(child) != id {
-			return invalid(fmt.Sprintf("/groups(%d)/id", i), "Identifier is not child of '"+id+"'")
+			return definition.Invalid(fmt.Sprintf("/groups(%d)/id", i), "Identifier is not child of '%s'", id)
 		}
 		named = append(named, child)
-		if err := s.fillGroup(q, child, one, c); err != nil {
+		if err := q.fillGroup(child, one, c); err != nil {
 			return err
 		}
 	}
@@ -287,6 +245,41 @@ func (s *Server) fillGroup(q *request, id string, o definition.Object, c *core.C
 	return nil
 }
 
-func notList(path string) error {
-	return &definition.InvalidError{Message: "Invalid JSON", Problems: []definition.Problem{{Path: path, Errors: []string{"error.expected.jsarray"}}}}
+// fillApps makes a group's own apps those that are listed.
+func (q *request) fillApps(id string, o definition.Object, c *core.Change) error {
+	apps, err := list(o, "apps")
+	if apps == nil {
+		return err
+	}
+	var named []string
+	for i, v := range apps {
+		one, err := asObject(v, "/apps")
+		if err != nil {
+			return err
+		}
+		a, err := q.parse(one, id)
+		if err != nil {
+			return err
+		}
+		if path.Dir(a.ID) != id {
+			return definition.Invalid(fmt.Sprintf("/apps(%d)/id", i), "Identifier is not child of '%s'", id)
+		}
+		named = append(named, a.ID)
+		c.Put = append(c.Put, a)
+	}
+	for _, app := range q.m.Apps(id) {
+		if path.Dir(app) == id && !slices.Contains(named, app) {
+			c.Delete = append(c.Delete, app)
+		}
+	}
+	return nil
+}
+
+// list returns a list of a group, nil when it is not given.
+func list(o definition.Object, key string) ([]any, error) {
+	l, is := o[key].([]any)
+	if !is && o[key] != nil {
+		return nil, definition.InvalidJSON("/"+key, "error.expected.jsarray")
+	}
+	return l, nil
 }

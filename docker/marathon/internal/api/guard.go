@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 	"github.com/gopaasta/paasta/paasta/httpserver"
 )
 
@@ -29,16 +30,16 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !httpserver.IsOwnHost(r, g.Names...):
-			fail(w, refusal(http.StatusForbidden, "this request was meant for host %q, and this is another: ask by address", r.Host))
+			fail(w, core.Refuse(http.StatusForbidden, "this request was meant for host %q, and this is another: ask by address", r.Host))
 		case !sameOrigin(r) || crossSite.Check(r) != nil:
-			fail(w, refusal(http.StatusForbidden, "this request comes from a page of another site"))
+			fail(w, core.Refuse(http.StatusForbidden, "this request comes from a page of another site"))
 		case reads(r):
 			next.ServeHTTP(w, r)
 		case !g.allows(r):
 			w.Header().Set("WWW-Authenticate", `Basic realm="paasta marathon"`)
-			fail(w, refusal(http.StatusUnauthorized, "what changes something needs the token of this Marathon, as Authorization: Bearer or as the password of basic auth"))
+			fail(w, core.Refuse(http.StatusUnauthorized, "what changes something needs the token of this Marathon, as Authorization: Bearer or as the password of basic auth"))
 		case !isJSON(r):
-			fail(w, refusal(http.StatusUnsupportedMediaType, "Unsupported Media Type: want Content-Type: application/json"))
+			fail(w, core.Refuse(http.StatusUnsupportedMediaType, "Unsupported Media Type: want Content-Type: application/json"))
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -8,11 +8,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -53,30 +52,24 @@ var ErrNoTask = errors.New("no such task")
 // maxBody bounds what a client may send.
 const maxBody = 16 << 20
 
-// ServeHTTP answers. Paths are taken apart by hand: clients send double slashes,
-// which http.ServeMux would answer with redirects.
+// ServeHTTP answers. Clients send double slashes, which http.ServeMux would
+// answer with redirects.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var segments []string
-	for p := range strings.SplitSeq(r.URL.EscapedPath(), "/") {
-		if p == "" {
-			continue
-		}
-		text, err := url.PathUnescape(p)
-		if err != nil {
-			fail(w, refusal(http.StatusBadRequest, "bad path %s", r.URL.Path))
-			return
-		}
-		segments = append(segments, text)
-	}
-	if len(segments) == 2 && segments[0] == "v2" && segments[1] == "events" && r.Method == http.MethodGet {
+	to := path.Clean("/" + r.URL.Path)
+	task, isTask := strings.CutPrefix(to, "/paasta/tasks")
+	id, isLogs := strings.CutSuffix(task, "/logs")
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case to == "/v2/events" && r.Method == http.MethodGet:
 		s.events(w, r)
 		return
-	}
-	if len(segments) == 4 && segments[0] == "paasta" && segments[1] == "tasks" && segments[3] == "logs" {
-		s.logs(w, r, segments[2])
+	case isTask && (isLogs || task == "") && !reads:
+		fail(w, core.Refuse(http.StatusMethodNotAllowed, "Method Not Allowed"))
 		return
-	}
-	if len(segments) == 2 && segments[0] == "paasta" && segments[1] == "tasks" {
+	case isTask && isLogs:
+		s.logs(w, r, strings.TrimPrefix(id, "/"))
+		return
+	case isTask && task == "":
 		s.ended(w, r)
 		return
 	}
@@ -87,173 +80,95 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
 	h.Set("Expires", "0")
+	metrics := to == "/metrics" || strings.HasPrefix(to, "/metrics/")
 	switch {
-	case len(segments) == 0:
+	case to == "/":
 		http.Redirect(w, r, "/ui/", http.StatusFound)
-		return
-	case r.Method == http.MethodOptions && (segments[0] == "ping" || segments[0] == "metrics"):
+	case r.Method == http.MethodOptions && (to == "/ping" || metrics):
 		h.Set("Allow", "GET, HEAD, OPTIONS")
-		return
-	case segments[0] == "ping" && len(segments) == 1:
+	case to == "/ping":
 		ping(w, r)
-		return
-	case segments[0] == "metrics":
+	case metrics:
 		s.Metrics.ServeHTTP(w, r)
-		return
+	default:
+		s.serve(w, r, to)
 	}
+}
+
+// serve answers what is up to the machine.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		fail(w, refusal(http.StatusRequestEntityTooLarge, "body: %v", err))
+		fail(w, core.Refuse(http.StatusRequestEntityTooLarge, "body: %v", err))
 		return
 	}
-	q := &request{r: r, query: r.URL.Query(), body: body, header: h, method: r.Method, path: segments, by: core.Request{
-		ClientIP: clientIP(r), URI: r.URL.Path,
-	}}
-	if q.method == http.MethodHead {
-		q.method = http.MethodGet
+	q := &request{
+		Server: s, r: r, query: r.URL.Query(), body: body, header: w.Header(), status: http.StatusOK,
+		by: core.Request{ClientIP: clientIP(r), URI: r.URL.Path},
 	}
-	var a answer
+	var shown any
 	stored := s.Do(r.Context(), func(m *core.Machine, now time.Time) {
 		q.m, q.now = m, now
-		a = s.route(q)
-		// Inside, since what is shown belongs to the machine.
-		if text, is := a.body.(plain); is {
-			a.text = []byte(text)
-		} else if a.err == nil && a.body != nil {
-			a.text, a.err = encode(a.body)
+		if shown, err = q.route(path); err != nil || shown == nil {
+			return
+		}
+		if _, text := shown.(plain); !text {
+			shown = document(encode(shown)) // here, since it belongs to the machine
 		}
 	})
 	switch {
 	case stored != nil:
-		fail(w, refusal(http.StatusServiceUnavailable, "%v", stored))
-	case a.err != nil:
-		fail(w, a.err)
+		fail(w, core.Refuse(http.StatusServiceUnavailable, "%v", stored))
+	case err != nil:
+		fail(w, err)
 	default:
-		write(w, r, a)
+		answer(w, r, q.status, shown)
 	}
 }
 
-// A request is one call of the API, within Do.
-type request struct {
-	r      *http.Request
-	query  url.Values
-	body   []byte
-	header http.Header
-	method string   // GET also for HEAD
-	path   []string // segments
-	by     core.Request
-	m      *core.Machine
-	now    time.Time
-}
-
-func (q *request) flag(name string) bool { return strings.EqualFold(q.query.Get(name), "true") }
-
-// An answer is what a call gets: a body, or none, or an error.
-type answer struct {
-	status int
-	body   any
-	text   []byte // of body
-	err    error
-}
-
-func ok(body any) answer { return answer{status: http.StatusOK, body: body} }
-
-func wrong(err error) answer { return answer{err: err} }
-
-func refusal(status int, format string, args ...any) *core.Error {
-	return &core.Error{Status: status, Body: map[string]any{"message": fmt.Sprintf(format, args...)}}
-}
-
-// notAllowed answers what is none of the methods of a route, with their list,
-// e.g. "GET, HEAD", which is all that OPTIONS asks for.
-func (q *request) notAllowed(methods string) answer {
-	q.header.Set("Allow", methods+", OPTIONS")
-	if q.method == http.MethodOptions {
-		return answer{status: http.StatusOK}
-	}
-	return wrong(refusal(http.StatusMethodNotAllowed, "Method Not Allowed"))
-}
-
-// plain is a body that is no JSON.
-type plain string
-
-// deployed answers with the id of the deployment that a call has started.
-func (q *request) deployed(status int, d *core.Deployment, err error) answer {
-	if err != nil {
-		return wrong(err)
-	}
-	q.header.Set("Marathon-Deployment-Id", d.ID)
-	return answer{status: status, body: map[string]string{"version": d.Version, "deploymentId": d.ID}}
-}
-
-func (s *Server) route(q *request) answer {
-	notFound := wrong(refusal(http.StatusNotFound, "URI not found: %s", q.r.URL.Path))
-	if q.path[0] == "paasta" && len(q.path) == 2 && q.path[1] == "agents" && q.method == http.MethodGet {
-		return ok(map[string]any{"agents": q.m.Agents()})
-	}
-	if q.path[0] != "v2" || len(q.path) < 2 {
-		return notFound
-	}
-	rest := q.path[2:]
-	switch q.path[1] {
-	case "apps":
-		return s.apps(q, rest)
-	case "tasks":
-		return s.tasks(q, rest)
-	case "deployments":
-		return s.deployments(q, rest)
-	case "groups":
-		return s.groups(q, rest)
-	case "queue":
-		return s.queue(q, rest)
-	case "events":
-		return q.notAllowed("GET")
-	case "info":
-		if len(rest) == 0 {
-			return s.info(q)
-		}
-	case "leader":
-		if len(rest) == 0 {
-			return s.leader(q)
-		}
-	case "plugins":
-		if q.method != http.MethodGet {
-			return q.notAllowed("GET, HEAD")
-		}
-		return ok(map[string]any{"plugins": []any{}})
-	}
-	return notFound
-}
+// A body is JSON, but for these.
+type (
+	plain    string // text
+	document []byte // JSON already
+)
 
 // encode writes JSON as Marathon does: with "<" as it is.
-func encode(v any) ([]byte, error) {
+func encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+	if err := e.Encode(v); err != nil {
+		panic(err) // answers are made of plain values
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// write sends an answer, compressed if that is wanted.
-func write(w http.ResponseWriter, r *http.Request, a answer) {
-	if a.body == nil {
-		w.WriteHeader(a.status)
+// answer sends a body, compressed if that is wanted; nil for none.
+func answer(w http.ResponseWriter, r *http.Request, status int, body any) {
+	var text []byte
+	kind := "application/json"
+	switch b := body.(type) {
+	case nil:
+		w.WriteHeader(status)
 		return
+	case plain:
+		text, kind = []byte(b), "text/plain"
+	case document:
+		text = b
+	default:
+		text = encode(b)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	if _, is := a.body.(plain); is {
-		w.Header().Set("Content-Type", "text/plain")
-	}
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && len(a.text) > 1400 {
+	w.Header().Set("Content-Type", kind)
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && len(text) > 1400 {
 		w.Header().Set("Content-Encoding", "gzip")
-		w.WriteHeader(a.status)
+		w.WriteHeader(status)
 		z := gzip.NewWriter(w)
-		_, _ = z.Write(a.text) // the client may have gone
+		_, _ = z.Write(text) // the client may have gone
 		_ = z.Close()
 		return
 	}
-	w.WriteHeader(a.status)
-	_, _ = w.Write(a.text) // the client may have gone
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // the client may have gone
 }
 
 // fail sends an error in Marathon's form.
@@ -272,19 +187,15 @@ func fail(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 		body = map[string]any{"message": syntax.Message, "details": syntax.Details}
 	}
-	text, bad := encode(body)
-	if bad != nil {
-		panic(bad) // it is made of texts
-	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // the client may have gone
+	_, _ = w.Write(encode(body)) // the client may have gone
 }
 
 func ping(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		fail(w, refusal(http.StatusMethodNotAllowed, "Method Not Allowed"))
+		fail(w, core.Refuse(http.StatusMethodNotAllowed, "Method Not Allowed"))
 	case accepts(r, "text/plain") || r.Header.Get("Accept") == "":
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "pong") // the client may have gone

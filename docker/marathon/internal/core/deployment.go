@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -150,15 +149,15 @@ func (m *Machine) form(d *Deployment, c Change, force bool) error {
 	root := Root{d.Version, all, groups}
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		if depth(id, root, nil) < 0 {
-			return invalid("/", "Dependency graph has cyclic dependencies. %s depends on itself.", id)
+			return definition.Invalid("/", "Dependency graph has cyclic dependencies. %s depends on itself.", id)
 		}
 	}
 	d.Steps = Plan(d.Original, d.Target, restart, root)
 	if len(m.deployments) >= m.cfg.MaxDeployments {
-		return refuse(403, "Max number (%d) of running deployments is achieved. Wait for existing deployments to complete or cancel one using force=true parameter.", m.cfg.MaxDeployments)
+		return Refuse(403, "Max number (%d) of running deployments is achieved. Wait for existing deployments to complete or cancel one using force=true parameter.", m.cfg.MaxDeployments)
 	}
 	if locked := m.conflicts(d); len(locked) > 0 && !force {
-		e := refuse(409, "App is locked by one or more deployments. Override with the option '?force=true'. View details at '/v2/deployments/<DEPLOYMENT_ID>'.")
+		e := Refuse(409, "App is locked by one or more deployments. Override with the option '?force=true'. View details at '/v2/deployments/<DEPLOYMENT_ID>'.")
 		ids := []map[string]string{}
 		for _, other := range locked {
 			ids = append(ids, map[string]string{"id": other.ID})
@@ -167,12 +166,6 @@ func (m *Machine) form(d *Deployment, c Change, force bool) error {
 		return e
 	}
 	return nil
-}
-
-func invalid(path, text string, args ...any) error {
-	e := refuse(422, "Object is not valid")
-	e.Body["details"] = []definition.Problem{{Path: path, Errors: []string{fmt.Sprintf(text, args...)}}}
-	return e
 }
 
 // groupsAfter returns the groups that there will be after a change, but for those
@@ -200,13 +193,13 @@ func (m *Machine) checkPlace(id string, all map[string]*definition.App) error {
 	if _, ok := m.groups[id]; ok {
 		for other := range all {
 			if strings.HasPrefix(other, id+"/") {
-				return invalid("/id", "a group with id %s exists, and holds apps", id)
+				return definition.Invalid("/id", "a group with id %s exists, and holds apps", id)
 			}
 		}
 	}
 	for other := range all {
 		if strings.HasPrefix(id, other+"/") {
-			return invalid("/id", "an app with id %s exists: nothing can be below it", other)
+			return definition.Invalid("/id", "an app with id %s exists: nothing can be below it", other)
 		}
 	}
 	return nil
@@ -224,7 +217,7 @@ func (m *Machine) assignPorts(d *Deployment, all map[string]*definition.App) err
 	for _, id := range slices.Sorted(maps.Keys(d.Target)) {
 		a := d.Target[id]
 		if a != nil && !a.AssignPorts(d.Original[id], used, m.cfg.ServicePortLow, m.cfg.ServicePortHigh) {
-			return refuse(422, "All ports in the range [%d-%d) are already in use", m.cfg.ServicePortLow, m.cfg.ServicePortHigh)
+			return Refuse(422, "All ports in the range [%d-%d) are already in use", m.cfg.ServicePortLow, m.cfg.ServicePortHigh)
 		}
 	}
 	return nil
@@ -301,7 +294,7 @@ func (m *Machine) dropDeployment(d *Deployment) {
 func (m *Machine) StopDeployment(now time.Time, id string) error {
 	d := m.deployment(id)
 	if d == nil {
-		return refuse(404, "DeploymentPlan %s does not exist", id)
+		return Refuse(404, "DeploymentPlan %s does not exist", id)
 	}
 	m.cancel(now, d)
 	m.settle(now)
@@ -313,7 +306,7 @@ func (m *Machine) StopDeployment(now time.Time, id string) error {
 func (m *Machine) RevertDeployment(now time.Time, by Request, id string) (*Deployment, error) {
 	d := m.deployment(id)
 	if d == nil {
-		return nil, refuse(404, "DeploymentPlan %s does not exist", id)
+		return nil, Refuse(404, "DeploymentPlan %s does not exist", id)
 	}
 	var c Change
 	for app, original := range d.Original {

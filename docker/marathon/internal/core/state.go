@@ -315,6 +315,7 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprint(e.Body["message"]) }
 
-func refuse(status int, format string, args ...any) *Error {
+// Refuse makes an Error with a message.
+func Refuse(status int, format string, args ...any) *Error {
 	return &Error{status, map[string]any{"message": fmt.Sprintf(format, args...)}}
 }

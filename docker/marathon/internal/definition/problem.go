@@ -28,6 +28,16 @@ func (e *InvalidError) Error() string {
 	return e.Message + ": " + strings.Join(lines, "; ")
 }
 
+// Invalid is the error for one wrong value.
+func Invalid(path, format string, args ...any) error {
+	return &InvalidError{"Object is not valid", []Problem{{path, []string{fmt.Sprintf(format, args...)}}}}
+}
+
+// InvalidJSON is the error for one wrong type.
+func InvalidJSON(path, code string) error {
+	return &InvalidError{"Invalid JSON", []Problem{{path, []string{code}}}}
+}
+
 // problems collects in order of appearance, one entry a path.
 type problems []Problem
 

@@ -75,17 +75,16 @@ const heartbeat = 10 * time.Second
 // events serves GET /v2/events.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if !accepts(r, "text/event-stream") {
-		fail(w, &core.Error{Status: http.StatusMethodNotAllowed, Body: map[string]any{
-			"message": "Method Not Allowed: /v2/events wants Accept: text/event-stream",
-		}})
+		fail(w, core.Refuse(http.StatusMethodNotAllowed, "Method Not Allowed: /v2/events wants Accept: text/event-stream"))
 		return
 	}
 	q := r.URL.Query()
 	light := q.Get("plan-format") == "light"
-	l := s.Hub.add(q["event_type"])
 	attached := func(kind string) core.Event {
 		return core.Event{Type: kind, Fields: map[string]any{"remoteAddress": clientIP(r)}, Time: time.Now()}
 	}
+	s.Hub.Send([]core.Event{attached("event_stream_attached")}) // to the others
+	l := s.Hub.add(q["event_type"])
 	defer func() {
 		s.Hub.remove(l)
 		s.Hub.Send([]core.Event{attached("event_stream_detached")})
@@ -108,7 +107,6 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if !send(wire(attached("event_stream_attached"), light)) {
 		return
 	}
-	s.Hub.others(l, attached("event_stream_attached"))
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
@@ -129,24 +127,6 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// others sends one event to all but one listener.
-func (h *Hub) others(except *listener, e core.Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for l := range h.listeners {
-		if l != except && (l.types == nil || l.types[e.Type]) {
-			select {
-			case l.events <- e:
-			default: // it is cut off by the next Send
-			}
-		}
-	}
-}
-
 func wire(e core.Event, light bool) string {
-	text, err := encode(e.Document(light))
-	if err != nil {
-		panic(err) // events are made of plain values
-	}
-	return fmt.Sprintf("event: %s\r\ndata: %s\r\n\r\n", e.Type, text)
+	return fmt.Sprintf("event: %s\r\ndata: %s\r\n\r\n", e.Type, encode(e.Document(light)))
 }
