@@ -33,6 +33,17 @@ func valid(names map[netip.Addr]string) map[netip.Addr]string {
 	return names
 }
 
+// isCallerMap tells whether HAProxy can read the text of a map of callers.
+func isCallerMap(text string) bool {
+	for line := range strings.Lines(text) {
+		ip, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if _, err := netip.ParseAddr(ip); err != nil || !haproxy.IsName(name) {
+			return false
+		}
+	}
+	return true
+}
+
 func (c *callers) set(names map[netip.Addr]string) {
 	if !c.known || !maps.Equal(c.names, names) {
 		*c = callers{path: c.path, names: names, known: true}

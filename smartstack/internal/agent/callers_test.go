@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/gopaasta/paasta/paasta/registry"
+	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 
 // A request carries the name of the service that has its source address, and
@@ -87,4 +88,34 @@ func TestRequestsCarryTheirCaller(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(text), "127.0.0.3 other.main\n") || strings.Count(string(text), "\n") != 201 {
 		t.Errorf("%s: %v", text, err)
 	}
+}
+
+// A map that was damaged is no reason for HAProxy to refuse all services for ever.
+func TestADamagedMapOfCallers(t *testing.T) {
+	t.Parallel()
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.service("web.main", nil)
+	a := newBackend(t)
+	reg.put("web.main", a.entry())
+	reg.put("new.main", a.entry())
+	h.start()
+	h.up("web.main", a.port)
+	for _, text := range []string{"{\"web\": 1}\n", "\x00\x00\x00", "10.0.0.1", "10.0.0.1 web.main\n10.0.0"} {
+		h.stop()
+		if err := os.WriteFile(filepath.Join(h.options.Process.Dir, "ip_to_service.map"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		h.start()
+		before := h.reloads()
+		h.service("web.main", func(ns *soaconfig.Namespace) { ns.Retries = len(text) % 50 })
+		eventually(t, func() error {
+			if s := h.agent.Status(); s.HAProxy.Reloads == before || len(s.Problems) > 0 {
+				return fmt.Errorf("%q: %+v", text, s)
+			}
+			return nil
+		})
+	}
+	h.service("new.main", nil)
+	h.up("new.main", a.port)
 }

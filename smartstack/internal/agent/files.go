@@ -237,9 +237,9 @@ func (f *files) goodWriter(a *Agent) func() error {
 // prepare makes what HAProxy reads besides its config. Without room on the disk
 // the agent goes on with what is there.
 func (f *files) prepare(o Options) {
-	callers, err := os.OpenFile(o.Settings.CallerMap, os.O_CREATE|os.O_RDONLY, 0o644)
-	if err == nil {
-		err = callers.Close()
+	text, err := os.ReadFile(o.Settings.CallerMap)
+	if err != nil || !isCallerMap(string(text)) { // HAProxy would refuse every config with it
+		err = atomicfile.Write(o.Settings.CallerMap, nil, 0o644)
 	}
 	f.wrote(filepath.Base(o.Settings.CallerMap), err)
 	script := o.Global.DelayScript
