@@ -84,6 +84,7 @@ type daemon struct {
 	// Soa-configs are read whether it leads or not, so that a new leader starts
 	// with them.
 	tree    atomic.Pointer[soaconfig.Tree]
+	valid   lastValid
 	soaErr  atomic.Pointer[error]
 	changed atomic.Pointer[func(names []string)] // of the term
 
@@ -123,6 +124,7 @@ func Run(ctx context.Context, o Options) error {
 func (d *daemon) watchSoa(ctx context.Context) error {
 	w := soaconfig.Watcher{Dir: d.Config.SoaDir, Options: soaconfig.Options{Clusters: d.Config.Clusters}, Resync: d.Config.Deployd.Resync}
 	return w.Run(ctx, func(t *soaconfig.Tree, names []string) {
+		d.valid.read(t)
 		first := d.tree.Swap(t) == nil
 		d.soaErr.Store(nil)
 		d.m.soaProblems.Set(float64(len(t.Problems)))

@@ -264,8 +264,8 @@ func TestConfigChangeBounces(t *testing.T) {
 	w.untilRunning(sha1, 3)
 	// A typo changes nothing that runs.
 	w.instance("instances: 3\ncpus_: 3\nbounce_method: crosover\n")
-	w.until("failed", func() string {
-		if s := w.status("web", "main"); s.State != "failed" || !strings.Contains(s.Why, "marathon-"+cluster+".yaml:") {
+	w.until("say what is broken", func() string {
+		if s := w.status("web", "main"); s.State != "steady" || !strings.Contains(s.Why, "marathon-"+cluster+".yaml:") {
 			return fmt.Sprintf("%s %s", s.State, s.Why)
 		}
 		return ""

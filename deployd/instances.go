@@ -63,17 +63,25 @@ func registersIn(s *soaconfig.Service, cluster, service string) bool {
 }
 
 // configured lists the instances of a service in this cluster, the broken ones
-// too.
+// and those of an unreadable file too.
 func (t *term) configured(s *soaconfig.Service) []paasta.InstanceID {
+	entries := t.standing(s).Instances[t.Config.Cluster]
+	names := slices.AppendSeq(slices.Collect(maps.Keys(entries.Valid)), maps.Keys(entries.Invalid))
+	slices.Sort(names)
 	var ids []paasta.InstanceID
-	entries := s.Instances[t.Config.Cluster]
-	for name := range entries.Valid {
-		ids = append(ids, paasta.InstanceID{Service: s.Name, Instance: name})
-	}
-	for name := range entries.Invalid {
+	for _, name := range slices.Compact(names) {
 		ids = append(ids, paasta.InstanceID{Service: s.Name, Instance: name})
 	}
 	return ids
+}
+
+// standing returns a service with its broken instances as they were last valid;
+// those that this process never read so have the deploy group of what runs.
+func (t *term) standing(s *soaconfig.Service) *soaconfig.Service {
+	t.mu.Lock()
+	groups := t.groups
+	t.mu.Unlock()
+	return t.valid.service(s, t.Config.Cluster, groups)
 }
 
 // kickService looks at all instances of a service now.
@@ -140,9 +148,11 @@ func (t *term) readAll(ctx context.Context) (again time.Duration, err error) {
 		return 0, err
 	}
 	there := map[paasta.InstanceID]removal.Absence{}
+	groups := map[paasta.InstanceID]string{}
 	for _, a := range apps {
 		id, err := paasta.ParseAppID(a.ID)
 		if err == nil && a.Labels[marathon.LabelCluster] == t.Config.Cluster {
+			groups[id.InstanceID] = a.Labels[marathon.LabelDeployGroup]
 			there[id.InstanceID] = t.absence(tree, id.InstanceID)
 			err := t.history.Restore(ctx, id.Service, a.Labels[marathon.LabelDeployGroup], a.Labels[marathon.LabelDeployedBefore], a.Labels[marathon.LabelGitSHA], a.Created)
 			if err != nil {
@@ -154,6 +164,8 @@ func (t *term) readAll(ctx context.Context) (again time.Duration, err error) {
 		there[id] = t.absence(tree, id)
 	}
 	t.mu.Lock()
+	before := t.groups
+	t.groups = groups // never changed, only replaced
 	remove, due := t.removal.Look(time.Now(), there)
 	why := t.removal.Why()
 	t.removing = map[paasta.InstanceID]bool{}
@@ -161,6 +173,14 @@ func (t *term) readAll(ctx context.Context) (again time.Duration, err error) {
 		t.removing[id] = true
 	}
 	t.mu.Unlock()
+	for id, group := range groups {
+		// Its tags mean something now that its group is known.
+		if before[id] != group && t.absence(tree, id) == removal.Present {
+			if _, _, err := tree.Services[id.Service].Instances[t.Config.Cluster].Find(id.Instance); err != nil {
+				t.tags.Reread(id.Service)
+			}
+		}
+	}
 	for _, id := range remove {
 		t.pool.add(id, 0, queue.Normal)
 	}
@@ -250,19 +270,26 @@ func (t *term) round(ctx context.Context, id paasta.InstanceID) (time.Duration, 
 	}
 	instance, _, err := job.Service.Instances[t.Config.Cluster].Find(id.Instance)
 	if err != nil {
-		// Broken: what it was is not known, so nothing of it is changed.
 		job.Problem = err
-		instance = soaconfig.Instance{Service: id.Service, Name: id.Instance, Cluster: t.Config.Cluster}
-		job.Instance = &instance
-		return t.worker.Round(ctx, job)
+		if instance, job.Known = t.valid.of(t.Config.Cluster, id); !job.Known {
+			instance = soaconfig.Instance{Service: id.Service, Name: id.Instance, Cluster: t.Config.Cluster, DeployGroup: t.groupOf(id)}
+		}
 	}
 	job.Instance = &instance
 	job.Deployed, job.Stopped, job.DeployedErr = t.deployed(instance)
 	again, err := t.worker.Round(ctx, job)
-	if job.DeployedErr == nil && ctx.Err() == nil {
-		err = errors.Join(err, t.history.Saw(ctx, id.Service, instance.DeployGroup, t.sight(job.Service, instance.DeployGroup, job.Deployed.GitSHA)))
+	if job.DeployedErr == nil && ctx.Err() == nil && (job.Problem == nil || job.Known) {
+		stands := t.valid.service(job.Service, t.Config.Cluster, nil)
+		err = errors.Join(err, t.history.Saw(ctx, id.Service, instance.DeployGroup, t.sight(stands, instance.DeployGroup, job.Deployed.GitSHA)))
 	}
 	return again, err
+}
+
+// groupOf returns the deploy group of what runs of an instance, "" for nothing.
+func (t *term) groupOf(id paasta.InstanceID) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.groups[id]
 }
 
 // sight is how far a group is with a commit: it is fully deployed once every
@@ -357,7 +384,7 @@ func (t *term) readTags(ctx context.Context, service string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := deployments.Generate(s, paasta.NewTagLog(tags))
+	file := deployments.Generate(t.standing(s), paasta.NewTagLog(tags))
 	if before, _ := t.tags.Text(service); before != nil {
 		if old, err := deployments.Decode(before); err == nil {
 			file.Keep(s, old)

@@ -54,6 +54,7 @@ type term struct {
 	refresh  time.Time       // the next turn to replace a stale app that nobody has
 	turns    map[paasta.InstanceID]time.Time
 	sized    map[paasta.InstanceID]bool
+	groups   map[paasta.InstanceID]string // deploy groups, by the apps that run
 	holding  atomic.Pointer[string]
 }
 

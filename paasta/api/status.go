@@ -163,14 +163,28 @@ func (n *snapshot) namespace(registration string) (ns soaconfig.Namespace, found
 	return ns, found && err == nil && ns.Registered
 }
 
+// registration is the primary registration of an instance, as its newest app has
+// it while soa-configs are broken; "" for none.
+func (n *snapshot) registration(instance string) string {
+	config, _, err := n.svc.Instances[n.cluster].Find(instance)
+	if app, _ := n.newestOf(instance); err != nil && app != nil {
+		first, _, _ := strings.Cut(app.Labels[marathon.LabelRegistrations], ",")
+		return first
+	}
+	if len(config.Registrations) == 0 {
+		return ""
+	}
+	return config.Registrations[0]
+}
+
 // registrations are the primary registrations of the instances that are in
 // SmartStack.
 func (n *snapshot) registrations(instances []string) []string {
 	var regs []string
 	for _, name := range instances {
-		if i, ok := n.svc.Instances[n.cluster].Valid[name]; ok && len(i.Registrations) > 0 {
-			if _, found := n.namespace(i.Registrations[0]); found {
-				regs = append(regs, i.Registrations[0])
+		if reg := n.registration(name); reg != "" {
+			if _, found := n.namespace(reg); found {
+				regs = append(regs, reg)
 			}
 		}
 	}
@@ -205,7 +219,25 @@ func (n *snapshot) expected(registration string) int {
 			}
 		}
 	}
+	for _, name := range n.instancesOfApps() {
+		app, _ := n.newestOf(name)
+		if _, _, err := n.svc.Instances[n.cluster].Find(name); err != nil && slices.Contains(strings.Split(app.Labels[marathon.LabelRegistrations], ","), registration) {
+			sum += app.Size
+		}
+	}
 	return sum
+}
+
+// instancesOfApps are the instances that have an app.
+func (n *snapshot) instancesOfApps() []string {
+	var names []string
+	for _, app := range n.apps {
+		if id, err := paasta.ParseAppID(app.ID); err == nil && id.Service == n.svc.Name {
+			names = append(names, id.Instance)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // instance puts together what is known of one instance.
@@ -220,7 +252,7 @@ func (n *snapshot) instance(name string) InstanceStatus {
 	sound := found && err == nil
 	switch {
 	case err != nil:
-		note("soa-configs are broken here, deployd leaves it as it is: %v", err)
+		note("soa-configs are broken here, what was valid before stands: %v", err)
 	case !found:
 		note("no longer in soa-configs: deployd removes its apps")
 	}
@@ -267,8 +299,8 @@ func (n *snapshot) instance(name string) InstanceStatus {
 	if n.marathonErr != nil {
 		note("what runs is unknown, or not all of it: %v", n.marathonErr)
 	}
-	if sound && len(config.Registrations) > 0 {
-		n.smartstack(&st, config.Registrations[0])
+	if reg := n.registration(name); reg != "" {
+		n.smartstack(&st, reg)
 	}
 	if sound && n.notDeployed(st) {
 		st.DeployStatus = "NotDeployed"
@@ -277,21 +309,32 @@ func (n *snapshot) instance(name string) InstanceStatus {
 	return st
 }
 
-// asItRuns says of an instance that soa-configs do not tell what its newest app
-// is: deployd leaves that as it is.
-func (n *snapshot) asItRuns(st *InstanceStatus) {
-	apps, ids := n.appsOf(st.Instance)
-	if len(apps) == 0 {
-		return
-	}
-	newest := 0
+// newestOf returns the newest app of an instance, nil for none.
+func (n *snapshot) newestOf(instance string) (*marathon.App, paasta.AppID) {
+	apps, ids := n.appsOf(instance)
+	newest := -1
 	for i, app := range apps {
-		if app.Created.After(apps[newest].Created) {
+		if newest < 0 || app.Created.After(apps[newest].Created) {
 			newest = i
 		}
 	}
-	app := apps[newest]
-	st.DeployGroup, st.GitSHA, st.GitUnknown = app.Labels[marathon.LabelDeployGroup], commitOf(app, ids[newest]), false
+	if newest < 0 {
+		return nil, paasta.AppID{}
+	}
+	return &apps[newest], ids[newest]
+}
+
+// asItRuns says of an instance that soa-configs do not tell what its newest app
+// is, and what tags ask of its deploy group.
+func (n *snapshot) asItRuns(st *InstanceStatus) {
+	app, id := n.newestOf(st.Instance)
+	if app == nil {
+		return
+	}
+	st.DeployGroup, st.GitSHA, st.GitUnknown = app.Labels[marathon.LabelDeployGroup], commitOf(*app, id), false
+	if d := n.deployed.Groups[st.DeployGroup]; d.GitSHA != "" {
+		st.GitSHA = d.GitSHA
+	}
 	st.Expected = app.Size
 	if c, ok := n.deployed.Controls[st.Instance]; ok && c.DesiredState != "" {
 		st.DesiredState = c.DesiredState

@@ -208,9 +208,11 @@ func TestInstance(t *testing.T) {
 		{"broken in soa-configs", func(n *snapshot) {
 			e := n.svc.Instances[cluster]
 			delete(e.Valid, "main")
+			n.apps[0].Labels = map[string]string{marathon.LabelRegistrations: "web.main,web.other"}
 			e.Invalid["main"] = soaconfig.Problems{{File: "f", Line: 1, Column: 2, Text: "bad"}}
 		}, want{false, "Running", "f:1:2: bad"}, func(s InstanceStatus) bool {
-			return s.Running == 3 && s.Expected == 3 && s.GitSHA == sha && s.AppID == appID
+			return s.Running == 3 && s.Expected == 3 && s.GitSHA == sha && s.AppID == appID &&
+				s.Smartstack != nil && s.Smartstack.Registration == "web.main" && s.Smartstack.Expected == 3 && len(s.Smartstack.Hosts) == 1
 		}},
 		{"an app of another instance with a longer name is not ours", func(n *snapshot) {
 			n.apps = append(n.apps, appOf("web.main_two.git591ae8a7.configbfdfd109", 1, 1), appOf("web.mai.git591ae8a7.configbfdfd109", 1, 1))

@@ -135,7 +135,7 @@ func (r *round) read(ctx context.Context) error {
 		}
 	}
 	names := r.o.Known.Where(r.job.ID)
-	if r.job.Problem != nil {
+	if r.job.unknown() {
 		// What it should be is not known: it stays where it is.
 		for _, name := range names {
 			r.vague[name] = true
@@ -170,7 +170,7 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 	i := r.job.Instance
 	if i == nil {
 		r.drain = methodOf("", soaconfig.DrainParams{})
-		return 0, r.job.Problem == nil, nil
+		return 0, !r.job.unknown(), nil
 	}
 	r.drain = methodOf(i.DrainMethod, i.DrainParams)
 	fail := func(state string, err error) (int, bool, error) {
@@ -178,7 +178,10 @@ func (r *round) target(ctx context.Context) (size int, planned bool, err error) 
 		return 0, false, nil
 	}
 	switch {
-	case r.job.Problem != nil:
+	case r.job.unknown() && r.job.Stopped && len(r.apps) > 0:
+		r.state.App = newest(r.apps).ID
+		return 0, true, nil
+	case r.job.unknown():
 		return fail("failed", r.job.Problem)
 	case r.job.DeployedErr != nil:
 		return fail("waiting", r.job.DeployedErr)
@@ -227,7 +230,11 @@ func teamOf(i soaconfig.Instance, apps []marathon.App) string {
 	if !i.Monitoring.TeamUnknown || len(apps) == 0 {
 		return i.MonitoringTeam
 	}
-	return slices.MaxFunc(apps, func(a, b marathon.App) int { return a.Created.Compare(b.Created) }).Team
+	return newest(apps).Team
+}
+
+func newest(apps []marathon.App) marathon.App {
+	return slices.MaxFunc(apps, func(a, b marathon.App) int { return a.Created.Compare(b.Created) })
 }
 
 // size returns how many tasks the instance should have.
@@ -397,6 +404,9 @@ func (r *round) report(d bounce.Decision, planned bool, size int) {
 		}
 		if d.Done && r.held != "" {
 			s.Why = r.held
+		}
+		if r.job.Problem != nil {
+			s.Why = strings.TrimPrefix(s.Why+"; its config is broken, what was valid before stands: "+r.job.Problem.Error(), "; ")
 		}
 	})
 	if d.Done && planned {

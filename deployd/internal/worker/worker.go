@@ -104,10 +104,15 @@ type Job struct {
 	Deployed    marathon.Deployment
 	DeployedErr error
 	Stopped     bool
-	// Problem says what is wrong with the instance's config: then nothing is
-	// changed but what is registered.
+	// Problem says what is wrong with the instance's config. Instance is then what
+	// was valid before, if that is Known; else it has at most its deploy group, and
+	// it is stopped if that is asked for, and otherwise left as it is.
 	Problem error
+	Known   bool
 }
+
+// unknown tells whether nobody knows what the instance should be.
+func (j *Job) unknown() bool { return j.Problem != nil && !j.Known }
 
 // A Worker makes rounds. It is safe for several instances at a time, and for
 // one instance once at a time.
