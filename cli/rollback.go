@@ -54,18 +54,22 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 	if err != nil {
 		return err
 	}
+	r, log, err := env.remoteTags(ctx, s, f.gitURL)
+	if err != nil {
+		return err
+	}
+	known := deployGroupsOf(s)
+	if len(s.Problems.Of(soaconfig.Broken)) > 0 { // a group may be of what cannot be read
+		known = slices.Compact(slices.Sorted(slices.Values(append(known, log.Groups()...))))
+	}
 	groups := f.groups
 	if len(groups) == 0 {
-		groups = deployGroupsOf(s)
-	} else if err := checkNames("deploy group", groups, s.Name, deployGroupsOf(s)); err != nil {
+		groups = known
+	} else if err := checkNames("deploy group", groups, s.Name, known); err != nil {
 		return err
 	}
 	if len(groups) == 0 {
 		return fmt.Errorf("%s has no deploy groups", s.Name)
-	}
-	r, log, err := env.remoteTags(ctx, s, f.gitURL)
-	if err != nil {
-		return err
 	}
 	all := env.outcomes(ctx, s, groups)
 	list := withOutcomes(deploys(log, groups, 10), all)

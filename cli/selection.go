@@ -36,7 +36,7 @@ type selected struct {
 	service     *soaconfig.Service
 	cluster     string
 	instance    string
-	deployGroup string // "" when the instance is broken in soa-configs
+	deployGroup string // "" while the instance is broken in soa-configs
 }
 
 // choose returns the instances that the flags select, by cluster, service,
@@ -64,8 +64,9 @@ func (env *Env) choose(ctx context.Context, s selection) ([]selected, error) {
 	}
 	all := instancesIn(services)
 	if broken := unreadable(services); len(broken) > 0 {
+		all = append(all, env.unlisted(ctx, services, s)...)
 		if len(all) == 0 {
-			return nil, command.WithHint(broken, "paasta validate -s "+services[0].Name+"; what runs goes on, and PaaSTA keeps to the last config that it could read")
+			return nil, command.WithHint(broken, "paasta validate -s "+services[0].Name+"; what runs goes on as it was last valid, and -i INSTANCE -c CLUSTER name a part of it")
 		}
 		env.notef("paasta: going on without %v", broken)
 	}
@@ -154,6 +155,38 @@ func instancesIn(services []*soaconfig.Service) []selected {
 	slices.SortFunc(all, func(a, b selected) int {
 		return cmp.Or(strings.Compare(a.cluster, b.cluster), strings.Compare(a.service.Name, b.service.Name), strings.Compare(a.instance, b.instance))
 	})
+	return all
+}
+
+// unlisted are the instances of files that cannot be read: those that the flags
+// name, or that the clusters know.
+func (env *Env) unlisted(ctx context.Context, services []*soaconfig.Service, s selection) []selected {
+	var all []selected
+	for _, svc := range services {
+		for _, c := range svc.Clusters {
+			e := svc.Instances[c]
+			if len(e.Unreadable) == 0 || len(s.clusters) > 0 && !slices.Contains(s.clusters, c) {
+				continue
+			}
+			names := slices.Clone(s.instances)
+			if client, err := env.API(c); len(names) == 0 && err == nil {
+				statuses, err := client.Status(ctx, svc.Name, "")
+				if err != nil {
+					env.notef("paasta: what runs of %s in %s is unknown: %v", svc.Name, c, err)
+				}
+				for _, st := range statuses {
+					names = append(names, st.Instance)
+				}
+			}
+			for _, name := range names {
+				_, valid := e.Valid[name]
+				_, invalid := e.Invalid[name]
+				if !valid && !invalid {
+					all = append(all, selected{service: svc, cluster: c, instance: name})
+				}
+			}
+		}
+	}
 	return all
 }
 

@@ -60,12 +60,12 @@ func changeState(ctx context.Context, env *Env, name string, kind paasta.TagKind
 	if err != nil {
 		return err
 	}
+	if err := env.runningGroups(ctx, chosen); err != nil {
+		return err
+	}
 	services := map[string][]selected{}
 	var names []string
 	for _, i := range chosen {
-		if i.deployGroup == "" {
-			return command.WithHint(fmt.Errorf("%s is broken in soa-configs", place(i.service.Name, i.instance, i.cluster)), "paasta validate -s "+i.service.Name)
-		}
 		if services[i.service.Name] == nil {
 			names = append(names, i.service.Name)
 		}
@@ -103,6 +103,32 @@ func changeState(ctx context.Context, env *Env, name string, kind paasta.TagKind
 		}
 	}
 	return joined(errs)
+}
+
+// runningGroups fills in the deploy groups of instances that are broken in
+// soa-configs: those of what runs.
+func (env *Env) runningGroups(ctx context.Context, chosen []selected) error {
+	for n := range chosen {
+		i := &chosen[n]
+		if i.deployGroup != "" {
+			continue
+		}
+		what, hint := place(i.service.Name, i.instance, i.cluster), "paasta validate -s "+i.service.Name
+		client, err := env.API(i.cluster)
+		if err != nil {
+			return command.WithHint(fmt.Errorf("%s is broken in soa-configs, and what runs is unknown: %w", what, err), hint)
+		}
+		all, err := client.Status(ctx, i.service.Name, i.instance)
+		if err != nil {
+			return command.WithHint(fmt.Errorf("%s is broken in soa-configs, and what runs is unknown: %w", what, err), hint)
+		}
+		if len(all) == 0 || all[0].DeployGroup == "" {
+			return command.WithHint(fmt.Errorf("%s is broken in soa-configs, and nothing of it runs", what), hint)
+		}
+		i.deployGroup = all[0].DeployGroup
+		env.notef("paasta: %s is broken in soa-configs (%s); what was valid before stands, in deploy group %s", what, hint, i.deployGroup)
+	}
+	return nil
 }
 
 // confirm asks when the flags name no instances or clusters, or select several

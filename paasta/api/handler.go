@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -248,7 +249,12 @@ func (s *server) serviceStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.write(w, http.StatusOK, s.status(r.Context(), tree, svc, s.instances(svc)))
+	names := s.instances(svc)
+	if len(svc.Instances[s.Cluster].Unreadable) > 0 { // deployd knows what was valid before
+		bounces, _, _ := s.bounces(r.Context(), svc.Name) // status says what is unknown
+		names = slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(names, maps.Keys(bounces)))))
+	}
+	s.write(w, http.StatusOK, s.status(r.Context(), tree, svc, names))
 	return nil
 }
 
@@ -258,10 +264,9 @@ func (s *server) instanceStatus(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name := r.PathValue("instance")
-	names := s.instances(svc)
-	if !slices.Contains(names, name) {
+	if _, maybe, _ := svc.Instances[s.Cluster].Find(name); !maybe {
 		return failf(http.StatusNotFound, fmt.Sprintf("paasta status -s %s", svc.Name),
-			"service %s has no instance %q in cluster %s (it has: %s)", svc.Name, name, s.Cluster, cmp.Or(strings.Join(names, ", "), "none"))
+			"service %s has no instance %q in cluster %s (it has: %s)", svc.Name, name, s.Cluster, cmp.Or(strings.Join(s.instances(svc), ", "), "none"))
 	}
 	s.write(w, http.StatusOK, s.status(r.Context(), tree, svc, []string{name})[0])
 	return nil

@@ -17,9 +17,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gopaasta/paasta/paasta/load"
 	"github.com/gopaasta/paasta/cli/internal/playground"
 	"github.com/gopaasta/paasta/docker/examples"
+	"github.com/gopaasta/paasta/paasta/load"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 )
 

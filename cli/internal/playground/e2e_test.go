@@ -22,11 +22,11 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/cli/internal/demo"
-	"github.com/gopaasta/paasta/paasta/load"
 	"github.com/gopaasta/paasta/cli/internal/playground"
 	"github.com/gopaasta/paasta/docker/dockertest"
 	"github.com/gopaasta/paasta/docker/examples"
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/load"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/zk"
 )
