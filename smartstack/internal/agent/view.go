@@ -27,6 +27,7 @@ type view struct {
 	connected func() bool // nil: unknown
 	resolver  *resolver.Cache
 	events    *mailbox
+	began     time.Time
 	scanning  sync.Mutex // only one scan at a time
 
 	mu       sync.Mutex
@@ -59,7 +60,7 @@ type seen struct {
 
 func newView(o Options, names *resolver.Cache, events *mailbox) *view {
 	return &view{
-		runtime: o.Process.Runtime(), process: o.Process, connected: o.Connected, resolver: names, events: events,
+		runtime: o.Process.Runtime(), process: o.Process, connected: o.Connected, resolver: names, events: events, began: time.Now(),
 		seen: map[string]seen{}, answers: map[string]paasta.AgentBackends{}, applied: map[string]int64{}, held: map[string]bool{},
 		changed: make(chan struct{}),
 		counter: time.Now().UnixMilli(), // so that it also grows from process to process
@@ -356,6 +357,9 @@ func (v *view) backends(ctx context.Context, name string) (answer paasta.AgentBa
 	answer = paasta.AgentBackends{Registration: name, Version: s.version, StaleSince: s.stale, Backends: []paasta.AgentBackend{}}
 	if answer.StaleSince == nil && v.connected != nil && !v.connected() {
 		answer.StaleSince = &s.status.readAt
+	}
+	if answer.StaleSince != nil && answer.StaleSince.IsZero() {
+		answer.StaleSince = &v.began // it has never answered this process
 	}
 	for _, m := range s.members {
 		e := m.Entry

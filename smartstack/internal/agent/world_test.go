@@ -152,8 +152,12 @@ func TestServesBeforeZooKeeperAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.zk.Stop()
+	began := time.Now()
 	h.start()
 	h.up("web.main", a.port, b.port)
+	if answer, _ := h.agent.Backends(t.Context(), "web.main", -1); answer.StaleSince == nil || answer.StaleSince.Before(began) {
+		t.Errorf("the registry has not answered since %v, want a time since %s", answer.StaleSince, began)
+	}
 	stop := load(t, h.url("web.main"), 2)
 	time.Sleep(100 * time.Millisecond)
 	sent, failures := stop()
