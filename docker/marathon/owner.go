@@ -91,7 +91,7 @@ func (s *server) own(ctx context.Context) error {
 		}
 		next := due.Sub(now)
 		if err != nil {
-			s.log.Error("state cannot be stored, nothing is started or stopped meanwhile", "err", err, "retry_in", time.Second)
+			s.log.Error("store the state failed, nothing is started or stopped meanwhile", "err", err, "retry_in", time.Second)
 			next = time.Second
 		}
 		timer.Reset(max(next, time.Millisecond))
@@ -115,16 +115,16 @@ func (s *server) commit(ctx context.Context) error {
 		}
 		switch {
 		case e.Launch != nil && e.Launch.Task.Process():
-			s.log.Info("task started", "task", e.Launch.Task.ID, "agent", e.Launch.Agent.Hostname)
+			s.log.Info("launching a task", "task", e.Launch.Task.ID, "agent", e.Launch.Agent.Hostname)
 			s.process.Launch(*e.Launch)
 		case e.Launch != nil:
-			s.log.Info("task started", "task", e.Launch.Task.ID, "agent", e.Launch.Agent.Hostname, "image", e.Launch.Task.App.Image())
+			s.log.Info("launching a task", "task", e.Launch.Task.ID, "agent", e.Launch.Agent.Hostname, "image", e.Launch.Task.App.Image())
 			s.engine.Launch(*e.Launch)
 		case e.Kill != nil && e.Kill.Process:
-			s.log.Info("task killed", "task", e.Kill.TaskID)
+			s.log.Info("killing a task", "task", e.Kill.TaskID)
 			s.process.Kill(*e.Kill)
 		case e.Kill != nil:
-			s.log.Info("task killed", "task", e.Kill.TaskID)
+			s.log.Info("killing a task", "task", e.Kill.TaskID)
 			s.engine.Kill(*e.Kill)
 		case e.Watch != nil:
 			s.probe.Watch(ctx, e.Watch.Task)

@@ -79,7 +79,7 @@ func (m *Machine) change(now time.Time, by Request, c Change, force bool, accept
 		ID: m.cfg.NewID(), Version: m.newVersion(now), Original: map[string]*definition.App{},
 		Target: map[string]*definition.App{}, Progress: map[string]*Progress{},
 	}
-	if err := m.form(d, c, force); err != nil {
+	if err := m.prepare(d, c, force); err != nil {
 		m.emit(now, "group_change_failed", map[string]any{"groupId": "/", "version": d.Version, "reason": err.Error()})
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (m *Machine) change(now time.Time, by Request, c Change, force bool, accept
 	m.store(d, c)
 	m.emit(now, "group_change_success", map[string]any{"groupId": groupOf(d), "version": d.Version})
 	m.deployments = append(m.deployments, d)
-	m.settle(now)
+	m.reconcile(now)
 	return d, nil
 }
 
@@ -114,7 +114,7 @@ func groupOf(d *Deployment) string {
 
 // form fills in the deployment, and checks everything that could be wrong. It
 // changes nothing but d and the definitions in c.
-func (m *Machine) form(d *Deployment, c Change, force bool) error {
+func (m *Machine) prepare(d *Deployment, c Change, force bool) error {
 	all := maps.Clone(m.apps)
 	groups := m.groupsAfter(c)
 	restart := map[string]bool{}
@@ -134,9 +134,9 @@ func (m *Machine) form(d *Deployment, c Change, force bool) error {
 	}
 	for id, a := range d.Target {
 		if a != nil {
-			stamp(a, d.Original[id], d.Version)
+			setVersion(a, d.Original[id], d.Version)
 			// What a cancelled replacement has left undone is done by this one.
-			restart[id] = slices.ContainsFunc(m.appTasks(id), func(t *Task) bool { return !t.Doomed && !t.upToDate(a) })
+			restart[id] = slices.ContainsFunc(m.wanted(id), func(t *Task) bool { return !t.upToDate(a) })
 		}
 	}
 	for _, id := range c.Restart {
@@ -224,7 +224,7 @@ func (m *Machine) assignPorts(d *Deployment, all map[string]*definition.App) err
 }
 
 // stamp sets what a new definition's version says.
-func stamp(a, old *definition.App, version string) {
+func setVersion(a, old *definition.App, version string) {
 	switch {
 	case old == nil || !definition.SameConfig(a, old):
 		a.Version, a.VersionInfo = version, &definition.VersionInfo{LastScalingAt: version, LastConfigChangeAt: version}
@@ -258,7 +258,7 @@ func (m *Machine) store(d *Deployment, c Change) {
 		} else {
 			m.putApp(a)
 		}
-		m.touched[id] = true
+		m.dirty[id] = true
 	}
 	for id := range before {
 		if _, ok := after[id]; !ok {
@@ -286,7 +286,7 @@ func (m *Machine) dropDeployment(d *Deployment) {
 	m.deployments = slices.DeleteFunc(m.deployments, func(x *Deployment) bool { return x == d })
 	m.changes["deployment:"+d.ID] = nil
 	for _, id := range d.affected() {
-		m.touched[id] = true
+		m.dirty[id] = true
 	}
 }
 
@@ -297,7 +297,7 @@ func (m *Machine) StopDeployment(now time.Time, id string) error {
 		return Refuse(404, "DeploymentPlan %s does not exist", id)
 	}
 	m.cancel(now, d)
-	m.settle(now)
+	m.reconcile(now)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package core
 
 import (
 	"maps"
+	"strings"
 	"time"
 )
 
@@ -55,9 +56,10 @@ func (m *Machine) emitPlan(now time.Time, kind string, d *Deployment, fields map
 	m.events = append(m.events, Event{Type: kind, Fields: fields, Time: now, Plan: &EventPlan{d.ID, d.Version, d.Steps}})
 }
 
-var conditions = map[string]string{
-	Staging: "Staging", Starting: "Starting", Running: "Running", Killing: "Killing", Killed: "Killed", Finished: "Finished",
-	Failed: "Failed", Errored: "Error", Gone: "Gone", Unreachable: "Unreachable",
+// condition is a task's state as Marathon names it, e.g. "Running".
+func condition(state string) string {
+	name := strings.TrimPrefix(state, "TASK_")
+	return name[:1] + strings.ToLower(name[1:])
 }
 
 func (m *Machine) emitStatus(now time.Time, t *Task, message string) {
@@ -66,7 +68,7 @@ func (m *Machine) emitStatus(now time.Time, t *Task, message string) {
 		"ipAddresses": t.addresses(), "ports": t.Ports, "version": t.Version,
 	})
 	m.emit(now, "instance_changed_event", map[string]any{
-		"instanceId": t.InstanceID(), "condition": conditions[t.State], "runSpecId": t.AppID, "agentId": t.AgentID,
+		"instanceId": t.InstanceID(), "condition": condition(t.State), "runSpecId": t.AppID, "agentId": t.AgentID,
 		"host": t.Host, "runSpecVersion": t.Version,
 	})
 }

@@ -64,7 +64,7 @@ func (m *Machine) HandleResult(now time.Time, r Result) {
 			c.LastSuccess = c.LastFailure.Add(time.Nanosecond) // two results of one instant
 		}
 	} else if m.fail(now, t, h, c, r.Cause) {
-		m.settle(now)
+		m.reconcile(now)
 		return
 	}
 	if alive := c.Alive(); alive != wasAlive || !wasKnown && c.Known() {
@@ -76,8 +76,8 @@ func (m *Machine) HandleResult(now time.Time, r Result) {
 		m.emit(now, "instance_health_changed_event", map[string]any{
 			"instanceId": t.InstanceID(), "runSpecId": t.AppID, "healthy": is, "runSpecVersion": t.Version,
 		})
-		m.touched[t.AppID] = true
-		m.settle(now)
+		m.dirty[t.AppID] = true
+		m.reconcile(now)
 	}
 }
 
@@ -105,14 +105,14 @@ func (m *Machine) fail(now time.Time, t *Task, h definition.HealthCheck, c *Chec
 	if h.Mesos() {
 		before++ // the executor kills at the limit, Marathon at one more
 	}
-	if limit == 0 || before < limit || t.Doomed {
+	if limit == 0 || before < limit || t.Decommissioned {
 		return false
 	}
 	m.emit(now, "unhealthy_instance_kill_event", map[string]any{
 		"appId": t.AppID, "taskId": t.ID, "instanceId": t.InstanceID(), "version": t.Version, "reason": cause,
 		"host": t.Host, "slaveId": t.AgentID,
 	})
-	m.doom(now, t, "Task was killed since health check failed. Reason: "+cause)
+	m.decommission(now, t, "Task was killed since health check failed. Reason: "+cause)
 	return true
 }
 
@@ -136,6 +136,6 @@ func (m *Machine) HandleReadiness(now time.Time, r Readiness) {
 	if r.Ready && !t.Ready {
 		t.Ready = true
 		m.save(t)
-		m.settle(now)
+		m.reconcile(now)
 	}
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -34,8 +35,9 @@ type Step struct {
 func Plan(old, target map[string]*definition.App, restart map[string]bool, all Root) []Step {
 	var stop, start []Action
 	layers := map[int][]Action{}
-	ids := slices.Sorted(slices.Values(append(keys(old), keys(target)...)))
-	for _, id := range slices.Compact(ids) {
+	ids := maps.Clone(old)
+	maps.Copy(ids, target)
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
 		before, after := old[id], target[id]
 		action := ""
 		switch {
@@ -64,18 +66,10 @@ func Plan(old, target map[string]*definition.App, restart map[string]bool, all R
 			steps = append(steps, Step{actions})
 		}
 	}
-	for _, d := range slices.Sorted(slices.Values(keys(layers))) {
+	for _, d := range slices.Sorted(maps.Keys(layers)) {
 		steps = append(steps, Step{layers[d]})
 	}
 	return steps
-}
-
-func keys[K comparable, V any](m map[K]V) []K {
-	list := make([]K, 0, len(m))
-	for k := range m {
-		list = append(list, k)
-	}
-	return list
 }
 
 // depth is the length of an app's longest chain of dependencies, and negative
@@ -133,7 +127,7 @@ func PlanRoll(n int, u definition.UpgradeStrategy, healthy, current int) Roll {
 func (m *Machine) killOrder(a *definition.App, tasks []*Task, n int) []*Task {
 	list := slices.Clone(tasks)
 	slices.SortStableFunc(list, func(x, y *Task) int {
-		if c := killClass(x) - killClass(y); c != 0 {
+		if c := killRank(y) - killRank(x); c != 0 {
 			return c
 		}
 		c := age(x).Compare(age(y))
@@ -186,16 +180,6 @@ func age(t *Task) time.Time {
 	return t.StartedAt
 }
 
-func killClass(t *Task) int {
-	switch t.State {
-	case Unreachable:
-		return 0
-	case Staging:
-		return 1
-	case Starting:
-		return 2
-	case Running:
-		return 3
-	}
-	return 4
+func killRank(t *Task) int {
+	return slices.Index([]string{Running, Starting, Staging, Unreachable}, t.State) // -1, the last, for others
 }

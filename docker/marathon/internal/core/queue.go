@@ -29,8 +29,8 @@ func NextDelay(previous float64, a *definition.App) float64 {
 	return math.Min(a.MaxLaunchDelaySeconds, previous*a.BackoffFactor)
 }
 
-// grow makes the next launch of a task's app wait longer.
-func (m *Machine) grow(now time.Time, t *Task) {
+// backOff makes the next launch of a task's app wait longer.
+func (m *Machine) backOff(now time.Time, t *Task) {
 	a := m.apps[t.AppID]
 	if a == nil || !t.upToDate(a) {
 		return
@@ -67,8 +67,8 @@ func (m *Machine) ResetDelay(now time.Time, appID string) bool {
 		return false
 	}
 	m.resetDelay(appID)
-	m.touched[appID] = true
-	m.settle(now)
+	m.dirty[appID] = true
+	m.reconcile(now)
 	return true
 }
 

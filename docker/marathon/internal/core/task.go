@@ -24,25 +24,25 @@ const (
 
 // A Task is one instance of an app, from its placement to its end.
 type Task struct {
-	ID        string          `json:"id"`
-	AppID     string          `json:"appId"`
-	AgentID   string          `json:"agentId"`
-	Host      string          `json:"host"`
-	Address   string          `json:"address"`
-	Ports     []int           `json:"ports"`   // host ports, without those of mappings that have none
-	Slots     []int           `json:"slots"`   // host port of each declared port, 0 for none
-	Version   string          `json:"version"` // of the app, when it was launched
-	App       *definition.App `json:"app"`     // as it was launched
-	State     string          `json:"state"`
-	Before    string          `json:"before,omitempty"` // the state it had when it became unreachable
-	Doomed    bool            `json:"doomed,omitempty"` // its goal is to be killed
-	Why       string          `json:"why,omitempty"`    // it was doomed, when that counts as a failure
-	StagedAt  time.Time       `json:"stagedAt"`
-	StartedAt time.Time       `json:"startedAt"`        // zero until it runs
-	KillAt    time.Time       `json:"killAt"`           // when the kill was asked for last
-	IP        string          `json:"ip,omitempty"`     // of the container
-	Handle    string          `json:"handle,omitempty"` // what the runner knows it by
-	Ready     bool            `json:"ready"`            // its readiness check has passed
+	ID             string          `json:"id"`
+	AppID          string          `json:"appId"`
+	AgentID        string          `json:"agentId"`
+	Host           string          `json:"host"`
+	Address        string          `json:"address"`
+	Ports          []int           `json:"ports"`   // host ports, without those of mappings that have none
+	Slots          []int           `json:"slots"`   // host port of each declared port, 0 for none
+	Version        string          `json:"version"` // of the app, when it was launched
+	App            *definition.App `json:"app"`     // as it was launched
+	State          string          `json:"state"`
+	Before         string          `json:"before,omitempty"` // the state it had when it became unreachable
+	Decommissioned bool            `json:"doomed,omitempty"` // its goal is to be killed
+	KillReason     string          `json:"why,omitempty"`    // it was decommissioned, when that counts as a failure
+	StagedAt       time.Time       `json:"stagedAt"`
+	StartedAt      time.Time       `json:"startedAt"`        // zero until it runs
+	KillAt         time.Time       `json:"killAt"`           // when the kill was asked for last
+	IP             string          `json:"ip,omitempty"`     // of the container
+	Handle         string          `json:"handle,omitempty"` // what the runner knows it by
+	Ready          bool            `json:"ready"`            // its readiness check has passed
 
 	launching bool // a runner works on it
 	checks    []Check
@@ -111,11 +111,7 @@ type Status struct {
 }
 
 func terminal(state string) bool {
-	switch state {
-	case Finished, Failed, Killed, Errored, Gone:
-		return true
-	}
-	return false
+	return slices.Contains([]string{Finished, Failed, Killed, Errored, Gone}, state)
 }
 
 // upToDate tells whether a task runs the configuration of the definition.
@@ -136,7 +132,7 @@ func (m *Machine) HandleStatus(now time.Time, s Status) {
 		return
 	}
 	m.status(now, t, s)
-	m.settle(now)
+	m.reconcile(now)
 }
 
 // ProcessHandle is how handles of plain processes begin.
@@ -156,7 +152,7 @@ func (m *Machine) status(now time.Time, t *Task, s Status) {
 		return
 	case s.State == Unreachable && !m.engineDown && t.StartedAt.IsZero():
 		// The engine went and came back while the task was being started.
-		if !t.Doomed {
+		if !t.Decommissioned {
 			m.start(t)
 		} else {
 			m.kill(now, t)
@@ -167,7 +163,7 @@ func (m *Machine) status(now time.Time, t *Task, s Status) {
 			return
 		}
 		t.Before, t.State = t.State, Unreachable
-	case t.Doomed:
+	case t.Decommissioned:
 		// It still runs although it should not; the kill is under way or is
 		// asked for again.
 		if t.State == Unreachable {
@@ -199,16 +195,16 @@ func (m *Machine) status(now time.Time, t *Task, s Status) {
 // end takes a task out of the state.
 func (m *Machine) end(now time.Time, t *Task, s Status) {
 	t.State = s.State
-	if t.Doomed {
+	if t.Decommissioned {
 		t.State = Killed
 	}
-	if t.Why != "" {
-		s.Message = t.Why
+	if t.KillReason != "" {
+		s.Message = t.KillReason
 	}
-	if !t.Doomed {
-		m.grow(now, t)
+	if !t.Decommissioned {
+		m.backOff(now, t)
 	}
-	if t.Why != "" || !t.Doomed && s.State != Finished {
+	if t.KillReason != "" || !t.Decommissioned && s.State != Finished {
 		f := &Failure{
 			AppID: t.AppID, Host: t.Host, Message: s.Message, State: t.State, TaskID: t.ID,
 			Timestamp: Timestamp(now), Version: t.Version, AgentID: t.AgentID,
@@ -236,12 +232,12 @@ type Failure struct {
 	AgentID   string `json:"slaveId"`
 }
 
-// doom makes it a task's goal to be killed. why is set when that is a failure.
-func (m *Machine) doom(now time.Time, t *Task, why string) {
-	if t.Doomed {
+// decommission makes it a task's goal to be killed. why is set when that is a failure.
+func (m *Machine) decommission(now time.Time, t *Task, why string) {
+	if t.Decommissioned {
 		return
 	}
-	t.Doomed, t.Why = true, why
+	t.Decommissioned, t.KillReason = true, why
 	if t.State != Unreachable {
 		t.State = Killing
 	}
@@ -279,7 +275,7 @@ func (m *Machine) EngineDown(now time.Time) {
 			m.status(now, t, Status{TaskID: t.ID, State: Unreachable, Message: "the Docker Engine does not answer"})
 		}
 	}
-	m.settle(now)
+	m.reconcile(now)
 }
 
 // Recovered says what a runner found when it looked: at the start, and after an
@@ -293,7 +289,7 @@ func (m *Machine) Recovered(now time.Time, process bool, found []Status) {
 	seen := map[string]bool{}
 	for _, s := range found {
 		t := m.byID[s.TaskID]
-		if outage && t != nil && t.StartedAt.IsZero() && !t.Doomed {
+		if outage && t != nil && t.StartedAt.IsZero() && !t.Decommissioned {
 			// The engine died in the middle of its start: such a container may run
 			// without its network. It is started anew.
 			continue
@@ -303,7 +299,7 @@ func (m *Machine) Recovered(now time.Time, process bool, found []Status) {
 			m.HandleStatus(now, s)
 		} else if !t.launching {
 			m.status(now, t, s)
-			if t.Doomed && m.byID[t.ID] != nil {
+			if t.Decommissioned && m.byID[t.ID] != nil {
 				m.kill(now, t)
 			} else if t.State == Running {
 				m.effects = append(m.effects, Effect{Watch: &Watch{Task: *t}})
@@ -313,7 +309,7 @@ func (m *Machine) Recovered(now time.Time, process bool, found []Status) {
 	for _, t := range m.byID {
 		switch {
 		case seen[t.ID] || t.launching || t.Process() != process:
-		case t.StartedAt.IsZero() && !t.Doomed:
+		case t.StartedAt.IsZero() && !t.Decommissioned:
 			t.State, t.Before = Staging, ""
 			m.start(t)
 		default:
@@ -321,7 +317,7 @@ func (m *Machine) Recovered(now time.Time, process bool, found []Status) {
 		}
 	}
 	m.freed = true
-	m.settle(now)
+	m.reconcile(now)
 }
 
 // KillTasks kills tasks by id. With scale, each app's size shrinks by as many
@@ -329,30 +325,30 @@ func (m *Machine) Recovered(now time.Time, process bool, found []Status) {
 // ids are skipped. The tasks returned are those that are killed.
 func (m *Machine) KillTasks(now time.Time, by Request, ids []string, scale, force bool) ([]TaskView, *Deployment, error) {
 	var views []TaskView
-	var doomed []*Task
+	var decommissioned []*Task
 	sizes := map[string]int{}
 	for _, id := range ids {
 		t := m.byID[id]
-		if t == nil || slices.Contains(doomed, t) {
+		if t == nil || slices.Contains(decommissioned, t) {
 			continue
 		}
 		views = append(views, m.viewTask(t))
-		doomed = append(doomed, t)
-		if a := m.apps[t.AppID]; a != nil && !t.Doomed {
+		decommissioned = append(decommissioned, t)
+		if a := m.apps[t.AppID]; a != nil && !t.Decommissioned {
 			if _, ok := sizes[a.ID]; !ok {
 				sizes[a.ID] = a.Instances
 			}
 			sizes[a.ID] = max(0, sizes[a.ID]-1)
 		}
 	}
-	doom := func() {
-		for _, t := range doomed {
-			m.doom(now, t, "")
+	decommission := func() {
+		for _, t := range decommissioned {
+			m.decommission(now, t, "")
 		}
 	}
 	if !scale {
-		doom()
-		m.settle(now)
+		decommission()
+		m.reconcile(now)
 		return views, nil, nil
 	}
 	var c Change
@@ -362,6 +358,6 @@ func (m *Machine) KillTasks(now time.Time, by Request, ids []string, scale, forc
 		c.Put = append(c.Put, a)
 	}
 	// The tasks die before the deployment starts, so that it finds nothing more to kill.
-	d, err := m.change(now, by, c, force, doom)
+	d, err := m.change(now, by, c, force, decommission)
 	return views, d, err
 }

@@ -16,9 +16,9 @@ type Root struct {
 	Groups  map[string][]string // id → what the group depends on; "/" only if it does
 }
 
-// A Past is what one change found: undone from the latest on, they lead back to
+// A Revision is what one change found: undone from the latest on, they lead back to
 // any version.
-type Past struct {
+type Revision struct {
 	Version string                     `json:"version"`          // that the change made
 	Apps    map[string]*definition.App `json:"apps"`             // nil for those that were not there
 	Groups  map[string][]string        `json:"groups,omitempty"` // all; nil when it changed none
@@ -40,9 +40,9 @@ func (m *Machine) Root() Root {
 func (m *Machine) Roots() []Root {
 	r := m.Root()
 	list := []Root{r}
-	for i := len(m.past) - 1; i > 0; i-- {
-		p := m.past[i]
-		r = Root{m.past[i-1].Version, maps.Clone(r.Apps), r.Groups}
+	for i := len(m.history) - 1; i > 0; i-- {
+		p := m.history[i]
+		r = Root{m.history[i-1].Version, maps.Clone(r.Apps), r.Groups}
 		for id, a := range p.Apps {
 			if a == nil {
 				delete(r.Apps, id)
@@ -60,14 +60,14 @@ func (m *Machine) Roots() []Root {
 
 // remember notes what was there before the change d, whose groups were before.
 func (m *Machine) remember(d *Deployment, before map[string][]string) {
-	p := &Past{Version: d.Version, Apps: d.Original}
+	p := &Revision{Version: d.Version, Apps: d.Original}
 	if !maps.EqualFunc(before, m.groups, slices.Equal) {
 		p.Groups = before
 	}
-	m.past = append(m.past, p)
+	m.history = append(m.history, p)
 	m.changes["past:"+p.Version] = p
-	for keep := max(m.cfg.VersionsPerObject, 1); len(m.past) > keep; m.past = m.past[1:] {
-		m.changes["past:"+m.past[0].Version] = nil
+	for keep := max(m.cfg.VersionsPerObject, 1); len(m.history) > keep; m.history = m.history[1:] {
+		m.changes["past:"+m.history[0].Version] = nil
 	}
 	m.meta.Root = d.Version
 	m.changes["meta:"] = m.meta

@@ -8,8 +8,9 @@ import (
 	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
 )
 
-// settle takes everything as far as it goes now: deployments, sizes, launches.
-func (m *Machine) settle(now time.Time) {
+// reconcile takes everything as far as it goes now: deployments, sizes, launches.
+// It looks only at dirty apps, and at them until nothing moves any more.
+func (m *Machine) reconcile(now time.Time) {
 	for {
 		moved := false
 		for _, d := range slices.Clone(m.deployments) {
@@ -18,13 +19,13 @@ func (m *Machine) settle(now time.Time) {
 		if m.freed {
 			m.freed = false
 			for id := range m.want {
-				m.touched[id] = true
+				m.dirty[id] = true
 			}
 		}
-		todo := m.touched
-		m.touched = map[string]bool{}
+		todo := m.dirty
+		m.dirty = map[string]bool{}
 		for _, id := range slices.Sorted(maps.Keys(todo)) {
-			m.supervise(now, id)
+			m.reconcileApp(now, id)
 		}
 		// Once more after any work: it may be what a deployment waits for.
 		if !moved && len(todo) == 0 && !m.freed {
@@ -66,12 +67,12 @@ func (m *Machine) advance(now time.Time, d *Deployment) (moved bool) {
 
 // begin is what is done once when an action starts.
 func (m *Machine) begin(now time.Time, d *Deployment, action Action) {
-	m.touched[action.App] = true
+	m.dirty[action.App] = true
 	a := m.apps[action.App]
 	switch action.Action {
 	case StopApplication:
 		for _, t := range m.appTasks(action.App) {
-			m.doom(now, t, "")
+			m.decommission(now, t, "")
 		}
 		m.emit(now, "remove_health_check_event", map[string]any{"appId": action.App})
 	case ScaleApplication:
@@ -79,21 +80,13 @@ func (m *Machine) begin(now time.Time, d *Deployment, action Action) {
 	case RestartApplication:
 		m.announceChecks(now, a)
 		m.resetDelay(a.ID)
-		old, _ := m.generations(a)
-		healthy, current := 0, 0
-		for _, t := range m.appTasks(a.ID) {
-			if !t.Doomed {
-				current++
-				if m.counts(t) {
-					healthy++
-				}
-			}
-		}
-		p := &Progress{PlanRoll(a.Instances, a.UpgradeStrategy, healthy, current), map[string]bool{}}
+		old, _ := m.oldAndNew(a)
+		all := m.wanted(a.ID)
+		p := &Progress{PlanRoll(a.Instances, a.UpgradeStrategy, len(filter(all, countsAsHealthy)), len(all)), map[string]bool{}}
 		d.Progress[a.ID] = p
-		old = m.unhealthyFirst(m.killOrder(a, old, p.KillNow))
+		old = unhealthyFirst(m.killOrder(a, old, p.KillNow))
 		for _, t := range old[:min(p.KillNow, len(old))] {
-			m.doom(now, t, "")
+			m.decommission(now, t, "")
 		}
 		m.changes["deployment:"+d.ID] = d
 	}
@@ -108,50 +101,41 @@ func (m *Machine) announceChecks(now time.Time, a *definition.App) {
 	}
 }
 
-// generations parts an app's tasks that should go on into old and new.
-func (m *Machine) generations(a *definition.App) (older, current []*Task) {
-	for _, t := range m.appTasks(a.ID) {
-		switch {
-		case t.Doomed:
-		case t.upToDate(a):
-			current = append(current, t)
-		default:
-			older = append(older, t)
-		}
-	}
-	return older, current
+// oldAndNew parts an app's tasks that should go on into old and new.
+func (m *Machine) oldAndNew(a *definition.App) (older, current []*Task) {
+	all := m.wanted(a.ID)
+	isNew := func(t *Task) bool { return t.upToDate(a) }
+	return filter(all, func(t *Task) bool { return !isNew(t) }), filter(all, isNew)
+}
+
+// wanted returns an app's tasks that should go on, oldest first.
+func (m *Machine) wanted(id string) []*Task {
+	return filter(m.appTasks(id), func(t *Task) bool { return !t.Decommissioned })
 }
 
 // unhealthyFirst moves tasks that do not count as healthy to the front.
-func (m *Machine) unhealthyFirst(tasks []*Task) []*Task {
-	var first, rest []*Task
+func unhealthyFirst(tasks []*Task) []*Task {
+	return slices.Concat(filter(tasks, func(t *Task) bool { return !countsAsHealthy(t) }), filter(tasks, countsAsHealthy))
+}
+
+func filter(tasks []*Task, keep func(*Task) bool) (kept []*Task) {
 	for _, t := range tasks {
-		if m.counts(t) {
-			rest = append(rest, t)
-		} else {
-			first = append(first, t)
+		if keep(t) {
+			kept = append(kept, t)
 		}
 	}
-	return append(first, rest...)
+	return kept
 }
 
-// counts tells whether a task counts as healthy when a replacement starts:
-// without health checks every one does.
-func (m *Machine) counts(t *Task) bool {
-	if len(t.App.HealthChecks) == 0 {
-		return true
-	}
-	healthy := t.Healthy()
-	return healthy != nil && *healthy
-}
-
-// good tells whether a new task runs, is healthy and is ready.
-func good(t *Task) bool {
-	if t.State != Running || t.Doomed || !t.Ready {
-		return false
-	}
+// countsAsHealthy tells whether a task is healthy, or has no health checks.
+func countsAsHealthy(t *Task) bool {
 	healthy := t.Healthy()
 	return len(t.App.HealthChecks) == 0 || healthy != nil && *healthy
+}
+
+// available tells whether a task runs, is healthy and is ready.
+func available(t *Task) bool {
+	return t.State == Running && !t.Decommissioned && t.Ready && countsAsHealthy(t)
 }
 
 // done tells whether an action has reached its end.
@@ -174,36 +158,22 @@ func (m *Machine) done(now time.Time, d *Deployment, action Action) bool {
 	}
 	tasks := m.appTasks(a.ID)
 	if action.Action == ScaleApplication {
-		n := 0
-		for _, t := range tasks {
-			if t.Doomed {
-				return false
-			}
-			if good(t) {
-				n++
-			}
-		}
-		return n == a.Instances
+		return len(m.wanted(a.ID)) == len(tasks) && len(filter(tasks, available)) == a.Instances
 	}
 	p := d.Progress[a.ID]
 	if p == nil {
 		return false
 	}
-	for _, t := range tasks {
-		if !t.upToDate(a) {
-			return false
-		}
-	}
-	return len(p.Counted) >= a.Instances
+	return len(p.Counted) >= a.Instances && !slices.ContainsFunc(tasks, func(t *Task) bool { return !t.upToDate(a) })
 }
 
-// supervise brings the number of an app's tasks to what it should be now.
-func (m *Machine) supervise(now time.Time, id string) {
+// reconcileApp brings the number of an app's tasks to what it should be now.
+func (m *Machine) reconcileApp(now time.Time, id string) {
 	a := m.apps[id]
 	if a == nil {
 		delete(m.want, id)
 		for _, t := range m.appTasks(id) {
-			m.doom(now, t, "")
+			m.decommission(now, t, "")
 		}
 		return
 	}
@@ -223,15 +193,10 @@ func (m *Machine) supervise(now time.Time, id string) {
 			}
 		}
 	}
-	var active []*Task
-	for _, t := range m.appTasks(id) {
-		if !t.Doomed {
-			active = append(active, t)
-		}
-	}
+	active := m.wanted(id)
 	if surplus := len(active) - a.Instances; surplus > 0 {
 		for _, t := range m.killOrder(a, active, surplus)[:surplus] {
-			m.doom(now, t, "")
+			m.decommission(now, t, "")
 		}
 	}
 	m.launch(now, a, a.Instances-len(active))
@@ -241,12 +206,12 @@ func (m *Machine) supervise(now time.Time, id string) {
 // lets one old go, each old one that has gone makes room for a new.
 func (m *Machine) roll(now time.Time, a *definition.App, d *Deployment) {
 	p := d.Progress[a.ID]
-	older, current := m.generations(a)
+	older, current := m.oldAndNew(a)
 	// One that has ended counts no more.
-	maps.DeleteFunc(p.Counted, func(id string, _ bool) bool { t := m.byID[id]; return t == nil || t.Doomed })
+	maps.DeleteFunc(p.Counted, func(id string, _ bool) bool { t := m.byID[id]; return t == nil || t.Decommissioned })
 	kills := 0
 	for _, t := range current {
-		if good(t) && !p.Counted[t.ID] {
+		if available(t) && !p.Counted[t.ID] {
 			p.Counted[t.ID] = true
 			kills++
 			m.changes["deployment:"+d.ID] = d
@@ -255,19 +220,19 @@ func (m *Machine) roll(now time.Time, a *definition.App, d *Deployment) {
 	if len(p.Counted) >= a.Instances {
 		kills = len(older)
 	}
-	older = m.unhealthyFirst(m.killOrder(a, older, kills))
+	older = unhealthyFirst(m.killOrder(a, older, kills))
 	for _, t := range older[:min(kills, len(older))] {
-		m.doom(now, t, "")
+		m.decommission(now, t, "")
 	}
 	if surplus := len(current) - a.Instances; surplus > 0 {
 		for _, t := range m.killOrder(a, current, surplus)[:surplus] {
-			m.doom(now, t, "")
+			m.decommission(now, t, "")
 		}
 		current = current[:a.Instances] // how many matters, not which
 	}
 	oldActive, moving := 0, false
 	for _, t := range m.tasks[a.ID] {
-		moving = moving || t.Doomed
+		moving = moving || t.Decommissioned
 		if !t.upToDate(a) {
 			oldActive++
 		}
@@ -287,7 +252,7 @@ func (m *Machine) roll(now time.Time, a *definition.App, d *Deployment) {
 func (m *Machine) Tick(now time.Time) {
 	for id := range m.want {
 		if a := m.apps[id]; a == nil || m.wait(now, a) == 0 {
-			m.touched[id] = true
+			m.dirty[id] = true
 		}
 	}
 	for id, d := range m.delays {
@@ -296,12 +261,12 @@ func (m *Machine) Tick(now time.Time) {
 		}
 	}
 	for _, t := range m.byID {
-		if t.Doomed && !t.launching && t.State != Unreachable && now.Sub(t.KillAt) >= m.cfg.KillRetry+m.grace(t.App) {
+		if t.Decommissioned && !t.launching && t.State != Unreachable && now.Sub(t.KillAt) >= m.cfg.KillRetry+m.grace(t.App) {
 			m.kill(now, t)
 			m.save(t)
 		}
 	}
-	m.settle(now)
+	m.reconcile(now)
 }
 
 // Next returns when Tick is due at the latest.

@@ -52,7 +52,7 @@ type Machine struct {
 	apps        map[string]*definition.App
 	versions    map[string][]*definition.App // oldest first
 	groups      map[string][]string          // id → what it depends on
-	past        []*Past                      // oldest first
+	history     []*Revision                  // oldest first
 	tasks       map[string]map[string]*Task  // app id → task id → task
 	byID        map[string]*Task
 	deployments []*Deployment // oldest first
@@ -65,7 +65,7 @@ type Machine struct {
 	want       map[string]int // app id → tasks that wait to be launched
 	since      map[string]time.Time
 	offers     map[string]*Offers // app id → what became of the latest offers
-	touched    map[string]bool    // apps to look at
+	dirty      map[string]bool    // apps to look at
 	freed      bool               // resources were freed: look at all that wait
 	nextPort   int
 
@@ -89,7 +89,7 @@ func New(cfg Config) *Machine {
 		cfg: cfg, agents: map[string]*Agent{}, apps: map[string]*definition.App{},
 		versions: map[string][]*definition.App{}, groups: map[string][]string{}, tasks: map[string]map[string]*Task{},
 		byID: map[string]*Task{}, delays: map[string]*Delay{}, failures: map[string]*Failure{}, ended: map[string]*Ended{}, want: map[string]int{},
-		since: map[string]time.Time{}, offers: map[string]*Offers{}, touched: map[string]bool{}, changes: map[string]any{},
+		since: map[string]time.Time{}, offers: map[string]*Offers{}, dirty: map[string]bool{}, changes: map[string]any{},
 	}
 	for i := range cfg.Agents {
 		m.agents[cfg.Agents[i].ID] = &cfg.Agents[i]
@@ -115,10 +115,10 @@ func (m *Machine) Load(records map[string]json.RawMessage) error {
 	for _, list := range m.versions {
 		slices.SortFunc(list, func(a, b *definition.App) int { return strings.Compare(a.Version, b.Version) })
 	}
-	slices.SortFunc(m.past, func(a, b *Past) int { return strings.Compare(a.Version, b.Version) })
+	slices.SortFunc(m.history, func(a, b *Revision) int { return strings.Compare(a.Version, b.Version) })
 	slices.SortFunc(m.deployments, func(a, b *Deployment) int { return strings.Compare(a.Version, b.Version) })
 	for id := range m.apps {
-		m.touched[id] = true
+		m.dirty[id] = true
 	}
 	return nil
 }
@@ -137,8 +137,8 @@ func (m *Machine) load(key string, text json.RawMessage) error {
 		m.groups[id] = dependencies
 		return err
 	case "past":
-		p := new(Past)
-		m.past = append(m.past, p)
+		p := new(Revision)
+		m.history = append(m.history, p)
 		return json.Unmarshal(text, p)
 	case "app":
 		return loadInto(m.apps, id, text)
@@ -243,13 +243,13 @@ func (m *Machine) dropTask(t *Task) {
 	delete(m.byID, t.ID)
 	m.changes["task:"+t.ID] = nil
 	m.freed = true
-	m.touched[t.AppID] = true
+	m.dirty[t.AppID] = true
 }
 
 // save notes that a task must be stored.
 func (m *Machine) save(t *Task) {
 	m.changes["task:"+t.ID] = t
-	m.touched[t.AppID] = true
+	m.dirty[t.AppID] = true
 }
 
 // putApp stores the current definition of an app and its history.

@@ -37,11 +37,9 @@ type Reject struct {
 func (m *Machine) match(now time.Time, a *definition.App) (best *Agent, ports []int, rejects []Reject) {
 	mine := map[string]int{}
 	var placed []*Agent
-	for _, t := range m.appTasks(a.ID) {
-		if !t.Doomed {
-			mine[t.AgentID]++
-			placed = append(placed, m.agents[t.AgentID])
-		}
+	for _, t := range m.wanted(a.ID) {
+		mine[t.AgentID]++
+		placed = append(placed, m.agents[t.AgentID])
 	}
 	used := m.usage()
 	fits := func(x *Agent) (string, []int) {
