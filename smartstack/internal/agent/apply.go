@@ -178,7 +178,7 @@ func (a *Agent) reloadOnce(ctx context.Context) (done bool, err error) {
 func (a *Agent) validSections(ctx context.Context) ([]*haproxy.Section, error) {
 	with := func(custom string) func([]*haproxy.Section) error {
 		return func(sections []*haproxy.Section) error {
-			return a.o.Process.CheckBy(ctx, func(w *bufio.Writer) { haproxy.Write(w, a.proxy.global, custom, sections) })
+			return a.o.Process.Check(ctx, func(w *bufio.Writer) { haproxy.Write(w, a.proxy.global, custom, sections) })
 		}
 	}
 	for range 3 {

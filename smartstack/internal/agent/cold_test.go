@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 )
 
 // A host that has never served puts in what the registry names at once, and
@@ -21,17 +23,16 @@ func TestColdStart(t *testing.T) {
 	h.start()
 	h.up("web.main", a.port)
 	status := func(b *backend) string {
-		pid := h.agent.Status().HAProxy.PID
-		rows, err := h.options.Process.Runtime().Stats(t.Context(), pid)
+		found := "none"
+		err := h.options.Process.Runtime().EachRow(t.Context(), h.agent.Status().HAProxy.PID, func(r haproxy.Row) {
+			if strings.HasSuffix(r.Server, fmt.Sprintf(":%d", b.port)) {
+				found = r.Status
+			}
+		})
 		if err != nil {
 			return err.Error()
 		}
-		for _, r := range rows {
-			if strings.HasSuffix(r.Server, fmt.Sprintf(":%d", b.port)) {
-				return r.Status
-			}
-		}
-		return "none"
+		return found
 	}
 	is := func(b *backend, want string) {
 		t.Helper()

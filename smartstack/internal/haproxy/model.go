@@ -1,18 +1,11 @@
 // Package haproxy knows HAProxy: the text of its config, its runtime API and
-// its process. Deciding (Render, Diff) is pure; Runtime and Process act.
+// its process. Deciding (Write, Diff) is pure; Runtime and Process act.
 package haproxy
 
 import (
 	"net/netip"
 	"time"
 )
-
-// A Config is all that a haproxy.cfg says.
-type Config struct {
-	Global   Global
-	Custom   string // an operator's own sections, kept as they are; "" for none
-	Services []Service
-}
 
 // Global is what belongs to the process and not to one service.
 type Global struct {

@@ -57,14 +57,9 @@ const (
 
 func (e *ConfigError) Error() string { return "haproxy: " + e.Did + ": " + e.Output }
 
-// Check asks HAProxy whether it would accept config. A refusal is a
-// *ConfigError.
-func (p Process) Check(ctx context.Context, config []byte) error {
-	return p.CheckBy(ctx, func(w *bufio.Writer) { w.Write(config) })
-}
-
-// CheckBy is Check of what write writes.
-func (p Process) CheckBy(ctx context.Context, write func(*bufio.Writer)) error {
+// Check asks HAProxy whether it would accept the config that write writes. A refusal
+// is a *ConfigError.
+func (p Process) Check(ctx context.Context, write func(*bufio.Writer)) error {
 	f, err := os.CreateTemp(p.Dir, ".check-*.cfg")
 	if err != nil {
 		return fmt.Errorf("check haproxy config: %w", err)

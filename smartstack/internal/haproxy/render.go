@@ -2,7 +2,6 @@ package haproxy
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -13,23 +12,9 @@ import (
 	"strings"
 )
 
-// Render returns the text of haproxy.cfg. Equal configs give equal text, in
-// whatever order their services and servers come, so a caller may compare texts
-// to see whether anything changed.
-func Render(c Config) []byte {
-	sections := make([]*Section, len(c.Services))
-	for i, s := range c.Services {
-		sections[i] = NewSection(s)
-	}
-	var b bytes.Buffer
-	w := bufio.NewWriterSize(&b, 1<<16)
-	Write(w, c.Global, c.Custom, sections)
-	w.Flush()
-	return b.Bytes()
-}
-
-// Write writes what Render returns. A large config is some megabytes, and its
-// file follows every change.
+// Write writes the text of haproxy.cfg. Equal configs give equal text, in whatever
+// order their sections and servers come. A large one is some megabytes, and its file
+// follows every change.
 func Write(b *bufio.Writer, g Global, custom string, sections []*Section) {
 	sections = slices.Clone(sections)
 	slices.SortFunc(sections, func(a, b *Section) int { return strings.Compare(a.Service.Name, b.Service.Name) })

@@ -22,6 +22,28 @@ import (
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
+// A Config is all that a haproxy.cfg says.
+type Config struct {
+	Global   Global
+	Custom   string // an operator's own sections, kept as they are; "" for none
+	Services []Service
+}
+
+// Render returns the text of haproxy.cfg. Equal configs give equal text, in
+// whatever order their services and servers come, so a caller may compare texts
+// to see whether anything changed.
+func Render(c Config) []byte {
+	sections := make([]*Section, len(c.Services))
+	for i, s := range c.Services {
+		sections[i] = NewSection(s)
+	}
+	var b bytes.Buffer
+	w := bufio.NewWriterSize(&b, 1<<16)
+	Write(w, c.Global, c.Custom, sections)
+	w.Flush()
+	return b.Bytes()
+}
+
 var update = flag.Bool("update", false, "rewrite golden files")
 
 var testGlobal = Global{
@@ -256,7 +278,7 @@ func TestValidIsAccepted(t *testing.T) {
 	if len(valid) < 5 {
 		t.Fatal("too few to tell")
 	}
-	if err := p.CheckBy(context.Background(), func(w *bufio.Writer) {
+	if err := p.Check(context.Background(), func(w *bufio.Writer) {
 		Write(w, Global{Version: version(t, p), DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", valid)
 	}); err != nil {
 		t.Error(err)
@@ -275,7 +297,7 @@ func TestIsolate(t *testing.T) {
 	checks, v := 0, version(t, p)
 	broken, err := Isolate(sections, func(some []*Section) error {
 		checks++
-		return p.CheckBy(t.Context(), func(w *bufio.Writer) {
+		return p.Check(t.Context(), func(w *bufio.Writer) {
 			Write(w, Global{Version: v, DelayScript: "testdata/delay.lua", Socket: "/tmp/x.sock", MaxConn: 100, HardStop: time.Minute}, "", some)
 		})
 	})
@@ -334,7 +356,7 @@ backend {{.Name}}
 	}
 	p := Process{Binary: paastatest.Need(b, "haproxy"), Dir: b.TempDir()}
 	begin = time.Now()
-	if err := p.Check(context.Background(), text); err != nil {
+	if err := p.Check(context.Background(), func(w *bufio.Writer) { w.Write(text) }); err != nil {
 		b.Fatal(err)
 	}
 	check := time.Since(begin)

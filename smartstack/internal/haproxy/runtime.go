@@ -311,14 +311,11 @@ func unexpected(err error) error {
 
 // Info is what a process tells about itself.
 type Info struct {
-	Version      string
 	PID          int
 	Structure    string // StructureHash of the config that it was started with
 	UptimeSec    int
-	CurrConns    int
 	DroppedLogs  int
 	Stopping     bool
-	CumReq       int64
 	MaxConn      int
 	StartSeconds int64 // Unix time of its start
 }
@@ -339,8 +336,6 @@ func parseInfo(text string) Info {
 	for lines.Scan() {
 		key, value, _ := strings.Cut(lines.Text(), ": ")
 		switch key {
-		case "Version":
-			in.Version = value
 		case "Pid":
 			in.PID = number(value)
 		case "description":
@@ -349,14 +344,10 @@ func parseInfo(text string) Info {
 			}
 		case "Uptime_sec":
 			in.UptimeSec = number(value)
-		case "CurrConns":
-			in.CurrConns = number(value)
 		case "DroppedLogs":
 			in.DroppedLogs = number(value)
 		case "Stopping":
 			in.Stopping = value != "0"
-		case "CumReq":
-			in.CumReq = int64(number(value))
 		case "Maxconn":
 			in.MaxConn = number(value)
 		case "Start_time_sec":

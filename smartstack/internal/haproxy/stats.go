@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // A Row is one line of HAProxy's CSV statistics.
@@ -19,14 +18,10 @@ type Row struct {
 	Weight        int
 	Sessions      int // now
 	Queue         int
-	Total         int64 // sessions ever
-	LastChange    time.Duration
 	CheckStatus   string // L7OK, L4CON, …
 	CheckCode     string
 	CheckTook     string // milliseconds
 	LastCheck     string // text of the last result
-	Errors5xx     int64
-	ConnErrors    int64
 }
 
 // Up tells whether the server takes new requests.
@@ -52,14 +47,7 @@ func (r Row) Check() string {
 	return s
 }
 
-// Stats reads the rows of the proxies with the given ids, of all without any.
-func (r *Runtime) Stats(ctx context.Context, pid int, proxies ...int) ([]Row, error) {
-	var rows []Row
-	err := r.EachRow(ctx, pid, func(row Row) { rows = append(rows, row) }, proxies...)
-	return rows, err
-}
-
-// EachRow is Stats for those who keep little of it.
+// EachRow hands each the rows of the proxies with the given ids, of all without any.
 func (r *Runtime) EachRow(ctx context.Context, pid int, each func(Row), proxies ...int) error {
 	commands := []string{"show stat"}
 	if len(proxies) > 0 {
@@ -141,10 +129,6 @@ func (t *table) row(line []byte) (row Row, ok bool) {
 			row.Sessions = int(number())
 		case "qcur":
 			row.Queue = int(number())
-		case "stot":
-			row.Total = number()
-		case "lastchg":
-			row.LastChange = time.Duration(number()) * time.Second
 		case "check_status":
 			row.CheckStatus = t.text(field)
 		case "check_code":
@@ -153,10 +137,6 @@ func (t *table) row(line []byte) (row Row, ok bool) {
 			row.CheckTook = t.text(field)
 		case "last_chk":
 			row.LastCheck = t.text(field)
-		case "hrsp_5xx":
-			row.Errors5xx = number()
-		case "econ":
-			row.ConnErrors = number()
 		}
 	}
 	return row, row.Proxy != "" && row.Server != ""
