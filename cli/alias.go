@@ -95,14 +95,14 @@ func looksLikeID(name string) bool {
 	return len(name) >= 4 && len(name) <= 40 && strings.Trim(strings.ToLower(name), "0123456789abcdef") == ""
 }
 
-// revision returns the full id of a commit: what looks like the digits of one is
+// expandRevision returns the full id of a commit: what looks like the digits of one is
 // looked for in the repository r, anything else (HEAD, a branch, HEAD~1) in the
 // clone that is the current directory.
-func (env *Env) revision(ctx context.Context, r *git.Remote, name string) (string, error) {
+func expandRevision(ctx context.Context, env *Env, r *git.Remote, name string) (string, error) {
 	if looksLikeID(name) {
 		return r.Expand(ctx, name)
 	}
-	sha, err := env.commit(ctx, name)
+	sha, err := localCommit(ctx, env, name)
 	if err != nil {
 		return "", fmt.Errorf("%q is no commit id (4 to 40 hex digits), nor a revision here: %w", name, err)
 	}

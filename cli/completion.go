@@ -62,7 +62,7 @@ func completeNames(names func(*cobra.Command) []string) completion {
 
 // typedService reads the service of the line that is being typed.
 func typedService(cmd *cobra.Command, env *Env) (*soaconfig.Service, bool) {
-	s, err := env.loadService(flagText(cmd, "soa-dir"), flagText(cmd, "service"))
+	s, err := loadService(env, flagText(cmd, "soa-dir"), flagText(cmd, "service"))
 	return s, err == nil
 }
 

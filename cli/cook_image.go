@@ -23,21 +23,21 @@ The exit code is make's; 1 when there is no such target, 2 on Ctrl-C.`,
 		Example: `  paasta cook-image -s web
   cd web && paasta cook-image`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := env.loadService(soaDir, service)
+			s, err := loadService(env, soaDir, service)
 			if err != nil {
 				return err
 			}
 			tag := cmp.Or(os.Getenv("DOCKER_TAG"), "paasta-cook-image-"+s.Name+"-"+userName())
 			if commit != "" {
-				sha, err := env.commit(cmd.Context(), commit)
+				sha, err := localCommit(cmd.Context(), env, commit)
 				if err != nil {
 					return err
 				}
-				if _, tag, err = env.imageOf(s, sha); err != nil {
+				if _, tag, err = imageOf(env, s, sha); err != nil {
 					return err
 				}
 			}
-			err = env.runTarget(cmd.Context(), "cook-image", tag)
+			err = runTarget(cmd.Context(), env, "cook-image", tag)
 			if err != nil && cmd.Context().Err() != nil && !errors.Is(err, image.ErrNoTarget) {
 				env.notef("paasta: interrupted")
 				return command.ExitError{Code: exitUsage} // 2, as in PaaSTA

@@ -31,7 +31,7 @@ func dockerExec(ctx context.Context, env *Env, c taskChoice, args []string) erro
 	if len(args) == 0 {
 		session.Argv = task.Shell
 	}
-	t, err := env.chooseTask(ctx, c, true)
+	t, err := chooseTask(ctx, env, c, true)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ by ssh.`,
 		Example: `  paasta docker-inspect -s web -i main
   paasta docker-inspect -s web -i main -H agent7 | jq .State`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := env.chooseTask(cmd.Context(), c, true)
+			t, err := chooseTask(cmd.Context(), env, c, true)
 			if err != nil {
 				return err
 			}

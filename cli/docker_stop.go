@@ -19,7 +19,7 @@ more than one task runs, --mesos-id or --host has to choose.`,
 		Example: `  paasta docker-stop -s web -i main -m 0a1b2c3d
   paasta docker-stop -s web -i main -H agent7 --dry-run`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := env.chooseTask(cmd.Context(), c, false)
+			t, err := chooseTask(cmd.Context(), env, c, false)
 			if err != nil {
 				return err
 			}

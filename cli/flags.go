@@ -20,7 +20,7 @@ import (
 // The flags that many commands share, each with its shell completion. A flag
 // of another command with the same meaning must use these.
 
-// serviceFlag adds -s/--service. Resolve it with env.service.
+// serviceFlag adds -s/--service. Resolve it with findService.
 func serviceFlag(cmd *cobra.Command, env *Env, f *string) {
 	cmd.Flags().StringVarP(f, "service", "s", "", "the `SERVICE`; default: the name of the current directory")
 	complete(cmd, "service", completeServices(env))
@@ -107,7 +107,7 @@ func requireService(env *Env, cmd *cobra.Command) {
 		return
 	}
 	if dir, err := env.soaDir(flagText(cmd, "soa-dir")); err == nil {
-		if _, err := env.service(dir, ""); err != nil {
+		if _, err := findService(env, dir, ""); err != nil {
 			require(cmd, "service")
 		}
 	}
@@ -131,10 +131,10 @@ func (env *Env) soaDir(flag string) (string, error) {
 	return c.SoaDir, nil
 }
 
-// service returns the service that a command is about: the one of the flag,
+// findService returns the service that a command is about: the one of the flag,
 // which must exist in dir, or else the one that the current directory is named
 // after.
-func (env *Env) service(dir, flag string) (string, error) {
+func findService(env *Env, dir, flag string) (string, error) {
 	names, err := serviceNames(dir)
 	if err != nil {
 		return "", err
@@ -176,12 +176,12 @@ func loadTree(ctx context.Context, dir string, o soaconfig.Options) (*soaconfig.
 
 // loadService reads the service that a command is about: the one that soaDir
 // and service find. Problems in its files are for "paasta validate" to tell.
-func (env *Env) loadService(soaDir, service string) (*soaconfig.Service, error) {
+func loadService(env *Env, soaDir, service string) (*soaconfig.Service, error) {
 	dir, err := env.soaDir(soaDir)
 	if err != nil {
 		return nil, err
 	}
-	name, err := env.service(dir, service)
+	name, err := findService(env, dir, service)
 	if err != nil {
 		return nil, err
 	}
@@ -250,9 +250,9 @@ func checkNames(kind string, names []string, where string, known []string) error
 	return err
 }
 
-// clusterOf returns the one cluster that a command works with: the flag's, the
+// clusterOrDefault returns the one cluster that a command works with: the flag's, the
 // only one that the service is in, or the system config's.
-func (env *Env) clusterOf(flag string) (string, error) {
+func clusterOrDefault(env *Env, flag string) (string, error) {
 	if flag != "" {
 		return flag, nil
 	}

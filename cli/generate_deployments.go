@@ -55,7 +55,7 @@ func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir 
 	}
 	names := []string{service}
 	if service != "" {
-		if _, err := env.service(dir, service); err != nil {
+		if _, err := findService(env, dir, service); err != nil {
 			return err
 		}
 	} else if names, err = serviceNames(dir); err != nil {
@@ -70,7 +70,7 @@ func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir 
 		wg.Go(func() {
 			room <- struct{}{}
 			defer func() { <-room }()
-			changed[n], errs[n] = env.generate(ctx, dir, name, gitURL, dryRun)
+			changed[n], errs[n] = writeDeployments(ctx, env, dir, name, gitURL, dryRun)
 			if errs[n] != nil {
 				errs[n] = fmt.Errorf("deployments of %s: %w", name, errs[n])
 			}
@@ -91,8 +91,8 @@ func generateDeployments(ctx context.Context, env *Env, service, gitURL, soaDir 
 	return joined(errs)
 }
 
-// generate writes the file of one service if it changes.
-func (env *Env) generate(ctx context.Context, dir, name, gitURL string, dryRun bool) (changed bool, err error) {
+// writeDeployments writes the file of one service if it changes.
+func writeDeployments(ctx context.Context, env *Env, dir, name, gitURL string, dryRun bool) (changed bool, err error) {
 	s, err := soaconfig.LoadService(dir, name, soaconfig.Options{})
 	if err != nil {
 		return false, err
@@ -105,7 +105,7 @@ func (env *Env) generate(ctx context.Context, dir, name, gitURL string, dryRun b
 	if len(s.Instances) == 0 && len(s.Adhoc) == 0 && old == nil {
 		return false, nil // not one of ours
 	}
-	_, log, err := env.remoteTags(ctx, s, gitURL)
+	_, log, err := readTags(ctx, env, s, gitURL)
 	if err != nil {
 		return false, err
 	}

@@ -15,7 +15,7 @@ as the service's repository says now. Exits 1 if there is none.`,
 		Example: `  paasta get-docker-image -s web -l prod.main
   docker pull "$(paasta get-docker-image -s web -l prod.main)"`,
 	}, "there is no %s docker_image for %s: has it been deployed yet?", func(s *soaconfig.Service, sha string) (string, error) {
-		_, ref, err := env.imageOf(s, sha)
+		_, ref, err := imageOf(env, s, sha)
 		return ref, err
 	})
 }

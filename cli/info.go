@@ -55,7 +55,7 @@ type endpoint struct {
 const smartstackAddress = "169.254.255.254"
 
 func info(env *Env, soaDir, service string, json bool) error {
-	svc, err := env.loadService(soaDir, service)
+	svc, err := loadService(env, soaDir, service)
 	if err != nil {
 		return err
 	}

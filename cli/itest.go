@@ -34,24 +34,24 @@ see that it built an image of that name.`,
 }
 
 func itest(ctx context.Context, env *Env, service, commit, soaDir string, timeout time.Duration) error {
-	s, err := env.loadService(soaDir, service)
+	s, err := loadService(env, soaDir, service)
 	if err != nil {
 		return err
 	}
-	sha, err := env.commit(ctx, commit)
+	sha, err := localCommit(ctx, env, commit)
 	if err != nil {
 		return err
 	}
-	if head, err := env.commit(ctx, ""); err == nil && head != sha {
+	if head, err := localCommit(ctx, env, ""); err == nil && head != sha {
 		env.notef("paasta: warning: %s is checked out here, not %s", short(head), short(sha))
 	}
-	_, ref, err := env.imageOf(s, sha)
+	_, ref, err := imageOf(env, s, sha)
 	if err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s", timeout))
 	defer cancel()
-	if err := env.runTarget(bounded, "itest", ref); err != nil {
+	if err := runTarget(bounded, env, "itest", ref); err != nil {
 		return err
 	}
 	engine, err := image.Dial(ctx)

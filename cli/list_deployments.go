@@ -21,11 +21,11 @@ why they were never fully deployed. In a pipe: time, deploy group, commit,
 		Example: `  paasta list-deployments -s web
   paasta list-deployments -s web -l prod.main -n 0 --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := env.loadService(soaDir, service)
+			s, err := loadService(env, soaDir, service)
 			if err != nil {
 				return err
 			}
-			_, log, err := env.remoteTags(cmd.Context(), s, gitURL)
+			_, log, err := readTags(cmd.Context(), env, s, gitURL)
 			if err != nil {
 				return err
 			}
@@ -38,7 +38,7 @@ why they were never fully deployed. In a pipe: time, deploy group, commit,
 			if len(groups) == 0 {
 				groups = known
 			}
-			return env.printDeploys(withOutcomes(deploys(log, groups, lines), env.outcomes(cmd.Context(), s, groups)), asJSON)
+			return printDeploys(env, withOutcomes(deploys(log, groups, lines), askOutcomes(cmd.Context(), env, s, groups)), asJSON)
 		},
 	}
 	serviceFlag(cmd, env, &service)

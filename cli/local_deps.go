@@ -13,7 +13,7 @@ import (
 // startDependencies starts the service's test dependencies and makes the run
 // part of their environment: they answer to their names there, and at the
 // production address. down removes them.
-func (env *Env) startDependencies(ctx context.Context, s *soaconfig.Service, f localRunFlags, r *localrun.Request) (down func(), err error) {
+func startDependencies(ctx context.Context, env *Env, s *soaconfig.Service, f localRunFlags, r *localrun.Request) (down func(), err error) {
 	e, err := environment.Dial(ctx, "")
 	if err != nil {
 		return nil, err

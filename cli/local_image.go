@@ -23,14 +23,14 @@ type localImage struct {
 	fetch    func(context.Context) error
 }
 
-// localImage decides on the image: built here, or the deployed one.
-func (env *Env) localImage(ctx context.Context, f localRunFlags, s *soaconfig.Service, group string) (localImage, error) {
+// chooseImage decides on the image: built here, or the deployed one.
+func chooseImage(ctx context.Context, env *Env, f localRunFlags, s *soaconfig.Service, group string) (localImage, error) {
 	if !f.pull && f.sha == "" {
 		ref := os.Getenv("DOCKER_TAG")
 		if ref == "" {
 			ref = "paasta-local-run-" + s.Name + "-" + userName()
 		}
-		sha, err := env.commit(ctx, "")
+		sha, err := localCommit(ctx, env, "")
 		if err != nil {
 			sha = "" // not a repository: fine for a try
 		}
@@ -38,33 +38,33 @@ func (env *Env) localImage(ctx context.Context, f localRunFlags, s *soaconfig.Se
 			// What make says is about the answer; the answer is what the service says.
 			quiet := *env
 			quiet.Out = env.Err
-			return quiet.runTarget(ctx, "cook-image", ref)
+			return runTarget(ctx, &quiet, "cook-image", ref)
 		}}, nil
 	}
-	sha, err := env.deployedCommit(ctx, f, s, group)
+	sha, err := commitOfGroup(ctx, env, f, s, group)
 	if err != nil {
 		return localImage{}, err
 	}
-	registry, ref, err := env.imageOf(s, sha)
+	registry, ref, err := imageOf(env, s, sha)
 	if err != nil {
 		return localImage{}, err
 	}
 	return localImage{ref: ref, deployed: paasta.ImageName(s.Name, sha), sha: sha, fetch: func(ctx context.Context) error {
-		return env.pullImage(ctx, s, registry, ref, sha)
+		return pullImage(ctx, env, s, registry, ref, sha)
 	}}, nil
 }
 
-// deployedCommit is the commit of --sha, or else the one that is marked for the
+// commitOfGroup is the commit of --sha, or else the one that is marked for the
 // instance's deploy group: as the tags say, or deployments.json where there is
 // no repository to ask.
-func (env *Env) deployedCommit(ctx context.Context, f localRunFlags, s *soaconfig.Service, group string) (string, error) {
+func commitOfGroup(ctx context.Context, env *Env, f localRunFlags, s *soaconfig.Service, group string) (string, error) {
 	if paasta.IsSHA(f.sha) {
 		return f.sha, nil
 	}
-	r, err := env.remote(s, f.gitURL)
+	r, err := openRepository(env, s, f.gitURL)
 	if err != nil || f.sha != "" {
 		if err == nil {
-			sha, err := env.revision(ctx, r, f.sha)
+			sha, err := expandRevision(ctx, env, r, f.sha)
 			return sha, adviseGit(err)
 		}
 		if f.sha != "" {
@@ -107,7 +107,7 @@ func fromFile(s *soaconfig.Service, group string, why error) (string, error) {
 }
 
 // pullImage fetches an image that the engine does not have yet.
-func (env *Env) pullImage(ctx context.Context, s *soaconfig.Service, registry, ref, sha string) error {
+func pullImage(ctx context.Context, env *Env, s *soaconfig.Service, registry, ref, sha string) error {
 	engine, err := image.Dial(ctx)
 	if err != nil {
 		return err

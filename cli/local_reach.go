@@ -21,17 +21,17 @@ type reach struct {
 }
 
 // reachOf finds out how the containers of an engine are reached.
-func (env *Env) reachOf(engine *localrun.Engine, port int) (reach, error) {
+func reachOf(env *Env, engine *localrun.Engine, port int) (reach, error) {
 	if through := engine.Through(); through != nil {
 		return reachThrough(through, port)
 	}
-	return env.reach(engine.Address(), port)
+	return reachFrom(env, engine.Address(), port)
 }
 
-// reach is for an engine that has a socket here. The containers of a playground
+// reachFrom is for an engine that has a socket here. The containers of a playground
 // are in a network namespace of their own.
-func (env *Env) reach(engine string, port int) (reach, error) {
-	through, leave, err := env.intoPlayground(engine)
+func reachFrom(env *Env, engine string, port int) (reach, error) {
+	through, leave, err := intoPlayground(env, engine)
 	if err != nil || through == nil {
 		return reach{close: func() {}}, err
 	}

@@ -13,7 +13,7 @@ import (
 // intoPlayground returns what connects from inside the playground whose settings
 // this shell has, when the engine is that one's and we are not inside; nil
 // otherwise. Call leave at the end, unless there is an error.
-func (env *Env) intoPlayground(engine string) (through forward.Dialer, leave func(), err error) {
+func intoPlayground(env *Env, engine string) (through forward.Dialer, leave func(), err error) {
 	leave = func() {}
 	dir := os.Getenv("PAASTA_PLAYGROUND")
 	if dir == "" {

@@ -55,14 +55,14 @@ func TestReachThePlayground(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := env.reach("unix:///run/"+name+"/docker.sock", port); err != nil || r.dial != nil {
+	if r, err := reachFrom(env, "unix:///run/"+name+"/docker.sock", port); err != nil || r.dial != nil {
 		t.Errorf("without the playground's settings: %v", err)
 	}
 	t.Setenv("PAASTA_PLAYGROUND", dir)
-	if r, err := env.reach("unix:///run/docker.sock", port); err != nil || r.dial != nil {
+	if r, err := reachFrom(env, "unix:///run/docker.sock", port); err != nil || r.dial != nil {
 		t.Errorf("another engine: %v", err)
 	}
-	r, err := env.reach("unix:///run/"+name+"/docker.sock", port)
+	r, err := reachFrom(env, "unix:///run/"+name+"/docker.sock", port)
 	if err != nil {
 		t.Fatal(err)
 	}

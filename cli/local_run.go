@@ -103,7 +103,7 @@ func localRun(ctx context.Context, env *Env, f localRunFlags, cmd *string) error
 	if shell && !f.dryRun && (!env.InTTY || !env.TTY) {
 		return usagef("a shell needs a terminal; name an --instance to run that")
 	}
-	r, s, err := env.localRequest(ctx, f)
+	r, s, err := localRequest(ctx, env, f)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func localRun(ctx context.Context, env *Env, f localRunFlags, cmd *string) error
 	if err := checkSecrets(r); err != nil { // before a build, which takes long
 		return err
 	}
-	image, err := env.localImage(ctx, f, s, r.Instance.DeployGroup)
+	image, err := chooseImage(ctx, env, f, s, r.Instance.DeployGroup)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func localRun(ctx context.Context, env *Env, f localRunFlags, cmd *string) error
 		}
 	}
 	if f.dryRun {
-		return env.printSpec(r, f.asJSON)
+		return printSpec(env, r, f.asJSON)
 	}
 	engine, err := localrun.Dial(ctx)
 	if err != nil {
@@ -138,17 +138,17 @@ func localRun(ctx context.Context, env *Env, f localRunFlags, cmd *string) error
 		return err
 	}
 	if f.withDeps {
-		down, err := env.startDependencies(ctx, s, f, &r)
+		down, err := startDependencies(ctx, env, s, f, &r)
 		if err != nil {
 			return err
 		}
 		defer down()
 	}
-	return env.runLocally(ctx, engine, r, f)
+	return runLocally(ctx, env, engine, r, f)
 }
 
 // runLocally runs what is asked for and turns how it ends into an exit code.
-func (env *Env) runLocally(ctx context.Context, engine *localrun.Engine, r localrun.Request, f localRunFlags) error {
+func runLocally(ctx context.Context, env *Env, engine *localrun.Engine, r localrun.Request, f localRunFlags) error {
 	spec, err := localrun.Form(r)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (env *Env) runLocally(ctx context.Context, engine *localrun.Engine, r local
 	for _, variable := range spec.Left {
 		env.notef("Warning: %s holds a secret and is left out", variable)
 	}
-	reach, err := env.reachOf(engine, r.Port)
+	reach, err := reachOf(env, engine, r.Port)
 	if err != nil {
 		return err
 	}
@@ -195,16 +195,16 @@ func portHint(err error) error {
 }
 
 // localRequest gathers what soa-configs and this machine say about the run.
-func (env *Env) localRequest(ctx context.Context, f localRunFlags) (localrun.Request, *soaconfig.Service, error) {
+func localRequest(ctx context.Context, env *Env, f localRunFlags) (localrun.Request, *soaconfig.Service, error) {
 	var r localrun.Request
-	s, err := env.loadService(f.soaDir, f.service)
+	s, err := loadService(env, f.soaDir, f.service)
 	if err != nil {
 		return r, nil, err
 	}
 	if r.System, err = env.Config(); err != nil {
 		return r, nil, err
 	}
-	cluster, err := env.clusterOf(f.cluster)
+	cluster, err := clusterOrDefault(env, f.cluster)
 	if err != nil {
 		return r, nil, err
 	}
@@ -296,7 +296,7 @@ func userName() string {
 }
 
 // printSpec prints what would run.
-func (env *Env) printSpec(r localrun.Request, asObject bool) error {
+func printSpec(env *Env, r localrun.Request, asObject bool) error {
 	spec, err := localrun.Form(r)
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 	case f.from+f.to != "" || f.offset > 0:
 		q.Lines = 10_000
 	}
-	chosen, err := env.choose(ctx, f.selection)
+	chosen, err := selectInstances(ctx, env, f.selection)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 	if !f.follow {
 		var all []paasta.LogLine
 		for n, cluster := range clusters {
-			errs[n] = env.readLogs(ctx, cluster, q, byCluster[cluster], func(l paasta.LogLine) error {
+			errs[n] = readLogs(ctx, env, cluster, q, byCluster[cluster], func(l paasta.LogLine) error {
 				all = append(all, l)
 				return nil
 			})
@@ -147,14 +147,14 @@ func logs(ctx context.Context, env *Env, f logsFlags, linesGiven bool) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	for n, cluster := range clusters {
-		wg.Go(func() { errs[n] = env.followLogs(ctx, cluster, q, byCluster[cluster], p.print) })
+		wg.Go(func() { errs[n] = followLogs(ctx, env, cluster, q, byCluster[cluster], p.print) })
 	}
 	wg.Wait()
 	return joined(errs)
 }
 
 // readLogs reads the logs of one cluster.
-func (env *Env) readLogs(ctx context.Context, cluster string, q api.LogQuery, instances []string, each func(paasta.LogLine) error) error {
+func readLogs(ctx context.Context, env *Env, cluster string, q api.LogQuery, instances []string, each func(paasta.LogLine) error) error {
 	client, err := env.API(cluster)
 	if err != nil {
 		return err
@@ -171,11 +171,11 @@ func (env *Env) readLogs(ctx context.Context, cluster string, q api.LogQuery, in
 // followLogs reads the logs of one cluster and, when the connection to its API
 // breaks, goes on where it broke, for as long as that takes. It gives up when
 // the API refuses, and when it does not answer the first time.
-func (env *Env) followLogs(ctx context.Context, cluster string, q api.LogQuery, instances []string, each func(paasta.LogLine) error) error {
+func followLogs(ctx context.Context, env *Env, cluster string, q api.LogQuery, instances []string, each func(paasta.LogLine) error) error {
 	began := false
 	latest := q.From
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		err := env.readLogs(ctx, cluster, q, instances, func(l paasta.LogLine) error {
+		err := readLogs(ctx, env, cluster, q, instances, func(l paasta.LogLine) error {
 			began, pause = true, time.Second
 			if l.Time.After(latest) {
 				latest = l.Time

@@ -16,7 +16,7 @@ import (
 // runTarget runs a target of the Makefile in the current directory, which is
 // the service's repository, and shows what it says. When make says no, paasta
 // exits with make's code.
-func (env *Env) runTarget(ctx context.Context, target, tag string) error {
+func runTarget(ctx context.Context, env *Env, target, tag string) error {
 	dir, err := env.getwd()
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func (env *Env) runTarget(ctx context.Context, target, tag string) error {
 }
 
 // imageOf returns the full name of a service's image at a commit.
-func (env *Env) imageOf(s *soaconfig.Service, sha string) (registry, ref string, err error) {
+func imageOf(env *Env, s *soaconfig.Service, sha string) (registry, ref string, err error) {
 	registry = s.DockerRegistry
 	if registry == "" {
 		c, err := env.Config()
@@ -62,9 +62,9 @@ func (env *Env) imageOf(s *soaconfig.Service, sha string) (registry, ref string,
 	return registry, registry + "/" + paasta.ImageName(s.Name, sha), nil
 }
 
-// commit returns a commit's full sha. What is shorter, or a branch, or "" for
+// localCommit returns a commit's full sha. What is shorter, or a branch, or "" for
 // HEAD, is looked up in the repository of the current directory.
-func (env *Env) commit(ctx context.Context, flag string) (string, error) {
+func localCommit(ctx context.Context, env *Env, flag string) (string, error) {
 	if paasta.IsSHA(flag) {
 		return flag, nil
 	}

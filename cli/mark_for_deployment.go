@@ -83,7 +83,7 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 	if f.autoRollback && !f.wait {
 		return usagef("--auto-rollback needs --wait-for-deployment")
 	}
-	s, err := env.loadService(f.soaDir, f.service)
+	s, err := loadService(env, f.soaDir, f.service)
 	if err != nil {
 		return err
 	}
@@ -103,15 +103,15 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 		env.notef("warning: deploy group %s is no step of deploy.yaml of %s", f.group, s.Name)
 	}
 	if f.wait { // ask before anything changes whether the clusters can be asked
-		if err := env.reachable(s, f.group); err != nil {
+		if err := checkReachable(env, s, f.group); err != nil {
 			return err
 		}
 	}
-	r, log, err := env.remoteTags(ctx, s, f.gitURL)
+	r, log, err := readTags(ctx, env, s, f.gitURL)
 	if err != nil {
 		return err
 	}
-	sha, err := env.revision(ctx, r, f.commit)
+	sha, err := expandRevision(ctx, env, r, f.commit)
 	if err != nil {
 		return adviseGit(err)
 	}
@@ -120,7 +120,7 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 		env.notef("paasta: warning: %s is what is set to be deployed already; continuing anyway", sha)
 	}
 	if f.verify {
-		if err := env.verifyImage(ctx, s, sha); err != nil {
+		if err := verifyImage(ctx, env, s, sha); err != nil {
 			return err
 		}
 	}
@@ -128,9 +128,9 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 	if f.dryRun {
 		answer.Tag = deployTag(f.group, sha)(log.Next(env.Now()))[0].Ref()
 		env.notef("Would mark %s for deployment in deploy group %s", sha, f.group)
-		return env.printMarked(f.json, answer)
+		return printMarked(env, f.json, answer)
 	}
-	tag, err := env.markOne(ctx, s, r, log, f.group, sha)
+	tag, err := markOne(ctx, env, s, r, log, f.group, sha)
 	if err != nil {
 		return err
 	}
@@ -138,17 +138,17 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 	if f.verbose > 0 {
 		env.notef("Pushed %s to %s; the group ran %s before", answer.Tag, cmp.Or(f.gitURL, s.GitURL), cmp.Or(before.SHA, "nothing"))
 	}
-	if err := env.printMarked(f.json, answer); err != nil || !f.wait {
+	if err := printMarked(env, f.json, answer); err != nil || !f.wait {
 		return err
 	}
-	err = env.waitDeployed(ctx, s, f.group, sha, f.timeout, f.verbose > 0)
+	err = waitDeployed(ctx, env, s, f.group, sha, f.timeout, f.verbose > 0)
 	if err == nil {
 		return nil
 	}
-	return env.afterFailure(ctx, s, r, f, before, sha, err)
+	return afterFailure(ctx, env, s, r, f, before, sha, err)
 }
 
-func (env *Env) printMarked(asJSON bool, m marked) error {
+func printMarked(env *Env, asJSON bool, m marked) error {
 	if asJSON {
 		return env.printJSON(m)
 	}
@@ -156,21 +156,21 @@ func (env *Env) printMarked(asJSON bool, m marked) error {
 }
 
 // markOne writes the deploy tag and tells deployd.
-func (env *Env) markOne(ctx context.Context, s *soaconfig.Service, r *git.Remote, log *paasta.TagLog, group, sha string) (paasta.Tag, error) {
+func markOne(ctx context.Context, env *Env, s *soaconfig.Service, r *git.Remote, log *paasta.TagLog, group, sha string) (paasta.Tag, error) {
 	tags, err := writeTags(ctx, env, r, log, deployTag(group, sha))
 	if err != nil {
 		return paasta.Tag{}, fmt.Errorf("mark %s for deployment in %s: %w", short(sha), group, err)
 	}
 	env.notef("Marked %s for deployment in deploy group %s", sha, group)
-	env.kick(ctx, s.Name, clustersUsing(s, group))
+	notifyDeployd(ctx, env, s.Name, clustersUsing(s, group))
 	return tags[0], nil
 }
 
 // afterFailure marks the commit before, if that was asked for, and says how to
 // go on.
-func (env *Env) afterFailure(ctx context.Context, s *soaconfig.Service, r *git.Remote, f markFlags, before paasta.Tag, sha string, err error) error {
+func afterFailure(ctx context.Context, env *Env, s *soaconfig.Service, r *git.Remote, f markFlags, before paasta.Tag, sha string, err error) error {
 	// Ctrl-C ends the wait, and not the hint.
-	back := env.goBackTo(context.WithoutCancel(ctx), s, f.group, sha, before.SHA)
+	back := rollbackTarget(context.WithoutCancel(ctx), env, s, f.group, sha, before.SHA)
 	canGoBack := back != ""
 	if ctx.Err() != nil || !f.autoRollback || !canGoBack {
 		env.notef("Waiting for deployment aborted. PaaSTA will continue trying to deploy this code.")
@@ -192,15 +192,15 @@ func (env *Env) afterFailure(ctx context.Context, s *soaconfig.Service, r *git.R
 	if latest, _ := log.Latest(f.group); latest.SHA != sha {
 		return fmt.Errorf("%w; not rolled back, because somebody has marked %s meanwhile", err, short(latest.SHA))
 	}
-	if _, markErr := env.markOne(ctx, s, r, log, f.group, back); markErr != nil {
+	if _, markErr := markOne(ctx, env, s, r, log, f.group, back); markErr != nil {
 		return errors.Join(err, fmt.Errorf("roll back: %w", markErr))
 	}
 	return fmt.Errorf("%s was not deployed and %s is marked again: %w", short(sha), short(back), err)
 }
 
 // verifyImage is an error when the registry has no image of the commit.
-func (env *Env) verifyImage(ctx context.Context, s *soaconfig.Service, sha string) error {
-	address, ref, err := env.imageOf(s, sha)
+func verifyImage(ctx context.Context, env *Env, s *soaconfig.Service, sha string) error {
+	address, ref, err := imageOf(env, s, sha)
 	if err != nil {
 		return err
 	}

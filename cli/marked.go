@@ -20,11 +20,11 @@ func newMarked(env *Env, cmd *cobra.Command, missing string, show func(s *soacon
 	var service, group, gitURL, soaDir string
 	var asJSON bool
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := env.loadService(soaDir, service)
+		s, err := loadService(env, soaDir, service)
 		if err != nil {
 			return err
 		}
-		tag, found, err := env.marked(cmd.Context(), s, group, gitURL)
+		tag, found, err := latestMarked(cmd.Context(), env, s, group, gitURL)
 		if err != nil {
 			return err
 		}
@@ -68,10 +68,10 @@ type latest struct {
 	DockerImage string    `json:"docker_image,omitempty"`
 }
 
-// marked is the latest tag of a deploy group, as the service's repository says
+// latestMarked is the latest tag of a deploy group, as the service's repository says
 // now.
-func (env *Env) marked(ctx context.Context, s *soaconfig.Service, group, gitURL string) (tag paasta.Tag, found bool, err error) {
-	_, log, err := env.remoteTags(ctx, s, gitURL)
+func latestMarked(ctx context.Context, env *Env, s *soaconfig.Service, group, gitURL string) (tag paasta.Tag, found bool, err error) {
+	_, log, err := readTags(ctx, env, s, gitURL)
 	if err != nil {
 		return tag, false, err
 	}

@@ -55,13 +55,13 @@ func metrics(ctx context.Context, env *Env, f metricsFlags) error {
 	if f.window <= 0 || f.window > 15*time.Minute {
 		return usagef("--window: is %s, want up to 15m", f.window)
 	}
-	svc, err := env.loadService(f.soaDir, f.service)
+	svc, err := loadService(env, f.soaDir, f.service)
 	if err != nil {
 		return err
 	}
 	clusters := svc.Clusters
 	if len(clusters) == 0 { // not on Marathon, but agents may count it all the same
-		cluster, err := env.clusterOf("")
+		cluster, err := clusterOrDefault(env, "")
 		if err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func metrics(ctx context.Context, env *Env, f metricsFlags) error {
 	all := []api.ServiceMetrics{}
 	var errs []error
 	for _, cluster := range clusters {
-		m, err := env.metricsOf(ctx, cluster, svc.Name, f.window)
+		m, err := metricsOf(ctx, env, cluster, svc.Name, f.window)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("metrics of %s in %s: %w", svc.Name, cluster, err))
 			continue
@@ -105,7 +105,7 @@ func metrics(ctx context.Context, env *Env, f metricsFlags) error {
 	return joined(errs)
 }
 
-func (env *Env) metricsOf(ctx context.Context, cluster, service string, window time.Duration) (api.ServiceMetrics, error) {
+func metricsOf(ctx context.Context, env *Env, cluster, service string, window time.Duration) (api.ServiceMetrics, error) {
 	client, err := env.API(cluster)
 	if err != nil {
 		return api.ServiceMetrics{}, err

@@ -25,9 +25,9 @@ type outcome struct {
 // outcomes are by deploy group and commit.
 type outcomes map[string]map[string]outcome
 
-// outcomes asks the clusters that use the groups what came of their deploys. One
+// askOutcomes asks the clusters that use the groups what came of their deploys. One
 // that cannot be asked is only worth a warning.
-func (env *Env) outcomes(ctx context.Context, s *soaconfig.Service, groups []string) outcomes {
+func askOutcomes(ctx context.Context, env *Env, s *soaconfig.Service, groups []string) outcomes {
 	clusters := clustersUsing(s, groups...)
 	if len(clusters) == 0 {
 		clusters = s.Clusters
@@ -144,11 +144,11 @@ func (o outcome) text() string {
 	return ""
 }
 
-// goBackTo chooses where a deploy that failed goes back to: the commit that was
+// rollbackTarget chooses where a deploy that failed goes back to: the commit that was
 // fully deployed last. Where nothing was recorded it is the one that was marked
 // before, as far as anybody knows.
-func (env *Env) goBackTo(ctx context.Context, s *soaconfig.Service, group, sha, marked string) string {
-	commit, known := env.outcomes(ctx, s, []string{group}).before(group, sha)
+func rollbackTarget(ctx context.Context, env *Env, s *soaconfig.Service, group, sha, marked string) string {
+	commit, known := askOutcomes(ctx, env, s, []string{group}).before(group, sha)
 	if known {
 		return commit
 	}

@@ -22,11 +22,11 @@ goes wrong is said and does not stop a pipeline: the exit code is 0 all the same
 		Example: `  paasta performance-check -s web
   cd web && paasta performance-check`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := env.loadService(soaDir, service)
+			s, err := loadService(env, soaDir, service)
 			if err != nil {
 				return err
 			}
-			if err := env.performanceCheck(cmd.Context(), s); err != nil {
+			if err := performanceCheck(cmd.Context(), env, s); err != nil {
 				if cmd.Context().Err() != nil {
 					return err
 				}
@@ -44,7 +44,7 @@ goes wrong is said and does not stop a pipeline: the exit code is 0 all the same
 	return cmd
 }
 
-func (env *Env) performanceCheck(ctx context.Context, s *soaconfig.Service) error {
+func performanceCheck(ctx context.Context, env *Env, s *soaconfig.Service) error {
 	c, found, err := soaconfig.ReadPerformanceCheck(s.Dir)
 	if err != nil {
 		return err

@@ -37,15 +37,15 @@ already stays as it is: hosts may run it. That is no error.`,
 }
 
 func pushToRegistry(ctx context.Context, env *Env, service, commit, soaDir string, force bool) error {
-	s, err := env.loadService(soaDir, service)
+	s, err := loadService(env, soaDir, service)
 	if err != nil {
 		return err
 	}
-	sha, err := env.commit(ctx, commit)
+	sha, err := localCommit(ctx, env, commit)
 	if err != nil {
 		return err
 	}
-	address, ref, err := env.imageOf(s, sha)
+	address, ref, err := imageOf(env, s, sha)
 	if err != nil {
 		return err
 	}

@@ -50,11 +50,11 @@ commit ran the first time is not stopped by it.`,
 }
 
 func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
-	s, err := env.loadService(f.soaDir, f.service)
+	s, err := loadService(env, f.soaDir, f.service)
 	if err != nil {
 		return err
 	}
-	r, log, err := env.remoteTags(ctx, s, f.gitURL)
+	r, log, err := readTags(ctx, env, s, f.gitURL)
 	if err != nil {
 		return err
 	}
@@ -71,10 +71,10 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 	if len(groups) == 0 {
 		return fmt.Errorf("%s has no deploy groups", s.Name)
 	}
-	all := env.outcomes(ctx, s, groups)
+	all := askOutcomes(ctx, env, s, groups)
 	list := withOutcomes(deploys(log, groups, 10), all)
 	if f.commit == "" {
-		if err := env.printDeploys(list, f.json); err != nil || f.json {
+		if err := printDeploys(env, list, f.json); err != nil || f.json {
 			return err
 		}
 		for _, group := range groups {
@@ -96,7 +96,7 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 		return nil
 	}
 	if !looksLikeID(f.commit) {
-		if f.commit, err = env.revision(ctx, r, f.commit); err != nil {
+		if f.commit, err = expandRevision(ctx, env, r, f.commit); err != nil {
 			return err
 		}
 	}
@@ -113,11 +113,11 @@ func rollback(ctx context.Context, env *Env, f rollbackFlags) error {
 			}
 		}
 	}
-	return env.goBack(ctx, s, r, log, groups, sha, f)
+	return markRollback(ctx, env, s, r, log, groups, sha, f)
 }
 
-// goBack marks sha for those groups that had it, and with --force for all.
-func (env *Env) goBack(ctx context.Context, s *soaconfig.Service, r *git.Remote, log *paasta.TagLog, groups []string, sha string, f rollbackFlags) error {
+// markRollback marks sha for those groups that had it, and with --force for all.
+func markRollback(ctx context.Context, env *Env, s *soaconfig.Service, r *git.Remote, log *paasta.TagLog, groups []string, sha string, f rollbackFlags) error {
 	var chosen []string
 	for _, group := range groups {
 		had := slices.ContainsFunc(log.Deploys(group), func(t paasta.Tag) bool { return t.SHA == sha })
@@ -158,7 +158,7 @@ func (env *Env) goBack(ctx context.Context, s *soaconfig.Service, r *git.Remote,
 	for _, group := range chosen {
 		env.notef("Marked %s for deployment in deploy group %s", sha, group)
 	}
-	env.kick(ctx, s.Name, clustersUsing(s, chosen...))
+	notifyDeployd(ctx, env, s.Name, clustersUsing(s, chosen...))
 	return nil
 }
 
@@ -214,7 +214,7 @@ func deploys(log *paasta.TagLog, groups []string, n int) []deployed {
 	return list
 }
 
-func (env *Env) printDeploys(list []deployed, asJSON bool) error {
+func printDeploys(env *Env, list []deployed, asJSON bool) error {
 	if asJSON {
 		return env.printJSON(list)
 	}

@@ -27,11 +27,11 @@ commit as its arguments. The exit code is the command's; 0 when none is set.`,
 		Example: `  paasta security-check -s web -c "$(git rev-parse HEAD)"
   cd web && paasta security-check -s web -c HEAD`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := env.loadService(soaDir, service)
+			s, err := loadService(env, soaDir, service)
 			if err != nil {
 				return err
 			}
-			return env.securityCheck(cmd.Context(), s.Name, commit)
+			return securityCheck(cmd.Context(), env, s.Name, commit)
 		},
 	}
 	serviceFlag(cmd, env, &service)
@@ -41,7 +41,7 @@ commit as its arguments. The exit code is the command's; 0 when none is set.`,
 	return cmd
 }
 
-func (env *Env) securityCheck(ctx context.Context, service, commit string) error {
+func securityCheck(ctx context.Context, env *Env, service, commit string) error {
 	c, err := env.Config()
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (env *Env) securityCheck(ctx context.Context, service, commit string) error
 		env.notef("Nothing to be executed during the security-check step")
 		return nil
 	}
-	sha, err := env.commit(ctx, commit)
+	sha, err := localCommit(ctx, env, commit)
 	if err != nil {
 		return err
 	}

@@ -39,9 +39,9 @@ type selected struct {
 	deployGroup string // "" while the instance is broken in soa-configs
 }
 
-// choose returns the instances that the flags select, by cluster, service,
+// selectInstances returns the instances that the flags select, by cluster, service,
 // instance. Selecting nothing is an error that says which flag is to blame.
-func (env *Env) choose(ctx context.Context, s selection) ([]selected, error) {
+func selectInstances(ctx context.Context, env *Env, s selection) ([]selected, error) {
 	dir, err := env.soaDir(s.soaDir)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (env *Env) choose(ctx context.Context, s selection) ([]selected, error) {
 			services = append(services, svc)
 		}
 	} else {
-		svc, err := env.loadService(dir, s.service)
+		svc, err := loadService(env, dir, s.service)
 		if err != nil {
 			return nil, err
 		}

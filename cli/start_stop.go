@@ -56,7 +56,7 @@ func newState(env *Env, name string, kind paasta.TagKind, short, long string) *c
 }
 
 func changeState(ctx context.Context, env *Env, name string, kind paasta.TagKind, f stateFlags) error {
-	chosen, err := env.choose(ctx, f.selection)
+	chosen, err := selectInstances(ctx, env, f.selection)
 	if err != nil {
 		return err
 	}
@@ -86,12 +86,12 @@ func changeState(ctx context.Context, env *Env, name string, kind paasta.TagKind
 	if f.dryRun {
 		return nil
 	}
-	if err := env.confirm(ctx, f, names); err != nil {
+	if err := confirm(ctx, env, f, names); err != nil {
 		return err
 	}
 	var errs []error
 	for _, service := range names {
-		if err := env.tagState(ctx, kind, services[service], f.gitURL); err != nil {
+		if err := tagState(ctx, env, kind, services[service], f.gitURL); err != nil {
 			errs = append(errs, fmt.Errorf("%s %s: %w", name, service, err))
 		}
 	}
@@ -134,7 +134,7 @@ func (env *Env) runningGroups(ctx context.Context, chosen []selected) error {
 // confirm asks when the flags name no instances or clusters, or select several
 // services. Where nobody can be asked, one service goes on, since that is what
 // scripts rely on; several need --yes.
-func (env *Env) confirm(ctx context.Context, f stateFlags, services []string) error {
+func confirm(ctx context.Context, env *Env, f stateFlags, services []string) error {
 	if f.yes || len(services) == 1 && len(f.instances) > 0 && len(f.clusters) > 0 {
 		return nil
 	}
@@ -167,9 +167,9 @@ func (env *Env) confirm(ctx context.Context, f stateFlags, services []string) er
 
 // tagState writes the start or stop tags of one service's instances, all at one
 // time.
-func (env *Env) tagState(ctx context.Context, kind paasta.TagKind, chosen []selected, gitURL string) error {
+func tagState(ctx context.Context, env *Env, kind paasta.TagKind, chosen []selected, gitURL string) error {
 	s := chosen[0].service
-	r, log, err := env.remoteTags(ctx, s, gitURL)
+	r, log, err := readTags(ctx, env, s, gitURL)
 	if err != nil {
 		return err
 	}
@@ -197,6 +197,6 @@ func (env *Env) tagState(ctx context.Context, kind paasta.TagKind, chosen []sele
 		env.notef("Issued request to change state of %s (an instance of %s) in %s to '%s'", i.instance, s.Name, i.cluster, kind)
 	}
 	slices.Sort(clusters)
-	env.kick(ctx, s.Name, slices.Compact(clusters))
+	notifyDeployd(ctx, env, s.Name, slices.Compact(clusters))
 	return nil
 }

@@ -32,7 +32,7 @@ func TestConfirm(t *testing.T) {
 	} {
 		env, _, _ := testEnv()
 		env.InTTY, env.In = tc.tty, strings.NewReader(tc.typed)
-		err := env.confirm(t.Context(), tc.flags, tc.services)
+		err := confirm(t.Context(), env, tc.flags, tc.services)
 		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
 		}
@@ -49,7 +49,7 @@ func TestConfirmIsInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
 	done := make(chan error, 1)
-	go func() { done <- env.confirm(ctx, stateFlags{}, []string{"web"}) }()
+	go func() { done <- confirm(ctx, env, stateFlags{}, []string{"web"}) }()
 	select {
 	case err := <-done:
 		if !errors.Is(err, context.Canceled) || !strings.Contains(stderr.String(), "nothing was changed") {

@@ -45,11 +45,11 @@ tasks, state of the bounce, what it waits for.`,
 }
 
 func status(ctx context.Context, env *Env, f statusFlags) error {
-	chosen, err := env.choose(ctx, f.selection)
+	chosen, err := selectInstances(ctx, env, f.selection)
 	if err != nil {
 		return err
 	}
-	all, err := env.statuses(ctx, chosen)
+	all, err := askStatuses(ctx, env, chosen)
 	if len(all) == 0 && err != nil {
 		return err
 	}
@@ -76,9 +76,9 @@ func status(ctx context.Context, env *Env, f statusFlags) error {
 	return nil
 }
 
-// statuses asks the clusters of the chosen instances, all at once. What is
+// askStatuses asks the clusters of the chosen instances, all at once. What is
 // answered is returned beside the error of those that do not answer.
-func (env *Env) statuses(ctx context.Context, chosen []selected) ([]api.InstanceStatus, error) {
+func askStatuses(ctx context.Context, env *Env, chosen []selected) ([]api.InstanceStatus, error) {
 	type question struct{ cluster, service string }
 	asked := map[question][]string{}
 	var questions []question

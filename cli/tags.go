@@ -25,9 +25,9 @@ const kickWithin = 3 * time.Second
 const gitDown = `the same again once the git server answers. What runs goes on running. ` +
 	`To stop or to scale meanwhile, set "instances:" in soa-configs (0 stops)`
 
-// remote opens the repository of a service: what the flag says, or git_url of
+// openRepository opens the repository of a service: what the flag says, or git_url of
 // service.yaml.
-func (env *Env) remote(s *soaconfig.Service, flag string) (*git.Remote, error) {
+func openRepository(env *Env, s *soaconfig.Service, flag string) (*git.Remote, error) {
 	address := flag
 	if address == "" {
 		address = s.GitURL
@@ -46,10 +46,10 @@ func (env *Env) remote(s *soaconfig.Service, flag string) (*git.Remote, error) {
 	return r, nil
 }
 
-// remoteTags opens the repository of a service, as remote does, and reads its
+// readTags opens the repository of a service, as openRepository does, and reads its
 // tags.
-func (env *Env) remoteTags(ctx context.Context, s *soaconfig.Service, flag string) (*git.Remote, *paasta.TagLog, error) {
-	r, err := env.remote(s, flag)
+func readTags(ctx context.Context, env *Env, s *soaconfig.Service, flag string) (*git.Remote, *paasta.TagLog, error) {
+	r, err := openRepository(env, s, flag)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,9 +130,9 @@ func writeTags(ctx context.Context, env *Env, r *git.Remote, log *paasta.TagLog,
 	}
 }
 
-// kick tells deployd of the clusters to look at a service now. A cluster that
+// notifyDeployd tells deployd of the clusters to look at a service now. A cluster that
 // cannot be told is only worth a warning.
-func (env *Env) kick(ctx context.Context, service string, clusters []string) {
+func notifyDeployd(ctx context.Context, env *Env, service string, clusters []string) {
 	ctx, cancel := context.WithTimeout(ctx, kickWithin)
 	defer cancel()
 	errs := make([]error, len(clusters))

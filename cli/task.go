@@ -43,12 +43,12 @@ type chosenTask struct {
 // chooseTask asks the cluster for the tasks of the instance and finds the
 // container of the one that the flags choose. When they leave a choice, one is
 // taken, unless the command must not guess. The caller closes the engine.
-func (env *Env) chooseTask(ctx context.Context, c taskChoice, guess bool) (chosenTask, error) {
-	s, err := env.loadService(c.soaDir, c.service)
+func chooseTask(ctx context.Context, env *Env, c taskChoice, guess bool) (chosenTask, error) {
+	s, err := loadService(env, c.soaDir, c.service)
 	if err != nil {
 		return chosenTask{}, err
 	}
-	cluster, err := env.clusterOf(c.cluster)
+	cluster, err := clusterOrDefault(env, c.cluster)
 	if err != nil {
 		return chosenTask{}, err
 	}

@@ -61,7 +61,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	if err != nil {
 		return nil, err
 	}
-	service, err := env.service(soaDir, f.service)
+	service, err := findService(env, soaDir, f.service)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	p := newProgress(env)
 	x, err := e.Up(ctx, environment.Options{
 		SoaDir: soaDir, Service: service, Dir: here, System: config, Name: f.name, Tied: tied, Keep: f.keep, Through: f.through, Inside: f.inside, Self: env.Version != "",
-		Report: func(c environment.Change) { p.set(c.Dependency, env.paintChange(c)) }, Output: output,
+		Report: func(c environment.Change) { p.set(c.Dependency, paintChange(env, c)) }, Output: output,
 	})
 	p.done()
 	if err != nil {
@@ -102,7 +102,7 @@ func (f *testDepsFlags) up(ctx context.Context, env *Env, e *environment.Engine,
 	return x, nil
 }
 
-func (env *Env) paintChange(c environment.Change) string {
+func paintChange(env *Env, c environment.Change) string {
 	as := plain
 	switch c.State {
 	case "ready":
@@ -243,7 +243,7 @@ environment, dependency, state, address on the host or "-", image.`,
 			if err != nil {
 				return err
 			}
-			return env.printTestDeps(found, asJSON)
+			return printTestDeps(env, found, asJSON)
 		},
 	}
 	c.add(cmd, env)
@@ -251,7 +251,7 @@ environment, dependency, state, address on the host or "-", image.`,
 	return cmd
 }
 
-func (env *Env) printTestDeps(found []*environment.Environment, asJSON bool) error {
+func printTestDeps(env *Env, found []*environment.Environment, asJSON bool) error {
 	whole := true
 	list := []shownEnvironment{}
 	for _, x := range found {

@@ -62,7 +62,7 @@ func testDepsRun(ctx context.Context, env *Env, f testDepsFlags, inContainer boo
 		return err
 	}
 	defer e.Close()
-	through, leave, err := env.intoPlayground(e.Address())
+	through, leave, err := intoPlayground(env, e.Address())
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func testDepsRun(ctx context.Context, env *Env, f testDepsFlags, inContainer boo
 		c.Out, c.Err = env.Out, env.Err
 		code, err = x.Run(ctx, c)
 	} else {
-		code, err = env.runOnHost(ctx, c.Args, append(x.Variables(), c.Env...))
+		code, err = runOnHost(ctx, env, c.Args, append(x.Variables(), c.Env...))
 	}
 	if refused, asked := x.Refused(context.WithoutCancel(ctx)); asked == nil {
 		for _, r := range refused {
@@ -95,7 +95,7 @@ func testDepsRun(ctx context.Context, env *Env, f testDepsFlags, inContainer boo
 
 // runOnHost runs a command as a child and returns its exit code, 128 and the
 // signal's number when one ended it.
-func (env *Env) runOnHost(ctx context.Context, args, variables []string) (int, error) {
+func runOnHost(ctx context.Context, env *Env, args, variables []string) (int, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.In, env.Out, env.Err
 	cmd.Env = append(os.Environ(), variables...)

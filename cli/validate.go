@@ -121,7 +121,7 @@ func validate(ctx context.Context, env *Env, f validateFlags) error {
 		answer.Problems = soaconfig.Problems{} // [] and not null
 		answer.Valid = true
 	}
-	answer.Problems, answer.Notes = env.shorten(answer.Problems), env.shorten(answer.Notes)
+	answer.Problems, answer.Notes = relativePaths(env, answer.Problems), relativePaths(env, answer.Notes)
 	if f.json {
 		if err := env.printJSON(answer); err != nil {
 			return err
@@ -245,8 +245,8 @@ func holdsServices(dir string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return isServiceDir(filepath.Join(dir, name)) })
 }
 
-// shorten makes paths below the current directory relative to it.
-func (env *Env) shorten(problems soaconfig.Problems) soaconfig.Problems {
+// relativePaths makes paths below the current directory relative to it.
+func relativePaths(env *Env, problems soaconfig.Problems) soaconfig.Problems {
 	here, err := env.getwd()
 	if err != nil {
 		return problems

@@ -46,7 +46,7 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 			if err := checkTimeout(timeout); err != nil {
 				return err
 			}
-			s, err := env.loadService(soaDir, service)
+			s, err := loadService(env, soaDir, service)
 			if err != nil {
 				return err
 			}
@@ -56,15 +56,15 @@ The commit must be the one that is marked for deployment. Exits 0 once it runs;
 			if err := checkGroup(s, group); err != nil {
 				return err
 			}
-			if err := env.reachable(s, group); err != nil {
+			if err := checkReachable(env, s, group); err != nil {
 				return err
 			}
-			sha, err := env.markedCommit(ctx, s, group, commit, gitURL)
+			sha, err := markedCommit(ctx, env, s, group, commit, gitURL)
 			if err != nil {
 				return err
 			}
 			began := env.Now()
-			err = env.waitDeployed(ctx, s, group, sha, timeout, verbose > 0)
+			err = waitDeployed(ctx, env, s, group, sha, timeout, verbose > 0)
 			if err != nil {
 				env.notef("Waiting for deployment aborted. PaaSTA will continue trying to deploy this code.")
 			}
@@ -98,12 +98,12 @@ type waited struct {
 
 // markedCommit returns the full id of commit, which must be the one that is
 // marked for the group. With the git server down a full id is believed.
-func (env *Env) markedCommit(ctx context.Context, s *soaconfig.Service, group, commit, gitURL string) (string, error) {
-	r, err := env.remote(s, gitURL)
+func markedCommit(ctx context.Context, env *Env, s *soaconfig.Service, group, commit, gitURL string) (string, error) {
+	r, err := openRepository(env, s, gitURL)
 	if err != nil {
 		return "", err
 	}
-	sha, err := env.revision(ctx, r, commit)
+	sha, err := expandRevision(ctx, env, r, commit)
 	if err != nil {
 		return "", adviseGit(err)
 	}
@@ -123,9 +123,9 @@ func (env *Env) markedCommit(ctx context.Context, s *soaconfig.Service, group, c
 	return sha, nil
 }
 
-// reachable ends the command with 2 when a cluster with an instance of the
+// checkReachable ends the command with 2 when a cluster with an instance of the
 // group has no API that could be asked.
-func (env *Env) reachable(s *soaconfig.Service, group string) error {
+func checkReachable(env *Env, s *soaconfig.Service, group string) error {
 	for _, cluster := range clustersUsing(s, group) {
 		if _, err := env.API(cluster); err != nil {
 			return command.UsageError{Err: fmt.Errorf("wait for a deployment in %s: %w", cluster, err)}
@@ -168,14 +168,14 @@ type answer struct {
 }
 
 // waitDeployed returns nil once all instances of the group run sha.
-func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, sha string, timeout time.Duration, verbose bool) error {
+func waitDeployed(ctx context.Context, env *Env, s *soaconfig.Service, group, sha string, timeout time.Duration, verbose bool) error {
 	waiting := map[string]string{} // "service.instance on cluster" → why
 	instances := map[string][]string{}
 	for cluster, entries := range s.Instances {
 		for name, i := range entries.Valid {
 			if i.DeployGroup == group {
 				instances[cluster] = append(instances[cluster], name)
-				waiting[place(s.Name, name, cluster)] = "has not been heard of" + env.where(cluster)
+				waiting[place(s.Name, name, cluster)] = "has not been heard of" + notHeardFrom(env, cluster)
 			}
 		}
 		for name := range entries.Invalid {
@@ -202,7 +202,7 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 	defer polls.Wait()
 	defer cancel()
 	for cluster := range instances {
-		polls.Go(func() { env.poll(ctx, s.Name, cluster, answers) })
+		polls.Go(func() { pollStatus(ctx, env, s.Name, cluster, answers) })
 	}
 	p := newProgress(env)
 	defer p.done()
@@ -246,8 +246,8 @@ func (env *Env) waitDeployed(ctx context.Context, s *soaconfig.Service, group, s
 	return nil
 }
 
-// where says which API a cluster's answers come from.
-func (env *Env) where(cluster string) string {
+// notHeardFrom says which API a cluster's answers come from.
+func notHeardFrom(env *Env, cluster string) string {
 	client, err := env.API(cluster)
 	if err != nil {
 		return ""
@@ -271,8 +271,8 @@ func reasons(waiting map[string]string) string {
 	return strings.Join(all, "; ")
 }
 
-// poll asks a cluster again and again until ctx ends.
-func (env *Env) poll(ctx context.Context, service, cluster string, answers chan<- answer) {
+// pollStatus asks a cluster again and again until ctx ends.
+func pollStatus(ctx context.Context, env *Env, service, cluster string, answers chan<- answer) {
 	pause := pollEvery
 	client, err := env.API(cluster)
 	for {
