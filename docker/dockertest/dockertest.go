@@ -45,6 +45,7 @@ type Engine struct {
 	Host string // e.g. unix:///tmp/dockerd123/d.sock, for --docker-host and DOCKER_HOST
 
 	t      testing.TB
+	config string // of daemon.json
 	dir    string
 	netns  string // of its own; "" in a test that is in one already
 	cmd    *exec.Cmd
@@ -57,12 +58,45 @@ type Engine struct {
 // stopped, with all its containers, when the test ends.
 func Start(t testing.TB) *Engine {
 	t.Helper()
-	return StartOn(t, "")
+	return start(t, "", "{}")
 }
 
 // StartOn is Start with a disk of its own that is no larger than size, e.g.
 // "256m"; it is in memory.
 func StartOn(t testing.TB, size string) *Engine {
+	t.Helper()
+	return start(t, size, "{}")
+}
+
+// OnEachStore runs a test with an engine for each way in which engines keep
+// images: in a graph driver's store, where an image's id is the digest of its
+// config, and in containerd's, where it is that of its manifest. The latter is
+// there from Docker 25 on; 23 and 24 had parts of it.
+func OnEachStore(t *testing.T, test func(t *testing.T, e *Engine)) {
+	t.Helper()
+	t.Run("graph driver", func(t *testing.T) { test(t, start(t, "", `{"features": {"containerd-snapshotter": false}}`)) })
+	t.Run("containerd", func(t *testing.T) {
+		out, err := exec.Command(paastatest.Need(t, "dockerd"), "--version").Output() // Docker version 20.10.24+dfsg1, build 5d6db84
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, version, _ := strings.Cut(string(out), "version ")
+		major, _, _ := strings.Cut(version, ".")
+		if n, err := strconv.Atoi(major); err != nil || n < 25 {
+			t.Skipf("Docker %s has no image store of containerd's: 25 has", strings.TrimSpace(version))
+		}
+		e := start(t, "", `{"features": {"containerd-snapshotter": true}}`)
+		c := e.client()
+		defer c.Close()
+		info, err := c.Info(t.Context())
+		if err != nil || !strings.Contains(fmt.Sprint(info.DriverStatus), "io.containerd.snapshotter") {
+			t.Fatalf("the images are kept by %s %v, %v", info.Driver, info.DriverStatus, err)
+		}
+		test(t, e)
+	})
+}
+
+func start(t testing.TB, size, config string) *Engine {
 	t.Helper()
 	paastatest.NeedRoot(t)
 	paastatest.Need(t, "dockerd")
@@ -72,7 +106,7 @@ func StartOn(t testing.TB, size string) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &Engine{Host: "unix://" + dir + "/d.sock", t: t, dir: dir}
+	e := &Engine{Host: "unix://" + dir + "/d.sock", t: t, dir: dir, config: config}
 	if os.Getenv("PAASTA_TEST_NETNS") == "" {
 		e.netns = filepath.Base(dir)
 		run(t, "ip", "netns", "add", e.netns)
@@ -93,7 +127,7 @@ func (e *Engine) Restart() {
 	e.t.Helper()
 	args := []string{
 		"dockerd", "--data-root", e.dir + "/root", "--exec-root", e.dir + "/exec", "-H", e.Host,
-		"-p", e.dir + "/pid", "--live-restore", "--config-file", e.dir + "/none.json",
+		"-p", e.dir + "/pid", "--live-restore", "--config-file", e.dir + "/daemon.json",
 	}
 	// A dockerd that was killed leaves pid files. Its containerd died with it, but
 	// where nobody reaps orphans it looks alive, and dockerd would wait for it.
@@ -102,7 +136,7 @@ func (e *Engine) Restart() {
 			e.t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(e.dir+"/none.json", []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(e.dir+"/daemon.json", []byte(e.config), 0o600); err != nil {
 		e.t.Fatal(err)
 	}
 	if e.netns != "" {

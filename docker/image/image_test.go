@@ -65,11 +65,14 @@ func TestPush(t *testing.T) {
 	if !paastatest.InNamespace(t) {
 		return
 	}
+	dockertest.OnEachStore(t, testPush)
+}
+
+func testPush(t *testing.T, docker *dockertest.Engine) {
 	passwords := filepath.Join(t.TempDir(), "htpasswd")
 	write(t, passwords, htpasswd)
 	startRegistry(t, "127.0.0.1:5000", "", "")
 	startRegistry(t, "127.0.0.1:5001", fmt.Sprintf("auth: {htpasswd: {realm: paasta, path: %q}}\n", passwords), "")
-	docker := dockertest.Start(t)
 	t.Setenv("DOCKER_HOST", docker.Host)
 	engine, err := Dial(t.Context())
 	if err != nil {

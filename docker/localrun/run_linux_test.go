@@ -392,6 +392,41 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// Images are found, run and missed however the engine keeps them.
+func TestImageStores(t *testing.T) {
+	if !paastatest.InNamespace(t) {
+		return
+	}
+	dockertest.OnEachStore(t, func(t *testing.T, docker *dockertest.Engine) {
+		docker.Build("probe:1", dockertest.Probe)
+		t.Setenv("DOCKER_HOST", docker.Host)
+		engine, err := Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer engine.Close()
+		id, err := exec.Command("docker", "image", "inspect", "--format", "{{.Id}}", "probe:1").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := serving()
+		for _, r.Image = range []string{"probe:1", strings.TrimSpace(string(id))} {
+			s := &session{t: t, engine: engine}
+			if o := s.run(t.Context(), r, Options{HealthcheckOnly: true}); o.status != 0 || o.err != nil {
+				t.Errorf("%s: %v", r.Image, o)
+			}
+		}
+		if out, err := exec.Command("docker", "image", "rm", "probe:1").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		s := &session{t: t, engine: engine}
+		var none *NoImageError
+		if o := s.run(t.Context(), r, Options{}); !errors.As(o.err, &none) || none.Image != r.Image {
+			t.Errorf("removed: %v", o)
+		}
+	})
+}
+
 // pseudoTerminal returns both ends of a terminal.
 func pseudoTerminal(t *testing.T) (master, terminal *os.File) {
 	t.Helper()

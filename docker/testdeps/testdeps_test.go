@@ -18,8 +18,11 @@ func TestStart(t *testing.T) {
 	if !paastatest.InNamespace(t) {
 		return
 	}
+	dockertest.OnEachStore(t, testStart)
+}
+
+func testStart(t *testing.T, engine *dockertest.Engine) {
 	const sha = "1234567890123456789012345678901234567890"
-	engine := dockertest.Start(t)
 	engine.Build("127.0.0.1:1/services-users:paasta-"+sha, dockertest.Probe)
 	soa := t.TempDir()
 	for file, text := range map[string]string{

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -86,4 +87,35 @@ func TestLaunchBeforeRun(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the launch says nothing")
 	}
+}
+
+// A task's image may be named by its id, which is one digest or another by how
+// the engine keeps images. One that is nowhere is said.
+func TestImageStores(t *testing.T) {
+	dockertest.OnEachStore(t, func(t *testing.T, e *dockertest.Engine) {
+		e.Build("probe:1", dockertest.Probe)
+		id, err := exec.Command("docker", "-H", e.Host, "image", "inspect", "--format", "{{.Id}}", "probe:1").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		engine, err := New(t.Context(), Options{
+			Host: e.Host, Owner: "owner", Sandboxes: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+			Fetch: func(context.Context, core.Task, string) error { return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer engine.docker.Close()
+		for n, test := range []struct{ image, state, message string }{
+			{"probe:1", core.Running, ""},
+			{strings.TrimSpace(string(id)), core.Running, ""},
+			{"127.0.0.1:1/none:1", core.Failed, "pull 127.0.0.1:1/none:1"},
+		} {
+			l := launch(t, fmt.Sprintf(`{"id":"/web","cpus":0.1,"mem":64,"container":{"docker":{"image":%q}}}`, test.image), 0)
+			l.Task.ID = fmt.Sprintf("web.%d", n)
+			if s := engine.launch(t.Context(), l); s.State != test.state || !strings.Contains(s.Message, test.message) {
+				t.Errorf("%s: %+v, want %s %q", test.image, s, test.state, test.message)
+			}
+		}
+	})
 }
