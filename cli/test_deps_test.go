@@ -30,7 +30,6 @@ func TestTestDeps(t *testing.T) {
 	engine.Build("127.0.0.1:1/services-users:paasta-"+sha, dockertest.Probe)
 	engine.BuildFiles("web-dev", map[string][]byte{"sh": busybox}, "FROM scratch", "COPY sh /bin/sh")
 	t.Setenv("DOCKER_HOST", engine.Host)
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	t.Setenv("DOCKER_TAG", "web-dev")
 	t.Setenv("PAASTA_TEST_DEPS", "")
 	dir := t.TempDir()

@@ -41,7 +41,6 @@ func testStart(t *testing.T, engine *dockertest.Engine) {
 		}
 	}
 	t.Setenv("DOCKER_HOST", engine.Host)
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	t.Setenv("PAASTA_SYSTEM_CONFIG_DIR", t.TempDir())
 	t.Setenv("PAASTA_SOA_DIR", soa)
 	t.Setenv("PAASTA_DOCKER_REGISTRY", "127.0.0.1:1")

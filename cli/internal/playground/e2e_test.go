@@ -306,7 +306,7 @@ func TestTutorial(t *testing.T) {
 	last := len(tutorial) - 1 // which removes it
 	s.shell(home, strings.Join(tutorial[:last], "")+
 		"(cd "+source+"\n"+howTo[0]+"[ -z \"${DOCKER_HOST-}\" ]; export DOCKER_HOST=$MACHINE\n"+strings.Join(howTo[1:], "")+")\n"+
-		tutorial[last], "MACHINE="+dockertest.Start(t).Host, "TMPDIR="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
+		tutorial[last], "MACHINE="+dockertest.Start(t).Host, "TMPDIR="+t.TempDir())
 }
 
 // TestKillEveryDaemon kills each daemon, with -9, in the middle of a second

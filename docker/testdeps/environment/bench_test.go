@@ -62,7 +62,6 @@ func benchmarkWorld(b *testing.B) (*world, *client.Client) {
 	w := &world{t: b, engine: dockertest.Start(b), soa: b.TempDir(), dir: b.TempDir()}
 	w.engine.Build(registry+"/"+probe, dockertest.Probe)
 	b.Setenv("DOCKER_HOST", w.engine.Host)
-	b.Setenv("XDG_STATE_HOME", b.TempDir())
 	var err error
 	if w.e, err = environment.Dial(b.Context(), ""); err != nil {
 		b.Fatal(err)
@@ -178,12 +177,6 @@ func BenchmarkFive(b *testing.B) {
 	}
 	w.service("web", 20010, deps.String())
 	compare(b, w, map[string]func() time.Duration{
-		"up-unknown": func() time.Duration { // nobody remembers which is slow
-			if err := os.RemoveAll(os.Getenv("XDG_STATE_HOME")); err != nil {
-				b.Fatal(err)
-			}
-			return w.upAndDown(b)
-		},
 		"slowest-alone": func() time.Duration { return w.run(b, docker, delay(4)) },
 		"five-plain": func() time.Duration {
 			var took [5]time.Duration

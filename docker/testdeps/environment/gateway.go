@@ -39,12 +39,13 @@ func (u *up) gateway(ctx context.Context, trees <-chan treeOrError) error {
 	if tree.err != nil {
 		return tree.err
 	}
-	select {
-	case <-u.placed:
-	case <-ctx.Done():
-		return context.Canceled
+	free, err := u.startSlot(ctx)
+	if err != nil {
+		return err
 	}
+	defer free()
 	asker, ended, err := u.runGateway(ctx, gatewayConfig(u.g, tree.tree, u.layout, u.place, u.checksOf()))
+	free()
 	if err != nil {
 		return err
 	}
@@ -69,13 +70,8 @@ func (u *up) gateway(ctx context.Context, trees <-chan treeOrError) error {
 	}
 }
 
-// runGateway makes and starts it, when it is its turn.
+// runGateway makes and starts it.
 func (u *up) runGateway(ctx context.Context, c gateway.Config) (*asker, <-chan error, error) {
-	give, err := u.turns.take(ctx, u.gatewayUrgency)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer give()
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, nil, err

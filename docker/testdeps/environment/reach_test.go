@@ -19,7 +19,6 @@ func TestUnreachablePorts(t *testing.T) {
 	w := &world{t: t, engine: dockertest.Start(t)} // in another network
 	w.buildTools()
 	t.Setenv("DOCKER_HOST", w.engine.Host)
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	var err error
 	if w.e, err = environment.Dial(t.Context(), ""); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/deployments"
 	"github.com/gopaasta/paasta/paasta/git"
+	"github.com/gopaasta/paasta/paasta/process"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 )
@@ -134,11 +135,11 @@ func (r resolver) build(ctx context.Context, n *graph.Node) (target, error) {
 	}
 	ref := "paasta-test-deps-" + strings.ToLower(n.Service.Name) + ":" + tagOf(dir)
 	r.report("building", "in "+dir)
-	var said lastSaid
+	said := process.Tail{Max: 8 << 10}
 	out := io.MultiWriter(r.output, &said)
 	err := image.Target{Dir: dir, Name: "cook-image", DockerTag: ref, Out: out, Err: out}.Make(ctx)
 	if err != nil {
-		return target{}, &buildError{fmt.Errorf("build %s in %s: %w", n.Service.Name, dir, err), said.lines(logged)}
+		return target{}, &buildError{fmt.Errorf("build %s in %s: %w", n.Service.Name, dir, err), lastOf(said.String(), logged)}
 	}
 	return target{ref: ref, image: ref, sha: strings.Repeat("0", 40), why: "built in " + dir, built: true}, nil
 }
@@ -152,18 +153,9 @@ type buildError struct {
 func (e *buildError) Error() string { return e.err.Error() }
 func (e *buildError) Unwrap() error { return e.err }
 
-// A lastSaid keeps the end of what is written to it.
-type lastSaid struct{ text []byte }
-
-func (s *lastSaid) Write(p []byte) (int, error) {
-	s.text = append(s.text, p...)
-	s.text = s.text[max(0, len(s.text)-8<<10):]
-	return len(p), nil
-}
-
-// lines are its last ones, at most n.
-func (s *lastSaid) lines(n int) []string {
-	lines := strings.Split(strings.TrimRight(string(s.text), "\n"), "\n")
+// lastOf are the last lines of a text, at most n.
+func lastOf(text string, n int) []string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return lines[max(0, len(lines)-n):]
 }
 

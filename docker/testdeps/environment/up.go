@@ -128,10 +128,9 @@ func (e *Engine) plan(o Options) (*up, error) {
 		engine: e, id: rand.Text(), owner: owner(), tied: o.Tied, Dependencies: []Dependency{},
 	}
 	u := &up{
-		e: e, o: o, g: g, x: x, began: now, times: loadTimes(timesFile()), placed: make(chan struct{}), gatewayUp: make(chan struct{}),
+		e: e, o: o, g: g, x: x, began: now, placed: make(chan struct{}), gatewayUp: make(chan struct{}),
 		ready: map[*graph.Node]chan struct{}{}, called: map[*graph.Node][]string{}, index: map[*graph.Node]int{}, ended: map[*graph.Node]<-chan error{},
 	}
-	u.urgency, u.gatewayUrgency = urgencies(g.Nodes, u.times)
 	for n, node := range g.Nodes {
 		u.ready[node], u.index[node] = make(chan struct{}), n
 	}
@@ -151,20 +150,18 @@ type up struct {
 
 	layout    layout
 	place     place
-	placed    chan struct{} // closed when these two are known: there is a network
+	placed    chan struct{} // closed when these two, and starts, are there: there is a network
 	index     map[*graph.Node]int
 	called    map[*graph.Node][]string // how the service itself calls it
 	ready     map[*graph.Node]chan struct{}
 	gatewayUp chan struct{}
 
-	turns          turns
-	times          times // of earlier environments
-	urgency        map[*graph.Node]time.Duration
-	gatewayUrgency time.Duration
+	// starts bounds how many containers start at once. A start is CPU time of the
+	// engine's, as a rule: all at once, each takes as long as all together.
+	starts chan struct{}
 
 	reporting sync.Mutex
-	mu        sync.Mutex // of the following
-	seen      times
+	mu        sync.Mutex                   // of the following
 	ended     map[*graph.Node]<-chan error // gets a value when the container ends
 }
 
@@ -215,9 +212,6 @@ func (u *up) up(ctx context.Context) (*Environment, error) {
 		return nil, explain(err)
 	}
 	u.x.complete = true
-	if err := u.times.with(u.seen).save(timesFile()); err != nil {
-		u.x.Notes = append(u.x.Notes, "how long each took is not remembered, which makes the next up slower at most: "+err.Error())
-	}
 	if !u.o.Inside {
 		if err := u.reach(ctx); err != nil {
 			return nil, err
@@ -251,11 +245,8 @@ func (u *up) settle(ctx context.Context) error {
 		name: u.x.Name, network: id, labels: labels, bind: bind, local: dial.Local(u.e.docker), near: near(l),
 		address: func(n *graph.Node) netip.Addr { return l.dependency(u.index[n]) },
 	}
-	if !u.place.near { // then it is the one who sees whether they are ready
-		u.gatewayUrgency = time.Hour
-	}
+	u.starts = make(chan struct{}, cpus)
 	close(u.placed)
-	u.turns.open(cpus)
 	did, err := u.e.sweep(ctx, u.x)
 	if err != nil {
 		did = append(did, "old environments stay for now: "+err.Error())
@@ -322,7 +313,6 @@ func (u *up) node(ctx context.Context, n *graph.Node) error {
 	if err != nil {
 		return err
 	}
-	runs := time.Now()
 	if d.HostPort, err = u.e.hostPort(ctx, d.Container, d.Port, len(d.Called) > 0); err != nil {
 		return err
 	}
@@ -337,21 +327,36 @@ func (u *up) node(ctx context.Context, n *graph.Node) error {
 			u.x.Dependencies[i] = d
 		}
 	}
-	u.seen = append(u.seen, timed{timeKey(n), time.Since(runs).Round(time.Millisecond)})
 	u.mu.Unlock()
 	u.report(n, "ready", "")
 	close(u.ready[n])
 	return nil
 }
 
-// run makes and starts a node's container, when it is its turn and what it
+// startSlot waits until one of the starts that may happen at once is free; give
+// it back by calling done, which may be called twice.
+func (u *up) startSlot(ctx context.Context) (done func(), err error) {
+	select {
+	case <-u.placed:
+	case <-ctx.Done():
+		return func() {}, context.Canceled
+	}
+	select {
+	case u.starts <- struct{}{}:
+		return sync.OnceFunc(func() { <-u.starts }), nil
+	case <-ctx.Done():
+		return func() {}, context.Canceled
+	}
+}
+
+// run makes and starts a node's container, when there is a slot and what it
 // needs is ready; ended gets one value when the container ends.
 func (u *up) run(ctx context.Context, n *graph.Node, t target) (d Dependency, ended <-chan error, err error) {
-	give, err := u.turns.take(ctx, u.urgency[n])
+	free, err := u.startSlot(ctx)
 	if err != nil {
 		return d, nil, err
 	}
-	defer func() { give() }()
+	defer func() { free() }()
 	f, err := form(n, t, u.o.System, u.place, u.called[n])
 	if err != nil {
 		return d, nil, err
@@ -368,11 +373,11 @@ func (u *up) run(ctx context.Context, n *graph.Node, t target) (d Dependency, en
 		return d, nil, err
 	}
 	if len(n.Needs) > 0 {
-		give()
+		free()
 		if err := u.needs(ctx, n); err != nil {
 			return d, nil, err
 		}
-		if give, err = u.turns.take(ctx, u.urgency[n]); err != nil {
+		if free, err = u.startSlot(ctx); err != nil {
 			return d, nil, err
 		}
 	}

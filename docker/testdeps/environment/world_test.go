@@ -61,7 +61,6 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.engine.Build(registry+"/"+probe, dockertest.Probe)
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	w.e, err = environment.Dial(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
