@@ -1,12 +1,13 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
+
+	"github.com/gopaasta/paasta/paasta/command"
 )
 
 // A color says what a word means, not how it looks.
@@ -51,13 +52,7 @@ func (env *Env) notef(format string, args ...any) { fmt.Fprintf(env.Err, format+
 // printJSON writes v as indented JSON. An empty slice must not be nil, or it
 // reads "null".
 func (env *Env) printJSON(v any) error {
-	e := json.NewEncoder(env.Out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("write JSON: %w", err)
-	}
-	return nil
+	return command.WriteJSON(env.Out, v)
 }
 
 // A table is rows of cells: aligned columns under a header on a terminal,

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/rungroup"
 	"github.com/gopaasta/paasta/smartstack/internal/agent"
 )
 
@@ -14,24 +15,17 @@ const callersEvery = 2 * time.Second
 
 // callers tells the agent which service has which address. While the list
 // cannot be had, what was known stays.
-func callers(ctx context.Context, o Options, a *agent.Agent) error {
-	ticker := time.NewTicker(callersEvery)
-	defer ticker.Stop()
-	for {
-		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-		local, err := o.LocalTasks(ask)
-		cancel()
-		if err == nil {
-			a.Callers(callerNames(local.Tasks))
-		} else {
+func callers(o Options, a *agent.Agent) func(context.Context) error {
+	return rungroup.Every(callersEvery, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		local, err := o.LocalTasks(ctx)
+		if err != nil {
 			o.Log.Debug("list local tasks failed", "err", err) // the clean-up warns
+			return
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
+		a.Callers(callerNames(local.Tasks))
+	})
 }
 
 // callerNames returns "service.instance" by the address of its container. An

@@ -18,8 +18,10 @@ import (
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
+	"github.com/gopaasta/paasta/smartstack/internal/benchreload/benchcmd"
 	"github.com/gopaasta/paasta/smartstack/internal/haproxy"
 	"github.com/gopaasta/paasta/smartstack/internal/plug"
+	"github.com/gopaasta/paasta/smartstack/internal/plug/plugcmd"
 )
 
 // Wiring is what the binary gives to the command.
@@ -45,8 +47,8 @@ an agent that starts adopts it.`,
   curl -s http://127.0.0.1:3213/status`,
 		Flags: func(f *pflag.FlagSet) { f.BoolVarP(&verbose, "verbose", "v", false, "log every step") },
 		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if len(args) > 0 {
-				return command.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
+			if err := command.NoArgs(args); err != nil {
+				return err
 			}
 			c, err := w.Config()
 			if err != nil {
@@ -62,7 +64,7 @@ an agent that starts adopts it.`,
 			}
 			return start(ctx, c, w, log)
 		},
-		Sub: append([]command.Command{plugCommand(), benchReloadCommand(), stopCommand(w), statusCommand(w), servicesCommand(w), drainCommand(w), undrainCommand(w)}, w.Sub...),
+		Sub: append([]command.Command{plugcmd.Command(), benchcmd.Command(), stopCommand(w), statusCommand(w), servicesCommand(w), drainCommand(w), undrainCommand(w)}, w.Sub...),
 	}
 }
 
@@ -119,7 +121,7 @@ first: one that runs starts HAProxy again.`,
 			p := haproxy.Process{Binary: c.Smartstack.HAProxy, Dir: dir}
 			pids := p.All()
 			if len(pids) == 0 {
-				return errors.New("no HAProxy of ours runs")
+				return errors.New("no HAProxy process of this agent is running")
 			}
 			if err := p.Stop(ctx); err != nil {
 				return err

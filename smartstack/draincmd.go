@@ -108,7 +108,7 @@ longer than updown_timeout_s of its registrations, or --timeout.`,
 			} else {
 				fmt.Fprintf(io.Err, "%s takes traffic again\n", service)
 			}
-			return wait.run(ctx, w, io, service, taking)
+			return wait.run(ctx, w, io, service, takesTraffic)
 		},
 	}
 }

@@ -59,8 +59,8 @@ func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service st
 	agent := "http://" + c.Smartstack.Listen
 	begin := time.Now()
 	var namespaces map[string]soaconfig.Namespace // nil until the agent has named the registrations
-	longest := f.timeout
-	said := ""
+	timeout := f.timeout
+	printed := ""
 	for {
 		s, err := localService(ctx, agent, service)
 		if err != nil {
@@ -68,7 +68,7 @@ func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service st
 		}
 		if namespaces == nil {
 			namespaces = namespacesOf(ctx, c, s.Registrations)
-			longest = cmp.Or(longest, updownTimeout(namespaces))
+			timeout = cmp.Or(timeout, updownTimeout(namespaces))
 		}
 		pending, err := met(ctx, agent, s, namespaces)
 		if err != nil {
@@ -78,12 +78,12 @@ func (f *waitFlags) run(ctx context.Context, w Wiring, io command.IO, service st
 			fmt.Fprintf(io.Err, "done after %s\n", time.Since(begin).Round(100*time.Millisecond))
 			return nil
 		}
-		if time.Since(begin) > longest {
-			return fmt.Errorf("wait for %s: after %s still %s", service, longest, pending)
+		if time.Since(begin) > timeout {
+			return fmt.Errorf("wait for %s: after %s still %s", service, timeout, pending)
 		}
-		if what, _, _ := strings.Cut(pending, ":"); what != said {
-			fmt.Fprintf(io.Err, "waiting up to %s: %s\n", longest, pending)
-			said = what
+		if what, _, _ := strings.Cut(pending, ":"); what != printed {
+			fmt.Fprintf(io.Err, "waiting up to %s: %s\n", timeout, pending)
+			printed = what
 		}
 		select {
 		case <-ctx.Done():
@@ -141,7 +141,7 @@ func updownTimeout(namespaces map[string]soaconfig.Namespace) time.Duration {
 func drainedFor(grace time.Duration) condition {
 	var since time.Time
 	return func(ctx context.Context, agent string, s nerve.Status, namespaces map[string]soaconfig.Namespace) (string, error) {
-		pending, err := out(ctx, agent, s)
+		pending, err := outOfProxies(ctx, agent, s)
 		switch {
 		case err != nil:
 			return "", err
@@ -154,13 +154,13 @@ func drainedFor(grace time.Duration) condition {
 		if left := grace - time.Since(since); left > 0 {
 			return fmt.Sprintf("for hosts with synapse to see it: %s left", left.Round(100*time.Millisecond)), nil
 		}
-		return unused(ctx, agent, s)
+		return connectionsEnded(ctx, agent, s)
 	}
 }
 
-// out says why the agents' proxies may still send requests to the service, as far
+// outOfProxies says why the agents' proxies may still send requests to the service, as far
 // as this host's tells; "" when they do not.
-func out(ctx context.Context, agent string, s nerve.Status) (string, error) {
+func outOfProxies(ctx context.Context, agent string, s nerve.Status) (string, error) {
 	if s.Up && s.Weight != 0 || s.Pending {
 		return "to be out of the registry", nil
 	}
@@ -176,8 +176,8 @@ func out(ctx context.Context, agent string, s nerve.Status) (string, error) {
 	return "", nil
 }
 
-// unused says which connections to the service are left, from whichever host.
-func unused(ctx context.Context, agent string, s nerve.Status) (string, error) {
+// connectionsEnded says which connections to the service are left, from whichever host.
+func connectionsEnded(ctx context.Context, agent string, s nerve.Status) (string, error) {
 	open, err := connections(ctx, agent, s.Address)
 	switch {
 	case err != nil:
@@ -211,8 +211,8 @@ func connections(ctx context.Context, agent, at string) (int, error) {
 	return total, nil
 }
 
-// taking is met when the service is up in the proxy of this host.
-func taking(ctx context.Context, agent string, s nerve.Status, namespaces map[string]soaconfig.Namespace) (string, error) {
+// takesTraffic is met when the service is up in the proxy of this host.
+func takesTraffic(ctx context.Context, agent string, s nerve.Status, namespaces map[string]soaconfig.Namespace) (string, error) {
 	switch {
 	case !s.Up:
 		return "for its checks: " + s.Why, nil

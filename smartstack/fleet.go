@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/rungroup"
 )
 
 // From this many agents on, each waits a random while before it reads what has
@@ -31,18 +32,9 @@ func (c *fleetSize) jitter() time.Duration {
 // The node's statistics tell, without its children. While ZooKeeper does not
 // answer, what was known stands.
 func (c *fleetSize) count(s Session) func(context.Context) error {
-	return func(ctx context.Context) error {
-		ticker := time.NewTicker(countEvery)
-		defer ticker.Stop()
-		for {
-			if _, stat, err := s.Get(ctx, paasta.AgentsPath); err == nil {
-				c.many.Store(stat.NumChildren > manyAgents)
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-ticker.C:
-			}
+	return rungroup.Every(countEvery, func(ctx context.Context) {
+		if _, stat, err := s.Get(ctx, paasta.AgentsPath); err == nil {
+			c.many.Store(stat.NumChildren > manyAgents)
 		}
-	}
+	})
 }

@@ -2,7 +2,6 @@ package smartstack
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -46,14 +45,14 @@ func newHostPlug(ctx context.Context, c sysconfig.Reload, guard []string, bind [
 	if h.o.Protect == "" {
 		h.o.Protect = plug.None
 	}
-	if err := h.ready(ctx); err != nil {
-		log.Error("new connections will not be held during reloads", "err", err, "protect", c.Protect)
+	if err := h.ensure(ctx); err != nil {
+		log.Error("set up the plug failed: new connections are not held during reloads", "err", err, "protect", c.Protect)
 	}
 	return h
 }
 
-// ready makes sure that a hold can begin. The caller does not hold mu.
-func (h *hostPlug) ready(ctx context.Context) error {
+// ensure makes sure that a hold can begin. The caller does not hold mu.
+func (h *hostPlug) ensure(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -90,7 +89,7 @@ func (h *hostPlug) ready(ctx context.Context) error {
 
 // Hold holds new connections.
 func (h *hostPlug) Hold(ctx context.Context) error {
-	if err := h.ready(ctx); err != nil {
+	if err := h.ensure(ctx); err != nil {
 		return err
 	}
 	return h.p.Hold(ctx)
@@ -114,7 +113,7 @@ func (h *hostPlug) Close() error {
 	if h.p == nil {
 		return nil
 	}
-	return errors.Join(h.p.Close())
+	return h.p.Close()
 }
 
 var (

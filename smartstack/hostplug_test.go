@@ -34,7 +34,7 @@ func TestHostPlug(t *testing.T) {
 	if err := h.p.Clear(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.ready(t.Context()); err != nil {
+	if err := h.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.p.Check(t.Context()); err != nil {
@@ -50,7 +50,7 @@ func TestHostPlug(t *testing.T) {
 		if out, err := exec.Command(f[0], f[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", step.do, err, out)
 		}
-		if err := h.ready(t.Context()); err != nil {
+		if err := h.ensure(t.Context()); err != nil {
 			t.Errorf("after %s: %v", step.do, err)
 		}
 		if got := strings.Join(h.o.Interfaces, " "); got != step.want {

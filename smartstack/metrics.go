@@ -3,7 +3,6 @@ package smartstack
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -15,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/metrics"
+	"github.com/gopaasta/paasta/paasta/rungroup"
 	"github.com/gopaasta/paasta/smartstack/internal/accesslog"
 	"github.com/gopaasta/paasta/smartstack/internal/address"
 	"github.com/gopaasta/paasta/smartstack/internal/agent"
@@ -117,23 +118,15 @@ func (r *requestLog) start(run func(string, func(context.Context) error)) {
 		return
 	}
 	run("log", func(ctx context.Context) error { return r.socket.Run(ctx, r.counter.Take) })
-	run("log sweep", func(ctx context.Context) error {
-		ticker := time.NewTicker(5 * time.Second)
-		defer ticker.Stop()
-		for n := 1; ; n++ {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-ticker.C:
-			}
-			if in, err := r.agent.Load().Info(ctx); err == nil {
-				r.drops(in)
-			}
-			if n%12 == 0 {
-				r.counter.Sweep()
-			}
+	round := 0
+	run("log counts", rungroup.Every(5*time.Second, func(ctx context.Context) {
+		if in, err := r.agent.Load().Info(ctx); err == nil {
+			r.drops(in)
 		}
-	})
+		if round++; round%12 == 0 {
+			r.counter.Sweep()
+		}
+	}))
 }
 
 // drops adds up what each process has dropped since we listen. What one that was
@@ -194,7 +187,7 @@ func (r *requestLog) dropwizard(w http.ResponseWriter, all prometheus.Gatherer) 
 	}
 	view := metrics.View(families, accesslog.MetricRequests)
 	r.counter.AddTo(view)
-	replyJSON(w, view)
+	httpserver.WriteJSON(w, view)
 }
 
 // requests answers what api wants to know about one service.
@@ -217,15 +210,5 @@ func (r *requestLog) requests(w http.ResponseWriter, req *http.Request) {
 	if r.socket != nil {
 		m.Log.Queue = r.socket.Queue
 	}
-	replyJSON(w, m)
-}
-
-func replyJSON(w http.ResponseWriter, v any) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, "encode metrics: "+err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(text) // a client that went away
+	httpserver.WriteJSON(w, m)
 }

@@ -1,7 +1,6 @@
 package smartstack
 
 import (
-	"encoding/json"
 	"maps"
 	"net"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/sysconfig"
 	"github.com/gopaasta/paasta/smartstack/internal/address"
@@ -78,8 +78,7 @@ func localServices(n *nerve.Nerve) http.Handler {
 				}
 			}
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answer) // a client that went away
+		httpserver.WriteJSON(w, answer)
 	})
 }
 

@@ -35,8 +35,8 @@ if a file is broken.`,
 			f.BoolVar(&check, "check", false, "read the files only")
 		},
 		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if len(args) > 0 {
-				return command.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
+			if err := command.NoArgs(args); err != nil {
+				return err
 			}
 			c, err := w.Config()
 			if err != nil {
@@ -116,9 +116,7 @@ func showServices(ctx context.Context, out command.IO, url string, asJSON bool) 
 		return err
 	}
 	if asJSON {
-		e := json.NewEncoder(out.Out)
-		e.SetIndent("", "  ")
-		if err := e.Encode(all); err != nil {
+		if err := command.WriteJSON(out.Out, all); err != nil {
 			return err
 		}
 	} else {

@@ -164,7 +164,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.LocalTasks != nil {
 		cleaner := &cleanup.Cleaner{Registry: o.Registry, Cluster: o.Config.Cluster, Addrs: address.Ours, Nodes: a.Nodes, Tasks: o.LocalTasks, Every: o.Cleaning.Every, Grace: o.Cleaning.Grace, Log: o.Log}
 		g.Go("cleanup", cleaner.Run)
-		g.Go("callers", func(ctx context.Context) error { return callers(ctx, o, a) })
+		g.Go("callers", callers(o, a))
 	}
 	o.Log.Info("smartstack started", "addr", o.Listener.Addr().String())
 	err = g.Wait()

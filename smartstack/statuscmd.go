@@ -30,8 +30,7 @@ func statusCommand(w Wiring) command.Command {
 		Short: "Show what the agent of this host serves, and what is wrong",
 		Long: `Show, from the agent that runs on this host: ZooKeeper, HAProxy and its reloads, each
 registration with its servers by state and the age of what the registry said, and
-whatever is not as soa-configs and the registry would have it. With REGISTRATION,
-also its servers. Exits 3 if something is wrong that callers may notice.`,
+every problem. With REGISTRATION, also its servers. Exits 3 if something is wrong that callers may notice.`,
 		Example: `  paasta smartstack status
   paasta smartstack status hello.main
   paasta smartstack status --json | jq .haproxy`,
@@ -53,8 +52,8 @@ also its servers. Exits 3 if something is wrong that callers may notice.`,
 			if asJSON {
 				return copyJSON(ctx, io.Out, base+"/status")
 			}
-			s, err := readStatus(ctx, base)
-			if err != nil {
+			var s agentStatus
+			if err := getJSON(ctx, base+"/status", &s); err != nil {
 				return err
 			}
 			return printStatus(io.Out, s, time.Now())
@@ -76,19 +75,12 @@ func (s agentStatus) serves(name string) bool {
 	})
 }
 
-func readStatus(ctx context.Context, base string) (s agentStatus, err error) {
-	err = getJSON(ctx, base+"/status", &s)
-	return s, err
-}
-
 func copyJSON(ctx context.Context, out io.Writer, url string) error {
 	var all json.RawMessage
 	if err := getJSON(ctx, url, &all); err != nil {
 		return err
 	}
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(all)
+	return command.WriteJSON(out, all)
 }
 
 // printStatus prints everything; the error is ErrNotHealthy if something is
@@ -206,8 +198,8 @@ func showRegistration(ctx context.Context, io command.IO, base, name string, asJ
 	if asJSON {
 		return copyJSON(ctx, io.Out, page)
 	}
-	s, err := readStatus(ctx, base)
-	if err != nil {
+	var s agentStatus
+	if err := getJSON(ctx, base+"/status", &s); err != nil {
 		return err
 	}
 	i := slices.IndexFunc(s.Registrations, func(r agent.RegistrationStatus) bool { return r.Name == name })

@@ -7,7 +7,9 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/pflag"
@@ -65,4 +67,16 @@ func WithHint(err error, hint string) error {
 		return nil
 	}
 	return HintedError{err, hint}
+}
+
+// WriteJSON writes v as indented JSON. An empty slice must not be nil, or it
+// reads "null".
+func WriteJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return nil
 }

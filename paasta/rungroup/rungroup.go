@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -41,3 +42,19 @@ func (g *Group) Go(name string, run func(context.Context) error) {
 // Wait waits for all actors. It returns the first error, nil when the group's
 // context was ended from outside.
 func (g *Group) Wait() error { return g.group.Wait() }
+
+// Every returns an actor that does something at once and then in every interval.
+func Every(interval time.Duration, do func(context.Context)) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			do(ctx)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticker.C:
+			}
+		}
+	}
+}

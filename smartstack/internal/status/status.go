@@ -3,7 +3,6 @@ package status
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/httpserver"
 	"github.com/gopaasta/paasta/smartstack/internal/address"
 	"github.com/gopaasta/paasta/smartstack/internal/agent"
 )
@@ -70,7 +70,7 @@ func (s Server) status(w http.ResponseWriter, _ *http.Request) {
 	if s.Extra != nil {
 		maps.Copy(all, s.Extra())
 	}
-	reply(w, all)
+	httpserver.WriteJSON(w, all)
 }
 
 func (s Server) backends(w http.ResponseWriter, r *http.Request) {
@@ -97,7 +97,7 @@ func (s Server) backends(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this host does not serve "+strconv.Quote(r.PathValue("registration")), http.StatusNotFound)
 		return
 	}
-	reply(w, answer)
+	httpserver.WriteJSON(w, answer)
 }
 
 func (s Server) connections(w http.ResponseWriter, r *http.Request) {
@@ -116,10 +116,5 @@ func (s Server) connections(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	reply(w, paasta.AgentConnections{Connections: n})
-}
-
-func reply(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // a client that went away
+	httpserver.WriteJSON(w, paasta.AgentConnections{Connections: n})
 }

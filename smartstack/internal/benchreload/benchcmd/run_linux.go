@@ -2,7 +2,6 @@ package benchcmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -63,10 +62,7 @@ func (f *benchFlags) options(args []string) (benchreload.Options, error) {
 	if f.full {
 		o.Requests, o.Reloads, o.Other = 1_000_000, 1_500, 5
 	}
-	var errs []error
-	if len(args) > 0 {
-		errs = append(errs, fmt.Errorf("unexpected argument %q", args[0]))
-	}
+	errs := []error{command.NoArgs(args)}
 	if o.Requests < 1 || o.Reloads < 1 || o.Concurrency < 1 || o.Every < time.Millisecond {
 		errs = append(errs, errors.New("--requests, --reloads, --concurrency and --every must be positive"))
 	}
@@ -103,9 +99,7 @@ func again(ctx context.Context, io command.IO) error {
 
 func (f *benchFlags) print(io command.IO, r benchreload.Report) error {
 	if f.json {
-		e := json.NewEncoder(io.Out)
-		e.SetIndent("", "  ")
-		if err := e.Encode(r); err != nil {
+		if err := command.WriteJSON(io.Out, r); err != nil {
 			return err
 		}
 	} else if err := r.Print(io.Out); err != nil {

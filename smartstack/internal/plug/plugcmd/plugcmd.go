@@ -4,10 +4,8 @@ package plugcmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os/exec"
 	"syscall"
@@ -138,8 +136,8 @@ func plugSub(use, short, long string, run func(context.Context, *plug.Plug, *plu
 			}
 		},
 		Run: func(ctx context.Context, io command.IO, args []string) error {
-			if len(args) > 0 {
-				return command.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
+			if err := command.NoArgs(args); err != nil {
+				return err
 			}
 			p, err := f.open()
 			if err != nil {
@@ -159,7 +157,7 @@ func checkPlug(ctx context.Context, p *plug.Plug, f *plugFlags, io command.IO) e
 	}
 	switch {
 	case f.json:
-		if err := printJSON(io.Out, s); err != nil {
+		if err := command.WriteJSON(io.Out, s); err != nil {
 			return err
 		}
 	case s.SetUp:
@@ -179,18 +177,21 @@ func plugStatus(ctx context.Context, p *plug.Plug, f *plugFlags, io command.IO) 
 		return err
 	}
 	if f.json {
-		return printJSON(io.Out, s)
+		return command.WriteJSON(io.Out, s)
 	}
 	w := tabwriter.NewWriter(io.Out, 0, 0, 2, ' ', 0)
 	row := func(name string, value any) { fmt.Fprintf(w, "%s\t%v\n", name, value) }
 	row("protect", s.Protect)
 	row("address", s.Address)
-	if s.SetUp {
-		row("set up", "yes")
-	} else {
-		row("set up", "no: "+s.Problem)
+	setUp, holding := "yes", "no"
+	if !s.SetUp {
+		setUp = "no: " + s.Problem
 	}
-	row("holding", yesNo(s.Holding))
+	if s.Holding {
+		holding = "yes"
+	}
+	row("set up", setUp)
+	row("holding", holding)
 	row("waiting", s.Waiting)
 	if s.Protect == plug.Qdisc {
 		row("passed", s.Passed)
@@ -287,17 +288,4 @@ func runCommand(ctx context.Context, io command.IO, args []string) error {
 		return fmt.Errorf("run %s: %w", args[0], err)
 	}
 	return nil
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
 }
