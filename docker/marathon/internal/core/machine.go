@@ -62,9 +62,7 @@ type Machine struct {
 	meta        meta
 
 	engineDown bool
-	want       map[string]int // app id → tasks that wait to be launched
-	since      map[string]time.Time
-	offers     map[string]*Offers // app id → what became of the latest offers
+	queue      map[string]*Queued // app id → tasks that wait to be launched
 	dirty      map[string]bool    // apps to look at
 	freed      bool               // resources were freed: look at all that wait
 	nextPort   int
@@ -88,8 +86,8 @@ func New(cfg Config) *Machine {
 	m := &Machine{
 		cfg: cfg, agents: map[string]*Agent{}, apps: map[string]*definition.App{},
 		versions: map[string][]*definition.App{}, groups: map[string][]string{}, tasks: map[string]map[string]*Task{},
-		byID: map[string]*Task{}, delays: map[string]*Delay{}, failures: map[string]*Failure{}, ended: map[string]*Ended{}, want: map[string]int{},
-		since: map[string]time.Time{}, offers: map[string]*Offers{}, dirty: map[string]bool{}, changes: map[string]any{},
+		byID: map[string]*Task{}, delays: map[string]*Delay{}, failures: map[string]*Failure{}, ended: map[string]*Ended{},
+		queue: map[string]*Queued{}, dirty: map[string]bool{}, changes: map[string]any{},
 	}
 	for i := range cfg.Agents {
 		m.agents[cfg.Agents[i].ID] = &cfg.Agents[i]
@@ -290,9 +288,7 @@ func (m *Machine) removeApp(id string) {
 	}
 	delete(m.versions, id)
 	m.resetDelay(id)
-	delete(m.want, id)
-	delete(m.since, id)
-	delete(m.offers, id)
+	delete(m.queue, id)
 }
 
 // appTasks returns an app's tasks, oldest first.

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -282,6 +281,3 @@ func (x *Agent) describe(id string) map[string]any {
 		},
 	}
 }
-
-// String names an agent for the log.
-func (x *Agent) String() string { return fmt.Sprintf("%s (%s)", x.Hostname, x.ID) }

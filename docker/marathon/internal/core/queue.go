@@ -63,7 +63,7 @@ func (m *Machine) wait(now time.Time, a *definition.App) time.Duration {
 // ResetDelay lets an app's waiting tasks be launched now. It reports false when
 // none waits.
 func (m *Machine) ResetDelay(now time.Time, appID string) bool {
-	if m.want[appID] == 0 {
+	if m.queue[appID] == nil {
 		return false
 	}
 	m.resetDelay(appID)
@@ -72,34 +72,36 @@ func (m *Machine) ResetDelay(now time.Time, appID string) bool {
 	return true
 }
 
-// launch starts up to n tasks of an app, and keeps in mind how many could not be.
+// Queued says how many tasks of an app wait to be launched, and why.
+type Queued struct {
+	Offers
+	Count int
+	Since time.Time
+}
+
+// launch starts up to n tasks of an app, and queues those that cannot be.
 func (m *Machine) launch(now time.Time, a *definition.App, n int) {
+	q := m.queue[a.ID]
+	if q == nil {
+		q = &Queued{Since: now}
+	}
 	if n > 0 && m.wait(now, a) == 0 && (!m.engineDown || a.Image() == "") {
-		for n > 0 && m.place(now, a) {
+		for n > 0 && m.place(now, a, &q.Offers) {
 			n--
 		}
 	}
 	if n <= 0 {
-		delete(m.want, a.ID)
-		delete(m.since, a.ID)
-		delete(m.offers, a.ID)
+		delete(m.queue, a.ID)
 		return
 	}
-	m.want[a.ID] = n
-	if m.since[a.ID].IsZero() {
-		m.since[a.ID] = now
-	}
+	q.Count = n
+	m.queue[a.ID] = q
 }
 
 // place starts one task on the best agent that fits. It reports false when none
 // does, and notes why.
-func (m *Machine) place(now time.Time, a *definition.App) bool {
+func (m *Machine) place(now time.Time, a *definition.App, o *Offers) bool {
 	agent, slots, summary := m.match(now, a)
-	o := m.offers[a.ID]
-	if o == nil {
-		o = &Offers{}
-		m.offers[a.ID] = o
-	}
 	o.Processed += len(m.cfg.Agents)
 	o.Last = summary
 	if agent == nil {

@@ -18,7 +18,7 @@ func (m *Machine) reconcile(now time.Time) {
 		}
 		if m.freed {
 			m.freed = false
-			for id := range m.want {
+			for id := range m.queue {
 				m.dirty[id] = true
 			}
 		}
@@ -171,7 +171,7 @@ func (m *Machine) done(now time.Time, d *Deployment, action Action) bool {
 func (m *Machine) reconcileApp(now time.Time, id string) {
 	a := m.apps[id]
 	if a == nil {
-		delete(m.want, id)
+		delete(m.queue, id)
 		for _, t := range m.appTasks(id) {
 			m.decommission(now, t, "")
 		}
@@ -250,13 +250,13 @@ func (m *Machine) roll(now time.Time, a *definition.App, d *Deployment) {
 
 // Tick does what is due by time alone.
 func (m *Machine) Tick(now time.Time) {
-	for id := range m.want {
+	for id := range m.queue {
 		if a := m.apps[id]; a == nil || m.wait(now, a) == 0 {
 			m.dirty[id] = true
 		}
 	}
 	for id, d := range m.delays {
-		if now.After(d.Ref.Add(time.Duration(d.Max*float64(time.Second)))) && m.want[id] == 0 {
+		if now.After(d.Ref.Add(time.Duration(d.Max*float64(time.Second)))) && m.queue[id] == nil {
 			m.resetDelay(id)
 		}
 	}
@@ -272,7 +272,7 @@ func (m *Machine) Tick(now time.Time) {
 // Next returns when Tick is due at the latest.
 func (m *Machine) Next(now time.Time) time.Time {
 	next := now.Add(5 * time.Second)
-	for id := range m.want {
+	for id := range m.queue {
 		if a := m.apps[id]; a != nil {
 			if wait := m.wait(now, a); wait > 0 && now.Add(wait).Before(next) {
 				next = now.Add(wait)

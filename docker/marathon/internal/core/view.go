@@ -268,22 +268,13 @@ func (m *Machine) Deployments() []map[string]any {
 // Queue returns the apps whose tasks wait to be launched.
 func (m *Machine) Queue(now time.Time, lastUnusedOffers bool) []map[string]any {
 	list := []map[string]any{}
-	for _, id := range slices.Sorted(maps.Keys(m.want)) {
+	for _, id := range slices.Sorted(maps.Keys(m.queue)) {
 		a := m.apps[id]
 		if a == nil {
 			continue
 		}
 		wait := m.wait(now, a)
-		o := m.offers[id]
-		if o == nil {
-			o = &Offers{}
-		}
-		var rejects []Reject
-		for _, r := range o.Last {
-			if r.Reason != "" {
-				rejects = append(rejects, r)
-			}
-		}
+		o := m.queue[id]
 		summary := map[string]any{
 			"processedOffersCount": o.Processed, "unusedOffersCount": o.Unused,
 			"rejectSummaryLastOffers": Funnel(o.Last), "rejectSummaryLaunchAttempt": Funnel(nil),
@@ -292,15 +283,17 @@ func (m *Machine) Queue(now time.Time, lastUnusedOffers bool) []map[string]any {
 			summary["lastUnusedOfferAt"] = Timestamp(o.LastUnused)
 		}
 		item := map[string]any{
-			"count": m.want[id], "since": Timestamp(m.since[id]), "app": a, "processedOffersSummary": summary,
+			"count": o.Count, "since": Timestamp(o.Since), "app": a, "processedOffersSummary": summary,
 			"delay": map[string]any{"timeLeftSeconds": int(math.Ceil(wait.Seconds())), "overdue": wait == 0},
 		}
 		if lastUnusedOffers {
 			unused := []map[string]any{}
-			for _, r := range rejects {
-				unused = append(unused, map[string]any{
-					"offer": r.Agent.describe("offer-" + r.Agent.ID), "reason": []string{r.Reason}, "timestamp": Timestamp(r.Time),
-				})
+			for _, r := range o.Last {
+				if r.Reason != "" {
+					unused = append(unused, map[string]any{
+						"offer": r.Agent.describe("offer-" + r.Agent.ID), "reason": []string{r.Reason}, "timestamp": Timestamp(r.Time),
+					})
+				}
 			}
 			item["lastUnusedOffers"] = unused
 		}
