@@ -162,7 +162,7 @@ func markOne(ctx context.Context, env *Env, s *soaconfig.Service, r *git.Remote,
 		return paasta.Tag{}, fmt.Errorf("mark %s for deployment in %s: %w", short(sha), group, err)
 	}
 	env.notef("Marked %s for deployment in deploy group %s", sha, group)
-	notifyDeployd(ctx, env, s.Name, clustersUsing(s, group))
+	notifyDeployd(ctx, env, s.Name, clustersToTell(s, group))
 	return tags[0], nil
 }
 

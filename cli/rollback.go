@@ -158,7 +158,7 @@ func markRollback(ctx context.Context, env *Env, s *soaconfig.Service, r *git.Re
 	for _, group := range chosen {
 		env.notef("Marked %s for deployment in deploy group %s", sha, group)
 	}
-	notifyDeployd(ctx, env, s.Name, clustersUsing(s, chosen...))
+	notifyDeployd(ctx, env, s.Name, clustersToTell(s, chosen...))
 	return nil
 }
 

@@ -154,6 +154,19 @@ func notifyDeployd(ctx context.Context, env *Env, service string, clusters []str
 	}
 }
 
+// clustersToTell lists the clusters that a new tag of the groups may concern: those
+// that use them, and those of which soa-configs do not say what they use.
+func clustersToTell(s *soaconfig.Service, groups ...string) []string {
+	clusters := clustersUsing(s, groups...)
+	for cluster, entries := range s.Instances {
+		if len(entries.Invalid) > 0 || len(entries.Unreadable) > 0 {
+			clusters = append(clusters, cluster)
+		}
+	}
+	slices.Sort(clusters)
+	return slices.Compact(clusters)
+}
+
 // clustersUsing lists the clusters with an instance in one of the groups,
 // sorted.
 func clustersUsing(s *soaconfig.Service, groups ...string) []string {
