@@ -65,7 +65,7 @@ type message struct {
 func (d *daemon) led(w http.ResponseWriter, answer func(*term)) {
 	t := d.term.Load()
 	if t == nil {
-		reply(w, http.StatusServiceUnavailable, message{"another deployd leads: its address is below " + paasta.LeaderPath(d.Config.Cluster)})
+		reply(w, http.StatusServiceUnavailable, message{"this deployd does not lead: the address of the one that does is below " + paasta.LeaderPath(d.Config.Cluster)})
 		return
 	}
 	answer(t)

@@ -278,6 +278,9 @@ func (t *term) round(ctx context.Context, id paasta.InstanceID) (time.Duration, 
 	job.Instance = &instance
 	job.Deployed, job.Stopped, job.DeployedErr = t.deployed(instance)
 	again, err := t.worker.Round(ctx, job)
+	if left := t.tags.Unconfirmed(id.Service); left > 0 && (again == 0 || left < again) {
+		again = left
+	}
 	if job.DeployedErr == nil && ctx.Err() == nil && (job.Problem == nil || job.Known) {
 		stands := t.valid.service(job.Service, t.Config.Cluster, nil)
 		err = errors.Join(err, t.history.Saw(ctx, id.Service, instance.DeployGroup, t.sight(stands, instance.DeployGroup, job.Deployed.GitSHA)))
@@ -348,6 +351,8 @@ func (t *term) deployed(i soaconfig.Instance) (d marathon.Deployment, stopped bo
 		if errors.Is(readErr, os.ErrNotExist) {
 			return d, false, fmt.Errorf("%s.%s: there is no deployments.json (paasta generate-deployments makes it)", i.Service, i.Name)
 		}
+	} else if t.tags.Unconfirmed(i.Service) > 0 {
+		text = nil
 	}
 	if text == nil {
 		if readErr == nil {

@@ -116,6 +116,12 @@ func TestZooKeeperRestarts(t *testing.T) {
 		return ""
 	})
 	server.Stop()
+	w.until("/healthz says that ZooKeeper is away", func() string {
+		if text := w.get("/healthz"); !strings.HasPrefix(text, "503") || !strings.Contains(text, `"connected":false`) {
+			return text
+		}
+		return ""
+	})
 	for _, task := range w.marathon.Tasks(w.marathon.Posted()[1]) {
 		w.marathon.Run(task.ID)
 		w.marathon.Healthy(task.ID, true)
@@ -123,6 +129,9 @@ func TestZooKeeperRestarts(t *testing.T) {
 	server.Restart()
 	w.untilRunning(sha2, 3)
 	w.untilState("steady")
+	if wrong := w.healthy(); wrong != "" {
+		t.Error(wrong)
+	}
 }
 
 // A service whose repository does not answer, one with a broken file, and one
@@ -464,10 +473,16 @@ func TestZooKeeperLosesItsData(t *testing.T) {
 			w.deploy(sha2)
 			w.untilRunning(sha2, 3)
 			w.untilState("steady")
+			w.slowGit(500 * time.Millisecond) // what is in ZooKeeper is known before the tags are
 			lose()
 			w.until("a session again", w.healthy)
 			w.untilRunning(sha2, 3)
-			w.untilState("steady")
+			for _, step := range w.untilState("steady").Steps {
+				if step.Op == "create" {
+					t.Errorf("an older ZooKeeper made deployd create %s", step.Target)
+				}
+			}
+			w.slowGit(0)
 			w.deploy(sha3)
 			w.untilRunning(sha3, 3)
 		})

@@ -150,6 +150,13 @@ func (w *world) git(err error) {
 	w.gitErr = err
 }
 
+// slowGit makes a read of web's tags take d.
+func (w *world) slowGit(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gitSlow["fake:web"] = d
+}
+
 func (w *world) readTags(ctx context.Context, url string) ([]paasta.Tag, error) {
 	w.mu.Lock()
 	tags, err, slow := slices.Clone(w.tags), w.gitErr, w.gitSlow[url]

@@ -174,6 +174,14 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	announced()
+
+	// Without ZooKeeper it goes on serving, and says what it lacks.
+	server.Stop()
+	eventually(t, base+"/healthz", "no ZooKeeper session")
+	eventually(t, base+"/status", `"zookeeper_connected":false`)
+	server.Restart()
+	eventually(t, base+"/healthz", "ok")
+	announced()
 }
 
 // apply makes e all that web.main has.

@@ -53,7 +53,8 @@ type Tags struct {
 	services map[string]bool
 	texts    map[string][]byte
 	hooked   map[string]time.Time // last word of a hook that no poll had to make up for
-	errs     map[string]error
+	errs     map[string]error     // why the latest read failed, nil if it did not; without a key before the first one
+	loaded   time.Time
 	wake     chan struct{}
 }
 
@@ -65,8 +66,25 @@ func NewTags(o TagsOptions) *Tags {
 	}
 }
 
+// trustAfter is how long a first read of a service's tags may take before what an
+// earlier leader concluded is acted on.
+const trustAfter = 10 * time.Second
+
+// Unconfirmed is how long what Load read of a service is not to be acted on, 0 once
+// its tags were read, or that failed: ZooKeeper may have been restored from an older
+// backup, and what is in it would bring back an older commit.
+func (t *Tags) Unconfirmed(service string) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, tried := t.errs[service]; tried {
+		return 0
+	}
+	return max(trustAfter-time.Since(t.loaded), 0)
+}
+
 // Load reads what an earlier leader concluded.
 func (t *Tags) Load(ctx context.Context) error {
+	t.loaded = time.Now()
 	dir := path.Dir(paasta.DeploymentsPath(t.o.Cluster, "x"))
 	names, _, err := t.o.Conn.Children(ctx, dir)
 	if errors.Is(err, zk.ErrNoNode) {
@@ -202,7 +220,7 @@ func (t *Tags) one(ctx context.Context, service string) {
 	}
 	t.mu.Lock()
 	pause := t.q.Done(service, err != nil, time.Second, max(t.o.Poll, time.Second))
-	before := t.errs[service]
+	before, tried := t.errs[service]
 	t.errs[service] = err
 	hooked := t.hooked[service]
 	if changed && began.Sub(hooked) > 10*time.Second {
@@ -248,7 +266,7 @@ func (t *Tags) one(ctx context.Context, service string) {
 	case failed && !failing:
 		t.o.Failed(service, nil)
 	}
-	if changed {
+	if changed || !tried {
 		t.o.Changed(service)
 	}
 }

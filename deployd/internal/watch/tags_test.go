@@ -20,9 +20,10 @@ func TestNoRepositoryIsNoFailure(t *testing.T) {
 	var answer error
 	tags := NewTags(TagsOptions{
 		Poll: time.Minute, Timeout: time.Second, Log: slog.New(slog.NewTextHandler(&log, nil)),
-		Read:   func(context.Context, string) ([]byte, error) { return nil, answer },
-		Failed: func(_ string, err error) { heard = append(heard, fmt.Sprint(err)) },
-		Count:  func(what string, _ time.Duration) { counted = append(counted, what) },
+		Read:    func(context.Context, string) ([]byte, error) { return nil, answer },
+		Failed:  func(_ string, err error) { heard = append(heard, fmt.Sprint(err)) },
+		Count:   func(what string, _ time.Duration) { counted = append(counted, what) },
+		Changed: func(string) {},
 	})
 	none, away := fmt.Errorf("git_url is not set: %w", ErrNoRepository), errors.New("git is away")
 	for _, answer = range []error{none, none, away, away, none} {
