@@ -19,6 +19,9 @@ func (a *Agent) apply(ctx context.Context) {
 	if p.pid != 0 {
 		a.unapply(p.verify(ctx))
 	}
+	if p.replaced {
+		a.pending.add(haproxy.Adopted, "another HAProxy has taken over")
+	}
 	if p.pid != 0 && now.After(p.retryAt) {
 		p.retryAt = time.Time{}
 		a.unapply(p.reap(ctx, now))
@@ -65,6 +68,7 @@ func (a *Agent) change(ctx context.Context, now time.Time) {
 	if len(commands) > 0 {
 		if err := a.proxy.command(ctx, commands, now); err != nil {
 			a.proxy.retryAt = now.Add(retryCommands)
+			a.proxy.runtime.CloseIdle() // it may lead to a process that finishes, and refuses all
 			for _, r := range changed {
 				a.proxy.unverified[r.name] = true
 			}
@@ -164,7 +168,7 @@ func (a *Agent) reloadOnce(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if a.proxy.runs(a.custom.text, sections) { // what it was to have was refused
+	if !a.proxy.replaced && a.proxy.runs(a.custom.text, sections) { // what it was to have was refused
 		a.accepted(sections)
 		return false, nil
 	}

@@ -182,6 +182,60 @@ func atoi(text []byte) int {
 	return n
 }
 
+// An agent that is killed in a reload leaves a HAProxy that starts, and takes over
+// from the one that the next agent has adopted. The agent goes over to it, and none
+// stays that takes a part of the connections with what it had.
+func TestAnotherHAProxyTakesOver(t *testing.T) {
+	t.Parallel()
+	reg := newMemory()
+	h := newHost(t, reg)
+	h.service("web.main", nil)
+	a, b, c := newBackend(t), newBackend(t), newBackend(t)
+	reg.put("web.main", a.entry())
+	h.start()
+	h.up("web.main", a.port)
+	stop := loadMixed(h, "web.main", 2)
+	p := h.options.Process
+	a.slow.Store(3000) // the first HAProxy lives on
+	for range 2 {
+		if _, err := p.Start(t.Context(), h.agent.Status().HAProxy.PID); err != nil {
+			t.Fatal(err)
+		}
+		reg.put("web.main", a.entry(), b.entry())
+		h.up("web.main", a.port, b.port)
+		reg.put("web.main", a.entry(), b.entry(), c.entry())
+		h.up("web.main", a.port, b.port, c.port)
+	}
+	a.slow.Store(0)
+	// The next agent starts while both have the socket.
+	for range 5 {
+		h.stop()
+		in, _, err := p.Running(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := make(chan error)
+		go func() { _, err := p.Start(t.Context(), in.PID); began <- err }()
+		h.start()
+		if err := <-began; err != nil {
+			t.Fatal(err)
+		}
+		reg.put("web.main", a.entry(), c.entry())
+		h.up("web.main", a.port, c.port)
+		reg.put("web.main", a.entry(), b.entry(), c.entry())
+		h.up("web.main", a.port, b.port, c.port)
+	}
+	h.service("web.main", timeouts(6*time.Second))
+	eventually(t, func() error {
+		if s := h.agent.Status().HAProxy; len(s.Processes) != 1 || s.Processes[0] != s.PID {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	sent, failures := stop()
+	unharmed(t, sent, failures)
+}
+
 // A HAProxy that dies over and over is not started over and over.
 func TestHAProxyThatCannotLive(t *testing.T) {
 	reg := newMemory()

@@ -115,7 +115,7 @@ func (p *proxy) serves(ctx context.Context, pid int) bool {
 // started notes a new process; health tells whether it knows which servers were
 // down.
 func (p *proxy) started(ctx context.Context, pid int, health bool) {
-	p.pid, p.gone = pid, haproxy.Exited(ctx, pid)
+	p.pid, p.gone, p.replaced = pid, haproxy.Exited(ctx, pid), false
 	p.leaving, p.unverified = map[string]time.Time{}, map[string]bool{}
 	for name, running := range p.running {
 		p.running[name] = running.Restarted(health)
@@ -211,6 +211,15 @@ type adoption struct {
 	proxies map[string]bool // its frontends and backends
 }
 
+// ask asks process pid what it has.
+func (p *proxy) ask(ctx context.Context, pid int) (*adoption, error) {
+	a := &adoption{proxies: map[string]bool{}}
+	p.runtime.CloseIdle()
+	states, err := p.runtime.ServerStates(ctx, pid)
+	a.states = states
+	return a, errors.Join(err, p.runtime.EachRow(ctx, pid, func(row haproxy.Row) { a.proxies[row.Proxy] = true }))
+}
+
 // adopt finds the HAProxy that runs, or starts one from the file that an agent
 // before us left, so that it serves before anybody has answered us.
 func (p *proxy) adopt(ctx context.Context) {
@@ -224,12 +233,19 @@ func (p *proxy) adopt(ctx context.Context) {
 	} else if in, ok = p.startWritten(ctx); !ok {
 		return
 	}
-	p.adopted = &adoption{proxies: map[string]bool{}}
-	if p.adopted.states, err = p.runtime.ServerStates(ctx, in.PID); err != nil {
-		p.log.Error("read the servers of HAProxy failed", "err", err)
+	for range 20 {
+		p.adopted, err = p.ask(ctx, in.PID)
+		if !errors.Is(err, haproxy.ErrOtherProcess) {
+			break
+		}
+		// An agent that was killed was starting another one: both have the socket.
+		time.Sleep(20 * time.Millisecond)
+		if now, ok, err := p.process.Running(ctx); ok && err == nil {
+			in = now
+		}
 	}
-	if err := p.runtime.EachRow(ctx, in.PID, func(row haproxy.Row) { p.adopted.proxies[row.Proxy] = true }); err != nil {
-		p.log.Error("read the proxies of HAProxy failed", "err", err)
+	if err != nil {
+		p.log.Error("read what the adopted HAProxy has failed", "err", err)
 	}
 	p.pid, p.structure, p.gone = in.PID, in.Structure, haproxy.Exited(ctx, in.PID)
 	p.keep(ctx)

@@ -29,6 +29,7 @@ type proxy struct {
 	cold    bool   // this host has never served: there was neither a HAProxy nor a config
 
 	pid       int             // 0: none runs
+	replaced  bool            // by one that we did not start: nobody knows what it has
 	gone      <-chan struct{} // closed once pid has ended
 	structure string          // hash of the structure that it was started with
 	custom    string          // operator's sections that it has
@@ -257,6 +258,7 @@ func (p *proxy) verify(ctx context.Context) (changed []string) {
 	if err != nil {
 		p.runtime.CloseIdle()                                        // perhaps to a process that does not serve any more
 		p.log.Warn("read the servers of HAProxy failed", "err", err) // the next round, or what fails again, leads here
+		p.replaced = p.replaced || errors.Is(err, haproxy.ErrOtherProcess) && p.follow(ctx)
 		return nil
 	}
 	byBackend := make(map[string][]haproxy.ServerState, len(backends))
@@ -280,6 +282,17 @@ func (p *proxy) verify(ctx context.Context) (changed []string) {
 		}
 	}
 	return changed
+}
+
+// follow goes over to the process that serves, if that is another one: an agent that
+// was killed may have been starting it.
+func (p *proxy) follow(ctx context.Context) bool {
+	in, ok, err := p.process.Running(ctx)
+	if err != nil || !ok || in.PID == p.pid {
+		return false // one that finishes has answered
+	}
+	p.pid, p.gone = in.PID, haproxy.Exited(ctx, in.PID)
+	return true
 }
 
 // fromStates returns the servers that HAProxy says a backend has; known says what it

@@ -87,31 +87,30 @@ func (p Process) WriteBy(write func(*bufio.Writer)) error {
 func (p Process) Written() ([]byte, error) { return os.ReadFile(p.config()) }
 
 // Start starts a process from the written config and returns its pid. With
-// old, a running process, the new one takes over its listeners and then tells it
-// to finish; without, it takes those that were kept, or begins from nothing. The
+// old, a running process, the new one takes over its listeners; without, it takes
+// those that were kept, or begins from nothing. Then it tells all others to finish. The
 // end of ctx does not stop it half-way, when the old one may have been told.
 func (p Process) Start(ctx context.Context, old int) (int, error) {
 	args := []string{"-D", "-f", p.config(), "-p", p.pidFile()}
 	if old != 0 {
-		args = append(args, "-x", p.Socket(), "-sf", strconv.Itoa(old))
-	} else {
-		if p.Kept != nil {
-			path, stop, err := p.Kept.pass(p.Dir)
-			if err != nil {
-				return 0, err
-			}
-			defer stop()
-			if path != "" {
-				args = append(args, "-x", path)
-			}
+		args = append(args, "-x", p.Socket())
+	} else if p.Kept != nil {
+		path, stop, err := p.Kept.pass(p.Dir)
+		if err != nil {
+			return 0, err
 		}
-		// Processes that do not answer on the socket: HAProxy shares its ports with
-		// them, so they would go on taking a part of the connections.
-		if all := p.All(); len(all) > 0 {
-			args = append(args, "-sf")
-			for _, pid := range all {
-				args = append(args, strconv.Itoa(pid))
-			}
+		defer stop()
+		if path != "" {
+			args = append(args, "-x", path)
+		}
+	}
+	// All of ours, also those that do not answer on the socket or that an agent which
+	// was killed had begun to start: HAProxy shares its ports with them, so they would
+	// go on taking a part of the connections.
+	if all := p.All(); len(all) > 0 {
+		args = append(args, "-sf")
+		for _, pid := range all {
+			args = append(args, strconv.Itoa(pid))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 60*time.Second)
