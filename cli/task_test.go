@@ -53,7 +53,7 @@ func TestOneTask(t *testing.T) {
 // Containers as paasta marathon and as Mesos make them, looked into through the
 // engine's socket and through ssh.
 func TestDockerCommands(t *testing.T) {
-	if !paastatest.InNamespace(t) {
+	if !paastatest.ParallelInNamespace(t) {
 		return
 	}
 	busybox, err := os.ReadFile(paastatest.Need(t, "busybox"))

@@ -17,7 +17,7 @@ import (
 // TestTestDependenciesHowTo does what docs/how-to/test-dependencies.md says,
 // word for word, and looks whether anything is left.
 func TestTestDependenciesHowTo(t *testing.T) {
-	if !paastatest.InNamespace(t) {
+	if !paastatest.ParallelInNamespace(t) {
 		return
 	}
 	for _, program := range []string{"docker", "git", "make", "redis-server", "bash"} {

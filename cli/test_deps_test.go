@@ -18,7 +18,7 @@ import (
 )
 
 func TestTestDeps(t *testing.T) {
-	if !paastatest.InNamespace(t) {
+	if !paastatest.ParallelInNamespace(t) {
 		return
 	}
 	const sha = "1234567890123456789012345678901234567890"

@@ -10,6 +10,16 @@ import (
 
 const insideEnv = "PAASTA_TEST_NETNS"
 
+// ParallelInNamespace is InNamespace for a test that may run beside others. Only
+// the process outside is parallel, so the one inside may set its environment.
+func ParallelInNamespace(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideEnv) != t.Name() {
+		t.Parallel()
+	}
+	return InNamespace(t)
+}
+
 // InNamespace gives a test a network namespace of its own, with lo up, so that
 // fixed ports and 169.254.255.254 meet nobody else's. It runs the test once
 // more, in a process inside the namespace, and there returns true; outside it
