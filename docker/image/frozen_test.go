@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/docker/dockertest"
-	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
@@ -42,9 +41,7 @@ func TestPushFreezes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer engine.Close()
-	patience := dial.Patience
-	dial.Patience = 2 * time.Second
-	t.Cleanup(func() { dial.Patience = patience })
+	engine.client.Patience = 2 * time.Second
 	if err := engine.Push(t.Context(), ref, Credentials{}, func(Progress) {}); !errors.Is(err, ErrSilent) || !strings.Contains(err.Error(), "push "+ref) {
 		t.Errorf("the push ends with %v", err)
 	}

@@ -16,24 +16,23 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/docker/client"
 	"golang.org/x/sys/unix"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 )
 
 // An Engine is the Docker engine that DOCKER_HOST and its companions name.
-type Engine struct{ client *client.Client }
+type Engine struct{ client *daemon.Client }
 
 // ErrSilent says that an engine takes connections and does not answer.
-var ErrSilent = dial.ErrSilent
+var ErrSilent = daemon.ErrSilent
 
 // callTimeout bounds one call of the engine that moves no image.
 const callTimeout = time.Minute
 
 // Dial returns the engine of the environment once it has answered.
 func Dial(ctx context.Context) (*Engine, error) {
-	c, err := dial.Answering(ctx, "")
+	c, err := daemon.Dial(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +45,7 @@ func (e *Engine) Close() error { return e.client.Close() }
 // Watch returns a context that ends, with an ErrSilent as its cause, when the
 // engine stops answering, and in any case with ctx. Call stop at the end.
 func (e *Engine) Watch(ctx context.Context) (watched context.Context, stop func()) {
-	return dial.Watch(ctx, e.client)
+	return e.client.Watch(ctx)
 }
 
 // Has tells whether the engine has an image called ref.
@@ -57,7 +56,7 @@ func (e *Engine) Has(ctx context.Context, ref string) (bool, error) {
 	if errdefs.IsNotFound(err) {
 		return false, nil
 	} else if err != nil {
-		return false, dial.Explain(fmt.Errorf("look for image %s: %w", ref, err))
+		return false, daemon.Explain(fmt.Errorf("look for image %s: %w", ref, err))
 	}
 	return true, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/gopaasta/paasta/docker/internal/transfer"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 )
 
 // ErrNotInRegistry says that a registry has no image of that name, or does not
@@ -16,7 +16,7 @@ import (
 var ErrNotInRegistry = errors.New("the registry has no such image, or not for us")
 
 // A Progress is one line of how a push or a pull goes.
-type Progress = transfer.Progress
+type Progress = daemon.Progress
 
 // Push pushes an image to the registry that its name begins with, and tells
 // how it goes.
@@ -25,7 +25,7 @@ func (e *Engine) Push(ctx context.Context, ref string, c Credentials, progress f
 	if err != nil {
 		return err
 	}
-	return transfer.Push(ctx, e.client, ref, auth, progress)
+	return e.client.Push(ctx, ref, auth, progress)
 }
 
 // Pull fetches an image from the registry that its name begins with, and tells
@@ -35,7 +35,7 @@ func (e *Engine) Pull(ctx context.Context, ref string, c Credentials, progress f
 	if err != nil {
 		return err
 	}
-	err = transfer.Pull(ctx, e.client, ref, auth, progress)
+	err = e.client.Pull(ctx, ref, auth, progress)
 	if err != nil && (errdefs.IsNotFound(err) || strings.Contains(err.Error(), "manifest unknown") || strings.Contains(err.Error(), "not found")) {
 		return fmt.Errorf("%w: %w", err, ErrNotInRegistry)
 	}

@@ -8,17 +8,16 @@ import (
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
-	"github.com/gopaasta/paasta/docker/internal/terminal"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 )
 
 // attach starts a created container with our terminal as its own.
 func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
-	attached, err := dial.Hijack(ctx, func(ctx context.Context) (types.HijackedResponse, error) {
+	attached, err := daemon.Hijack(ctx, func(ctx context.Context) (types.HijackedResponse, error) {
 		return e.docker.ContainerAttach(ctx, s.Name, container.AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
 	})
 	if err != nil {
-		return 0, dial.Explain(fmt.Errorf("attach to %s: %w", s.Name, err))
+		return 0, daemon.Explain(fmt.Errorf("attach to %s: %w", s.Name, err))
 	}
 	defer attached.Close()
 	inner, cancel := context.WithCancel(ctx)
@@ -34,7 +33,7 @@ func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
 		}
 		o.Started(address)
 	}
-	restore, err := terminal.Raw(inner, o.In, func(width, height uint) {
+	restore, err := daemon.RawTerminal(inner, o.In, func(width, height uint) {
 		// It may be gone already; its size is no reason to fail.
 		_ = e.docker.ContainerResize(inner, s.Name, container.ResizeOptions{Width: width, Height: height})
 	})
@@ -62,7 +61,7 @@ func (e *Engine) attach(ctx context.Context, s Spec, o Options) (int, error) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
-		return 0, dial.Explain(fmt.Errorf("wait for %s: %w", s.Name, err))
+		return 0, daemon.Explain(fmt.Errorf("wait for %s: %w", s.Name, err))
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}

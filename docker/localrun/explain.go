@@ -14,7 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
@@ -68,7 +68,7 @@ func explain(err error, s Spec) error {
 	case strings.Contains(text, "network") && errdefs.IsNotFound(err):
 		return command.WithHint(fmt.Errorf("the engine has no network %q, which net in soa-configs names", s.Network), "docker network create "+s.Network)
 	}
-	return dial.Explain(fmt.Errorf("start %s: %w", s.Image, err))
+	return daemon.Explain(fmt.Errorf("start %s: %w", s.Image, err))
 }
 
 func noShell(image string) error {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gopaasta/paasta/docker/internal/inside"
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
@@ -158,7 +157,7 @@ func connect(ctx context.Context, dial dialer, address string, patience time.Dur
 
 // command passes when a shell command in the container ends with status 0.
 func (e *Engine) command(ctx context.Context, id, command string) (string, error) {
-	status, said, err := inside.Run(ctx, e.docker, id, "/bin/sh", "-c", command)
+	status, said, err := e.docker.Exec(ctx, id, "/bin/sh", "-c", command)
 	said = said[:min(len(said), 200)]
 	if err != nil {
 		return "", err

@@ -16,29 +16,27 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
-	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/docker/go-connections/nat"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
-	"github.com/gopaasta/paasta/docker/internal/ending"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/internal/option"
 	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // An Engine is the Docker engine that DOCKER_HOST and its companions name.
 type Engine struct {
-	docker  *client.Client
+	docker  *daemon.Client
 	through dialer // to the engine's machine, when ssh leads there; or nil
 }
 
 // Dial returns the engine of the environment once it has answered.
 func Dial(ctx context.Context) (*Engine, error) {
-	c, err := dial.Answering(ctx, "")
+	c, err := daemon.Dial(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	through, err := dial.Through(os.Getenv("DOCKER_HOST"))
+	through, err := daemon.Through(os.Getenv("DOCKER_HOST"))
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -60,7 +58,7 @@ func (e *Engine) Close() error { return e.docker.Close() }
 func (e *Engine) Address() string { return e.docker.DaemonHost() }
 
 // Local tells whether the engine shares this machine's files.
-func (e *Engine) Local() bool { return dial.Local(e.docker) }
+func (e *Engine) Local() bool { return e.docker.Local() }
 
 // Options say how a Spec is run. Out, Err and Say are required.
 type Options struct {
@@ -98,7 +96,7 @@ func (e *Engine) Run(ctx context.Context, s Spec, o Options) (status int, err er
 		o.Dial = new(net.Dialer).DialContext
 	}
 	if err := e.removeLeft(ctx, o.Say); err != nil {
-		return 0, dial.Explain(err)
+		return 0, daemon.Explain(err)
 	}
 	if err := e.dropMissingVolumes(&s, o.Say); err != nil {
 		return 0, err
@@ -108,7 +106,7 @@ func (e *Engine) Run(ctx context.Context, s Spec, o Options) (status int, err er
 		return 0, err
 	}
 	// From here on nothing may be heard of the engine for hours.
-	watched, stop := dial.Watch(ctx, e.docker)
+	watched, stop := e.docker.Watch(ctx)
 	defer stop()
 	if s.TTY {
 		return e.attach(watched, s, o)
@@ -210,7 +208,7 @@ func (e *Engine) config(s Spec) (*container.Config, *container.HostConfig, error
 		c.ExposedPorts[port] = struct{}{}
 		// A machine of one's own serves only oneself; one elsewhere has to be reached.
 		at := "127.0.0.1"
-		if host := dial.Host(e.docker); host != "127.0.0.1" && host != "localhost" {
+		if host := e.docker.Host(); host != "127.0.0.1" && host != "localhost" {
 			at = ""
 		}
 		if e.through == nil {
@@ -301,7 +299,7 @@ func (e *Engine) watch(ctx context.Context, s Spec, o Options) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
-			return 0, dial.Explain(fmt.Errorf("wait for %s: %w", s.Name, err))
+			return 0, daemon.Explain(fmt.Errorf("wait for %s: %w", s.Name, err))
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
@@ -334,7 +332,7 @@ func (e *Engine) stays(ctx context.Context, name string) bool {
 func (e *Engine) address(ctx context.Context, s Spec) (address, shown string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	at := dial.Host(e.docker)
+	at := e.docker.Host()
 	if e.through != nil {
 		at = "127.0.0.1"
 	}
@@ -349,7 +347,7 @@ func (e *Engine) address(ctx context.Context, s Spec) (address, shown string, er
 	}
 	c, err := e.docker.ContainerInspect(ctx, s.Name)
 	if err != nil {
-		return "", "", dial.Explain(fmt.Errorf("inspect %s: %w", s.Name, err))
+		return "", "", daemon.Explain(fmt.Errorf("inspect %s: %w", s.Name, err))
 	}
 	if c.NetworkSettings != nil {
 		for _, n := range c.NetworkSettings.Networks {
@@ -390,14 +388,14 @@ func (e *Engine) tell(ctx context.Context, name string, o Options) {
 func (e *Engine) end(ctx context.Context, s Spec, status int, o Options) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	state := ending.Of(ctx, e.docker, s.Name, status)
-	if ending.OutOfMemory(state) {
+	state := daemon.ExitState(ctx, e.docker, s.Name, status)
+	if daemon.OutOfMemory(state) {
 		return status, &KilledError{MemMB: s.memMB}
 	}
 	if status == 127 && e.lacksShell(ctx, s) {
 		return status, noShell(s.Image)
 	}
-	o.Say("The container ended with status %s", ending.Status(state))
+	o.Say("The container ended with status %s", daemon.ExitText(state))
 	if status == 0 && o.HealthcheckOnly { // it is not there, so it is not healthy
 		return 1, nil
 	}

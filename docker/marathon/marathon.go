@@ -54,7 +54,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gopaasta/paasta/docker/internal/inside"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/marathon/internal/api"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 	"github.com/gopaasta/paasta/docker/marathon/internal/ended"
@@ -178,7 +178,7 @@ func newServer(ctx context.Context, o Options, dir string, m *core.Machine, st *
 				return s.process.Exec(ctx, t.ID, command, core.Env(&t, o.EnvPrefix))
 			}
 			err := s.engine.Exec(ctx, t.Handle, command)
-			if errors.Is(err, inside.ErrEngine) { // its tasks may be well
+			if errors.Is(err, daemon.ErrUnavailable) { // its tasks may be well
 				return fmt.Errorf("%w: %w", probe.ErrUnknown, err)
 			}
 			return err

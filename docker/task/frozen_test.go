@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/docker/dockertest"
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/paastatest"
 )
@@ -33,9 +33,7 @@ func TestFrozenEngine(t *testing.T) {
 	if err != nil || id != strings.TrimSpace(string(out)) {
 		t.Fatalf("the task's container is %q, %v, want %s", id, err, out)
 	}
-	patience := dial.Patience
-	dial.Patience = 2 * time.Second
-	t.Cleanup(func() { dial.Patience = patience })
+	e.docker.Patience = 2 * time.Second
 	// A session that never says anything more.
 	silence, held := io.Pipe()
 	defer held.Close()
@@ -72,7 +70,7 @@ func TestFrozenEngine(t *testing.T) {
 				defer cancel()
 				err := end(ctx)
 				var hinted command.HintedError
-				if !errors.Is(err, dial.ErrSilent) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "restart Docker") {
+				if !errors.Is(err, daemon.ErrSilent) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "restart Docker") {
 					t.Errorf("it ends with %v, its hint %q", err, hinted.Hint)
 				}
 			})

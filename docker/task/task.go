@@ -15,12 +15,10 @@ import (
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/internal/option"
-	"github.com/gopaasta/paasta/docker/internal/terminal"
 )
 
 // callTimeout bounds one call of the engine.
@@ -29,12 +27,12 @@ const callTimeout = 2 * time.Minute
 // watch returns a context for calls of the engine, which ends when that is
 // frozen, and what explains the error of one. Call stop at the end.
 func (e *Engine) watch(ctx context.Context, what string) (watched context.Context, explain func(error) error, stop func()) {
-	watched, stop = dial.Watch(ctx, e.docker)
+	watched, stop = e.docker.Watch(ctx)
 	return watched, func(err error) error {
 		if cause := context.Cause(watched); cause != nil {
 			err = cause
 		}
-		return dial.Explain(fmt.Errorf("%s: %w", what, err))
+		return daemon.Explain(fmt.Errorf("%s: %w", what, err))
 	}, stop
 }
 
@@ -45,12 +43,12 @@ var ErrNone = errors.New("no container of that task runs here")
 var Shell = []string{"/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash; else exec sh; fi"}
 
 // An Engine is a Docker engine that tasks run on.
-type Engine struct{ docker *client.Client }
+type Engine struct{ docker *daemon.Client }
 
 // Dial returns the engine at host, e.g. unix:///run/docker.sock or
 // ssh://root@agent1, once it has answered; "" is the one of the environment.
 func Dial(ctx context.Context, host string) (*Engine, error) {
-	c, err := dial.Answering(ctx, host)
+	c, err := daemon.Dial(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +151,7 @@ func (e *Engine) Exec(ctx context.Context, id string, s Session) (int, error) {
 	if err != nil {
 		return 0, explain(err)
 	}
-	attached, err := dial.Hijack(calling, func(ctx context.Context) (types.HijackedResponse, error) {
+	attached, err := daemon.Hijack(calling, func(ctx context.Context) (types.HijackedResponse, error) {
 		return e.docker.ContainerExecAttach(ctx, exec.ID, container.ExecAttachOptions{Tty: s.TTY})
 	})
 	if err != nil {
@@ -165,7 +163,7 @@ func (e *Engine) Exec(ctx context.Context, id string, s Session) (int, error) {
 	if s.TTY {
 		inner, done := context.WithCancel(ctx)
 		defer done()
-		restore, err := terminal.Raw(inner, s.In, func(width, height uint) {
+		restore, err := daemon.RawTerminal(inner, s.In, func(width, height uint) {
 			// It may be gone already; its size is no reason to fail.
 			_ = e.docker.ContainerExecResize(inner, exec.ID, container.ResizeOptions{Width: width, Height: height})
 		})

@@ -14,7 +14,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 )
 
@@ -33,7 +33,7 @@ var errNoAnswer = errors.New("the environment's gateway has gone")
 func (e *Engine) attach(ctx context.Context, id string) (*asker, error) {
 	opening, cancel := context.WithTimeout(ctx, call)
 	defer cancel()
-	conn, err := dial.Hijack(opening, func(ctx context.Context) (types.HijackedResponse, error) {
+	conn, err := daemon.Hijack(opening, func(ctx context.Context) (types.HijackedResponse, error) {
 		return e.docker.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true, Stdout: true})
 	})
 	if err != nil {

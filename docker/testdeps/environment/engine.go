@@ -13,9 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/docker/client"
-
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/paasta/command"
 )
 
@@ -23,12 +21,12 @@ import (
 const call = 2 * time.Minute
 
 // An Engine is a Docker Engine that holds environments.
-type Engine struct{ docker *client.Client }
+type Engine struct{ docker *daemon.Client }
 
 // Dial returns the engine at host, "" for the one that DOCKER_HOST names, and
 // sees that it answers.
 func Dial(ctx context.Context, host string) (*Engine, error) {
-	c, err := dial.Answering(ctx, host)
+	c, err := daemon.Dial(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +41,7 @@ func (e *Engine) Address() string { return e.docker.DaemonHost() }
 
 // cpus is how many the engine has.
 func (e *Engine) cpus(ctx context.Context) (int, error) {
-	if dial.Local(e.docker) {
+	if e.docker.Local() {
 		return runtime.NumCPU(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, call)
@@ -68,7 +66,7 @@ func explain(err error) error {
 	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
 		return command.WithHint(err, "another program took the port just then: the same again")
 	}
-	return dial.Explain(err)
+	return daemon.Explain(err)
 }
 
 // A Failure is a dependency that did not come up.

@@ -17,7 +17,6 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 )
 
@@ -68,7 +67,7 @@ func (x *Environment) Ready() bool {
 // Variables are KEY=VALUE for a process on the host, sorted: for each of the
 // service's own dependencies that has a port NAME_HOST, NAME_PORT and NAME_URL.
 func (x *Environment) Variables() []string {
-	host := cmp.Or(x.host, dial.Host(x.engine.docker))
+	host := cmp.Or(x.host, x.engine.docker.Host())
 	var all []string
 	for _, d := range x.Dependencies {
 		for _, name := range d.Called {

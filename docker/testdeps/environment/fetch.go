@@ -11,7 +11,6 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/gopaasta/paasta/docker/image"
-	"github.com/gopaasta/paasta/docker/internal/transfer"
 	"github.com/gopaasta/paasta/paasta/command"
 )
 
@@ -72,5 +71,5 @@ func (e *Engine) pull(ctx context.Context, ref, domain string) error {
 	if err != nil {
 		return err
 	}
-	return transfer.Pull(ctx, e.docker, ref, auth, nil)
+	return e.docker.Pull(ctx, ref, auth, nil)
 }

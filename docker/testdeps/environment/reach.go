@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/gopaasta/paasta/docker/forward"
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 )
 
 // reach sees whether this machine reaches the ports that the engine publishes.
@@ -25,7 +25,7 @@ func (u *up) reach(ctx context.Context) error {
 	}
 	through, err := u.o.Through, error(nil)
 	if through == nil {
-		if through, err = dial.Through(os.Getenv("DOCKER_HOST")); err != nil {
+		if through, err = daemon.Through(os.Getenv("DOCKER_HOST")); err != nil {
 			return err
 		}
 	}
@@ -50,7 +50,7 @@ func (u *up) unreachable(ctx context.Context) (string, error) {
 		if d.HostPort == 0 {
 			continue
 		}
-		address := net.JoinHostPort(dial.Host(u.e.docker), strconv.Itoa(d.HostPort))
+		address := net.JoinHostPort(u.e.docker.Host(), strconv.Itoa(d.HostPort))
 		var dialer net.Dialer
 		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/gopaasta/paasta/docker/internal/inside"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/testdeps/gateway"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
 	"github.com/gopaasta/paasta/paasta/marathon"
@@ -227,13 +227,13 @@ func (u *up) waitLog(ctx context.Context, id, pattern string) error {
 func (u *up) waitCmd(ctx context.Context, id, command string) error {
 	var last error
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		code, said, err := inside.Run(ctx, u.e.docker, id, "sh", "-c", command)
+		code, said, err := u.e.docker.Exec(ctx, id, "sh", "-c", command)
 		switch {
 		case err == nil && code == 0:
 			return nil
 		case ctx.Err() != nil && last != nil:
 			return last // says more than that the time was over in the middle of a run
-		case errors.Is(err, inside.ErrEndless):
+		case errors.Is(err, daemon.ErrExecTimeout):
 			return fmt.Errorf("%q goes on and on", command)
 		case ctx.Err() != nil:
 			return errors.New("it was not run")

@@ -15,7 +15,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/gopaasta/paasta/docker/internal/dial"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/paasta/command"
 )
 
@@ -79,7 +79,7 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		// What is left is removed with the environment.
 		_ = e.docker.ContainerRemove(limited, made.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	}()
-	attached, err := dial.Hijack(limited, func(ctx context.Context) (types.HijackedResponse, error) {
+	attached, err := daemon.Hijack(limited, func(ctx context.Context) (types.HijackedResponse, error) {
 		return e.docker.ContainerAttach(ctx, made.ID, container.AttachOptions{Stream: true, Stdout: true, Stderr: true})
 	})
 	if err != nil {
@@ -92,7 +92,7 @@ func (x *Environment) Run(ctx context.Context, c Command) (int, error) {
 		_, _ = stdcopy.StdCopy(c.Out, c.Err, attached.Reader) // it ends with the container, however that ends
 	}()
 	// Until the container has ended, also when it was told to, or the engine is silent.
-	waiting, stopWaiting := dial.Watch(context.WithoutCancel(ctx), e.docker)
+	waiting, stopWaiting := e.docker.Watch(context.WithoutCancel(ctx))
 	defer stopWaiting()
 	exited, failed := e.docker.ContainerWait(waiting, made.ID, container.WaitConditionNextExit)
 	if err := e.docker.ContainerStart(limited, made.ID, container.StartOptions{}); err != nil {

@@ -22,8 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gopaasta/paasta/docker/forward"
-	"github.com/gopaasta/paasta/docker/internal/dial"
-	"github.com/gopaasta/paasta/docker/internal/ending"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/testdeps/graph"
 	"github.com/gopaasta/paasta/paasta/command"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
@@ -65,7 +64,7 @@ func (e *Engine) Up(ctx context.Context, o Options) (*Environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := dial.Watch(ctx, e.docker)
+	ctx, stop := e.docker.Watch(ctx)
 	defer stop()
 	x, err := u.up(ctx)
 	if err != nil {
@@ -237,12 +236,12 @@ func (u *up) settle(ctx context.Context) error {
 		return err
 	}
 	bind := "127.0.0.1"
-	if dial.Host(u.e.docker) != bind {
+	if u.e.docker.Host() != bind {
 		bind = "" // elsewhere: any address of the engine's
 	}
 	u.x.network, u.x.Subnet, u.layout = id, l.subnet.String(), l
 	u.place = place{
-		name: u.x.Name, network: id, labels: labels, bind: bind, local: dial.Local(u.e.docker), near: near(l),
+		name: u.x.Name, network: id, labels: labels, bind: bind, local: u.e.docker.Local(), near: near(l),
 		address: func(n *graph.Node) netip.Addr { return l.dependency(u.index[n]) },
 	}
 	u.starts = make(chan struct{}, cpus)
@@ -462,9 +461,9 @@ func (u *up) start(ctx context.Context, id string) (ended <-chan error, err erro
 func (e *Engine) ending(ctx context.Context, id string, status int) string {
 	ctx, cancel := within(ctx, 10*time.Second)
 	defer cancel()
-	state := ending.Of(ctx, e.docker, id, status)
-	text := "exit code " + ending.Status(state)
-	if ending.OutOfMemory(state) {
+	state := daemon.ExitState(ctx, e.docker, id, status)
+	text := "exit code " + daemon.ExitText(state)
+	if daemon.OutOfMemory(state) {
 		text += ": it was killed because it wanted more memory than its mem in soa-configs"
 	}
 	return text

@@ -21,7 +21,7 @@ import (
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/gopaasta/paasta/docker/internal/ending"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 )
 
@@ -42,7 +42,7 @@ type Options struct {
 type Engine struct {
 	o      Options
 	ctx    context.Context // of New
-	docker *client.Client
+	docker *daemon.Client
 	pulls  singleflight.Group
 	slots  chan struct{} // bounds how many containers are made at once
 
@@ -54,13 +54,9 @@ type Engine struct {
 
 // New returns an engine that acts until ctx, which is Run's too, ends.
 func New(ctx context.Context, o Options) (*Engine, error) {
-	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
-	if o.Host != "" {
-		opts = append(opts, client.WithHost(o.Host))
-	}
-	c, err := client.NewClientWithOpts(opts...)
+	c, err := daemon.New(o.Host)
 	if err != nil {
-		return nil, fmt.Errorf("docker host %q: %w", o.Host, err)
+		return nil, err
 	}
 	return &Engine{o: o, ctx: ctx, docker: c, slots: make(chan struct{}, 8), starting: map[string]context.CancelFunc{}}, nil
 }
@@ -201,13 +197,13 @@ func (e *Engine) inspect(ctx context.Context, id string) (core.Status, bool) {
 	case c.State.Error != "":
 		s.State, s.Message = core.Failed, "Failed to run docker container: "+c.State.Error
 	case c.State.ExitCode == 0:
-		s.State, s.Message, s.Exit = core.Finished, "Container exited with status "+ending.Status(c.State), code
-	case ending.OutOfMemory(c.State):
+		s.State, s.Message, s.Exit = core.Finished, "Container exited with status "+daemon.ExitText(c.State), code
+	case daemon.OutOfMemory(c.State):
 		s.State, s.Message, s.Exit = core.Failed, "Memory limit exceeded: the container was killed", code
-	case c.State.ExitCode == ending.Lost && !e.sawEnd(ctx, c.ID, c.State.StartedAt):
+	case c.State.ExitCode == daemon.LostStatus && !e.sawEnd(ctx, c.ID, c.State.StartedAt):
 		s.State, s.Message = core.Failed, "Container ended while the engine was down, its exit code is lost"
 	default:
-		s.State, s.Message, s.Exit = core.Failed, "Container exited with status "+ending.Status(c.State), code
+		s.State, s.Message, s.Exit = core.Failed, "Container exited with status "+daemon.ExitText(c.State), code
 	}
 	return s, true
 }

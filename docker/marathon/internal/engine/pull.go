@@ -11,8 +11,6 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/registry"
-
-	"github.com/gopaasta/paasta/docker/internal/transfer"
 )
 
 // pull fetches an image. Any number of tasks that want one image at once wait
@@ -21,7 +19,7 @@ func (e *Engine) pull(ctx context.Context, name, sandbox string) error {
 	auth := credentials(name, sandbox)
 	result := e.pulls.DoChan(name+"\n"+auth, func() (any, error) {
 		// In the context of Run: the task that asked first may be killed.
-		return nil, transfer.Pull(e.ctx, e.docker, name, auth, nil)
+		return nil, e.docker.Pull(e.ctx, name, auth, nil)
 	})
 	select {
 	case r := <-result:

@@ -21,7 +21,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gopaasta/paasta/docker/internal/ending"
+	"github.com/gopaasta/paasta/docker/internal/daemon"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 	"github.com/gopaasta/paasta/paasta/process"
 )
@@ -288,8 +288,8 @@ func (r *Runner) ending(id string) core.Status {
 		s.Message = "Command terminated with signal Killed"
 	case status == 0:
 		s.State, s.Message = core.Finished, "Command exited with status 0"
-	case ending.Signal(status) != 0:
-		s.Message = fmt.Sprintf("Command terminated with signal %v", ending.Signal(status))
+	case daemon.ExitSignal(status) != 0:
+		s.Message = fmt.Sprintf("Command terminated with signal %v", daemon.ExitSignal(status))
 	default:
 		s.Message = fmt.Sprintf("Command exited with status %d", status)
 	}

@@ -1,5 +1,4 @@
-// Package ending says how a container ended, from what the engine knows of it.
-package ending
+package daemon
 
 import (
 	"context"
@@ -10,12 +9,12 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// Lost is the exit status that Docker from 25 on gives a container that ended
+// LostStatus is the exit status that Docker from 25 on gives a container that ended
 // while both dockerd and its containerd were dead. Programs end with it, too:
 // only the engine's events tell the two apart.
-const Lost = 255
+const LostStatus = 255
 
-// An Inspector is the part of the engine's client that Of needs.
+// An Inspector is the part of the engine's client that ExitState needs.
 type Inspector interface {
 	ContainerInspect(ctx context.Context, id string) (container.InspectResponse, error)
 }
@@ -27,9 +26,9 @@ const (
 	oomEvery    = 50 * time.Millisecond
 )
 
-// Of returns how a container ended that exited with status. What cannot be read
+// ExitState returns how a container ended that exited with status. What cannot be read
 // of it is left out.
-func Of(ctx context.Context, docker Inspector, id string, status int) *container.State {
+func ExitState(ctx context.Context, docker Inspector, id string, status int) *container.State {
 	state := &container.State{ExitCode: status}
 	for until := time.Now().Add(oomPatience); ctx.Err() == nil; {
 		c, err := docker.ContainerInspect(ctx, id)
@@ -37,7 +36,7 @@ func Of(ctx context.Context, docker Inspector, id string, status int) *container
 			return state
 		}
 		state.OOMKilled = c.State.OOMKilled
-		if state.OOMKilled || Signal(status) != syscall.SIGKILL || time.Now().After(until) {
+		if state.OOMKilled || ExitSignal(status) != syscall.SIGKILL || time.Now().After(until) {
 			return state
 		}
 		select {
@@ -55,11 +54,11 @@ func OutOfMemory(s *container.State) bool {
 	return s.OOMKilled && s.ExitCode == 128+int(syscall.SIGKILL)
 }
 
-// Status describes a container's exit status, e.g. "137 (signal 9)", with what
+// ExitText describes a container's exit status, e.g. "137 (signal 9)", with what
 // it lost to its memory limit on the way.
-func Status(s *container.State) string {
+func ExitText(s *container.State) string {
 	text := strconv.Itoa(s.ExitCode)
-	if signal := Signal(s.ExitCode); signal != 0 {
+	if signal := ExitSignal(s.ExitCode); signal != 0 {
 		text += " (signal " + strconv.Itoa(int(signal)) + ")"
 	}
 	if s.OOMKilled && !OutOfMemory(s) {
@@ -68,9 +67,9 @@ func Status(s *container.State) string {
 	return text
 }
 
-// Signal returns the signal that a shell's or Docker's exit status stands for, 0
+// ExitSignal returns the signal that a shell's or Docker's exit status stands for, 0
 // when it is an ordinary one.
-func Signal(status int) syscall.Signal {
+func ExitSignal(status int) syscall.Signal {
 	if status > 128 && status <= 128+64 {
 		return syscall.Signal(status - 128)
 	}

@@ -1,4 +1,4 @@
-package dial
+package daemon
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types"
-	"github.com/docker/docker/client"
 
 	"github.com/gopaasta/paasta/paasta/command"
 )
@@ -31,9 +30,9 @@ func frozen(t *testing.T) (host string) {
 	return "unix://" + file
 }
 
-func engineAt(t *testing.T, host string) *client.Client {
+func engineAt(t *testing.T, host string) *Client {
 	t.Helper()
-	c, err := Engine(host)
+	c, err := New(host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,15 +44,15 @@ func TestAsk(t *testing.T) {
 	t.Parallel()
 	var hinted command.HintedError
 	c := engineAt(t, frozen(t))
-	if err := ask(t.Context(), c, 50*time.Millisecond); !errors.Is(err, ErrSilent) || !errors.As(err, &hinted) || !strings.Contains(err.Error(), "d.sock for 50ms") {
+	if err := c.ask(t.Context(), 50*time.Millisecond); !errors.Is(err, ErrSilent) || !errors.As(err, &hinted) || !strings.Contains(err.Error(), "d.sock for 50ms") {
 		t.Errorf("a frozen engine: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := ask(ended, c, time.Minute); !errors.Is(err, context.Canceled) {
+	if err := c.ask(ended, time.Minute); !errors.Is(err, context.Canceled) {
 		t.Errorf("told to stop: %v", err)
 	}
-	if _, err := Answering(t.Context(), "unix://"+filepath.Join(t.TempDir(), "none")); errors.Is(err, ErrSilent) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "start Docker") {
+	if _, err := Dial(t.Context(), "unix://"+filepath.Join(t.TempDir(), "none")); errors.Is(err, ErrSilent) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "start Docker") {
 		t.Errorf("no engine: %v", err)
 	}
 }
@@ -81,7 +80,7 @@ func TestWatch(t *testing.T) {
 	})}
 	go func() { _ = answers.Serve(l) }() // until it is closed
 	t.Cleanup(func() { answers.Close() })
-	ctx, stop := watch(t.Context(), engineAt(t, "unix://"+file), time.Millisecond, 200*time.Millisecond)
+	ctx, stop := engineAt(t, "unix://"+file).watch(t.Context(), time.Millisecond, 200*time.Millisecond)
 	defer stop()
 	for range 5 {
 		<-asked
@@ -99,7 +98,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("it ended with %v", context.Cause(ctx))
 	}
 	// Stopped, it leaves nothing and says nothing.
-	ctx, stop = watch(t.Context(), engineAt(t, "unix://"+file), time.Hour, time.Hour)
+	ctx, stop = engineAt(t, "unix://"+file).watch(t.Context(), time.Hour, time.Hour)
 	stop()
 	if !errors.Is(context.Cause(ctx), context.Canceled) {
 		t.Errorf("stopped, its cause is %v", context.Cause(ctx))

@@ -1,5 +1,4 @@
-// Package transfer moves images between an engine and a registry.
-package transfer
+package daemon
 
 import (
 	"context"
@@ -11,9 +10,6 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/client"
-
-	"github.com/gopaasta/paasta/docker/internal/dial"
 )
 
 // stalled is how long a transfer may make no progress.
@@ -28,23 +24,23 @@ type Progress struct {
 
 // Push pushes an image to the registry that its name begins with. auth is what
 // Docker's header for it holds, "" for nobody; progress may be nil.
-func Push(ctx context.Context, c *client.Client, ref, auth string, progress func(Progress)) error {
-	return follow(ctx, c, "push "+ref, progress, func(ctx context.Context) (io.ReadCloser, error) {
+func (c *Client) Push(ctx context.Context, ref, auth string, progress func(Progress)) error {
+	return c.follow(ctx, "push "+ref, progress, func(ctx context.Context) (io.ReadCloser, error) {
 		return c.ImagePush(ctx, ref, image.PushOptions{RegistryAuth: auth})
 	})
 }
 
 // Pull fetches an image from the registry that its name begins with.
-func Pull(ctx context.Context, c *client.Client, ref, auth string, progress func(Progress)) error {
-	return follow(ctx, c, "pull "+ref, progress, func(ctx context.Context) (io.ReadCloser, error) {
+func (c *Client) Pull(ctx context.Context, ref, auth string, progress func(Progress)) error {
+	return c.follow(ctx, "pull "+ref, progress, func(ctx context.Context) (io.ReadCloser, error) {
 		return c.ImagePull(ctx, ref, image.PullOptions{RegistryAuth: auth})
 	})
 }
 
 // follow reads what the engine tells of a transfer until its end, or until it
 // has told nothing new for too long, or answers nothing at all.
-func follow(ctx context.Context, c *client.Client, what string, progress func(Progress), begin func(context.Context) (io.ReadCloser, error)) error {
-	ctx, stop := dial.Watch(ctx, c)
+func (c *Client) follow(ctx context.Context, what string, progress func(Progress), begin func(context.Context) (io.ReadCloser, error)) error {
+	ctx, stop := c.Watch(ctx)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -54,7 +50,7 @@ func follow(ctx context.Context, c *client.Client, what string, progress func(Pr
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return dial.Explain(fmt.Errorf("%s: %w", what, err))
+		return Explain(fmt.Errorf("%s: %w", what, err))
 	}
 	stream, err := begin(ctx)
 	if err != nil {

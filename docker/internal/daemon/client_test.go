@@ -1,4 +1,4 @@
-package dial
+package daemon
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func TestEngine(t *testing.T) {
 				t.Setenv("DOCKER_HOST", host)
 				given = ""
 			}
-			c, err := Engine(given)
+			c, err := New(given)
 			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 				t.Errorf("%s by %s: %v, want %q", host, way, err, want)
 			}
@@ -43,15 +43,15 @@ func TestEngine(t *testing.T) {
 func TestWhere(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
 	for host, want := range map[string]string{"unix:///run/docker.sock": "127.0.0.1", "tcp://10.0.0.1:2376": "10.0.0.1", "ssh://root@agent1:2222": "agent1"} {
-		c, err := Engine(host)
+		c, err := New(host)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := Host(c); got != want {
+		if got := c.Host(); got != want {
 			t.Errorf("ports of %s are at %s, want %s", host, got, want)
 		}
-		if Local(c) != strings.HasPrefix(host, "unix") {
-			t.Errorf("%s: local %t", host, Local(c))
+		if c.Local() != strings.HasPrefix(host, "unix") {
+			t.Errorf("%s: local %t", host, c.Local())
 		}
 		c.Close()
 	}
@@ -77,7 +77,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	// The engine that is not there, by Docker's own client.
-	c, err := Engine("unix:///nowhere/docker.sock")
+	c, err := New("unix:///nowhere/docker.sock")
 	if err != nil {
 		t.Fatal(err)
 	}

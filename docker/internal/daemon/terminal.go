@@ -1,5 +1,4 @@
-// Package terminal hands a person's terminal over to a container.
-package terminal
+package daemon
 
 import (
 	"context"
@@ -12,10 +11,10 @@ import (
 	"golang.org/x/term"
 )
 
-// Raw hands a terminal over: what is typed goes on as it is, and resize is
+// RawTerminal hands a terminal over to a container: what is typed goes on as it is, and resize is
 // called with its size, now and when it changes, until ctx ends. restore gives
 // the terminal back and may be called twice. What is no terminal is left alone.
-func Raw(ctx context.Context, in io.Reader, resize func(width, height uint)) (restore func(), err error) {
+func RawTerminal(ctx context.Context, in io.Reader, resize func(width, height uint)) (restore func(), err error) {
 	f, ok := in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return func() {}, nil

@@ -1,4 +1,4 @@
-package ending
+package daemon
 
 import (
 	"context"
@@ -29,7 +29,7 @@ func TestEnding(t *testing.T) {
 		{255, false, false, "255"},
 	} {
 		s := &container.State{ExitCode: test.status, OOMKilled: test.killed}
-		if got := Status(s); got != test.want || OutOfMemory(s) != test.outOfMemory {
+		if got := ExitText(s); got != test.want || OutOfMemory(s) != test.outOfMemory {
 			t.Errorf("%d, OOMKilled %v: %q, out of memory %v, want %q, %v", test.status, test.killed, got, OutOfMemory(s), test.want, test.outOfMemory)
 		}
 	}
@@ -46,11 +46,11 @@ func (l *late) ContainerInspect(context.Context, string) (container.InspectRespo
 func TestOf(t *testing.T) {
 	t.Parallel()
 	engine := &late{after: 2}
-	if s := Of(t.Context(), engine, "x", 137); !OutOfMemory(s) {
+	if s := ExitState(t.Context(), engine, "x", 137); !OutOfMemory(s) {
 		t.Errorf("a kill of which the engine hears late: %+v", s)
 	}
 	engine = &late{after: 1000}
-	if s := Of(t.Context(), engine, "x", 1); s.ExitCode != 1 || s.OOMKilled || engine.asked != 1 {
+	if s := ExitState(t.Context(), engine, "x", 1); s.ExitCode != 1 || s.OOMKilled || engine.asked != 1 {
 		t.Errorf("a status that no kill gives: %+v after %d questions", s, engine.asked)
 	}
 }

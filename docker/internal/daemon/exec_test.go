@@ -1,4 +1,4 @@
-package inside
+package daemon
 
 import (
 	"context"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/docker/docker/client"
 )
 
 // What engines do that cannot be asked; programs in real containers are the
@@ -40,15 +38,15 @@ func TestEngineCannotBeAsked(t *testing.T) {
 					}
 				}()
 			}
-			docker, err := client.NewClientWithOpts(client.WithHost("unix://"+socket), client.WithVersion("1.41"))
+			docker, err := New("unix://" + socket)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { docker.Close() })
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			if _, _, err := Run(ctx, docker, "id", "true"); !errors.Is(err, ErrEngine) || errors.Is(err, ErrEndless) {
-				t.Errorf("%v, want ErrEngine", err)
+			if _, _, err := docker.Exec(ctx, "id", "true"); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrExecTimeout) {
+				t.Errorf("%v, want ErrUnavailable", err)
 			}
 		})
 	}

@@ -1,6 +1,8 @@
-// Package dial reaches the Docker Engine that DOCKER_HOST and its companions
-// name, also through ssh, and says what to do when there is none.
-package dial
+// Package daemon is what all who use a Docker Engine share: the client for the
+// one that DOCKER_HOST and its companions name, also through ssh, that notices
+// when it stops answering; commands in containers, how these ended, pushes and
+// pulls. Its errors say what to do.
+package daemon
 
 import (
 	"context"
@@ -12,16 +14,28 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/client"
 
 	"github.com/gopaasta/paasta/paasta/command"
 )
 
-// Engine returns a client for the engine at host, "" for the one of the
+// A Client is Docker's own, for one engine.
+type Client struct {
+	*client.Client
+	// Patience is what the engine has for the simplest question, and how often
+	// Watch asks one.
+	Patience time.Duration
+}
+
+// patience is the default. Over ssh, ssh alone may take 15 s.
+const patience = 20 * time.Second
+
+// New returns a client for the engine at host, "" for the one of the
 // environment. It does not connect yet. ssh://[USER@]HOST[:PORT] is reached by
 // the ssh program.
-func Engine(host string) (*client.Client, error) {
+func New(host string) (*Client, error) {
 	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
 	if host == "" {
 		host = os.Getenv("DOCKER_HOST")
@@ -40,17 +54,17 @@ func Engine(host string) (*client.Client, error) {
 	if err != nil {
 		return nil, command.WithHint(fmt.Errorf("docker engine %s: %w", host, err), "DOCKER_HOST: unix:///PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
 	}
-	return c, nil
+	return &Client{c, patience}, nil
 }
 
-// Local tells whether the engine of c shares this machine's files and, on
+// Local tells whether the engine shares this machine's files and, on
 // Linux, can be reached at its containers' own addresses.
-func Local(c *client.Client) bool {
+func (c *Client) Local() bool {
 	return runtime.GOOS == "linux" && strings.HasPrefix(c.DaemonHost(), "unix://")
 }
 
-// Host is where ports that the engine of c publishes are reached.
-func Host(c *client.Client) string {
+// Host is where ports that the engine publishes are reached.
+func (c *Client) Host() string {
 	u, err := url.Parse(c.DaemonHost())
 	if err != nil || u.Scheme != "tcp" && u.Scheme != "https" && u.Scheme != "http" {
 		return "127.0.0.1"

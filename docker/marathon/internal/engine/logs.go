@@ -12,15 +12,13 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
-
-	"github.com/gopaasta/paasta/docker/internal/inside"
 )
 
 // Exec runs a shell command in a task's container; it is an error when it ends
-// with a status other than 0, an inside.ErrEndless when it does not end in time,
-// and an inside.ErrEngine when the engine is what does not answer.
+// with a status other than 0, a daemon.ErrExecTimeout when it does not end in time,
+// and a daemon.ErrUnavailable when the engine is what does not answer.
 func (e *Engine) Exec(ctx context.Context, id, command string) error {
-	status, said, err := inside.Run(ctx, e.docker, id, "sh", "-c", command)
+	status, said, err := e.docker.Exec(ctx, id, "sh", "-c", command)
 	if err != nil {
 		return err
 	}
