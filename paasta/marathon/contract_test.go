@@ -23,6 +23,7 @@ import (
 	"github.com/gopaasta/paasta/docker/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/marathon"
+	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
 // What the client relies on holds for the Marathon of tests and for paasta
@@ -84,7 +85,7 @@ func contract(t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ping", func() error { return c.Ping(ctx) })
+	paastatest.Eventually(t, "ping", func() error { return c.Ping(ctx) })
 
 	var mu sync.Mutex
 	var seen []marathon.Event
@@ -124,7 +125,7 @@ func contract(t *testing.T, url string) {
 		app = apps[0]
 		return nil
 	}
-	eventually(t, "two tasks run", func() error {
+	paastatest.Eventually(t, "two tasks run", func() error {
 		if err := read(); err != nil {
 			return err
 		}
@@ -145,7 +146,7 @@ func contract(t *testing.T, url string) {
 	if apps, err := c.Apps(ctx); err != nil || len(apps) != 3 {
 		t.Errorf("Apps = %+v, %v; want 3", apps, err)
 	}
-	eventually(t, "an event of a running task", func() error {
+	paastatest.Eventually(t, "an event of a running task", func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		if !slices.ContainsFunc(seen, func(e marathon.Event) bool {
@@ -170,7 +171,7 @@ func contract(t *testing.T, url string) {
 		t.Error(err)
 	}
 	kept := app.Tasks[1].ID
-	eventually(t, "one task is left", func() error {
+	paastatest.Eventually(t, "one task is left", func() error {
 		if err := read(); err != nil {
 			return err
 		}
@@ -185,7 +186,7 @@ func contract(t *testing.T, url string) {
 	if err := c.Scale(ctx, id.String(), 3, true); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "three tasks run", func() error {
+	paastatest.Eventually(t, "three tasks run", func() error {
 		if err := read(); err != nil {
 			return err
 		}
@@ -204,7 +205,7 @@ func contract(t *testing.T, url string) {
 	if err := c.DeleteApp(ctx, id.String()); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "gone", func() error {
+	paastatest.Eventually(t, "gone", func() error {
 		if apps, err := c.AppsOf(ctx, id.InstanceID); err != nil || len(apps) != 0 {
 			return errors.Join(err, fmt.Errorf("%+v", apps))
 		}
@@ -230,21 +231,6 @@ func create(t *testing.T, url, id string, size int) {
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusCreated {
 		t.Fatalf("POST /v2/apps: %s", response.Status)
-	}
-}
-
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -72,7 +72,7 @@ func TestGraphiteKeepsWhileTheServerIsAway(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx) }()
 	gauge.Set(1)
-	wait(t, "lines to be dropped", func() bool { return testutil.ToFloat64(g.dropped) > 5 })
+	paastatest.Until(t, "lines to be dropped", func() bool { return testutil.ToFloat64(g.dropped) > 5 })
 	l, err = net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestGraphiteKeepsWhileTheServerIsAway(t *testing.T) {
 	if err != nil || !strings.HasPrefix(line, "test.x ") {
 		t.Errorf("first line %q, %v", line, err)
 	}
-	wait(t, "lines to be sent", func() bool { return testutil.ToFloat64(g.sent) > 0 })
+	paastatest.Until(t, "lines to be sent", func() bool { return testutil.ToFloat64(g.sent) > 0 })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -149,7 +149,7 @@ USE_FLOW_CONTROL = True
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx) }()
-	wait(t, "carbon to write test/x.wsp", func() bool {
+	paastatest.Until(t, "carbon to write test/x.wsp", func() bool {
 		info, err := os.Stat(filepath.Join(dir, "whisper", "test", "x.wsp"))
 		return err == nil && info.Size() > 0
 	})
@@ -174,16 +174,6 @@ func freePort(t *testing.T) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-func wait(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatal("waited a minute for " + what)
 }
 
 // Metrics that cannot be read are said once, and the others go on.

@@ -50,7 +50,7 @@ func testNeverReachesTheHost(t *testing.T, w *world) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	until(t, "HAProxy answers", func() bool {
+	paastatest.Until(t, "HAProxy answers", func() bool {
 		resp, err := http.Get("http://169.254.255.254:20013/")
 		if err == nil {
 			resp.Body.Close()
@@ -60,7 +60,7 @@ func testNeverReachesTheHost(t *testing.T, w *world) {
 	// That is what makes the rest worth something.
 	for _, url := range []string{"http://169.254.255.254:20013/", "http://10.77.1.1:31000/"} {
 		// The engine sometimes loses what a container says that ends at once.
-		until(t, "a plain container reaches "+url, func() bool {
+		paastatest.Until(t, "a plain container reaches "+url, func() bool {
 			plain, _ := exec.Command("docker", "run", "--rm", "example/tools:1", "wget", "-qO-", url).CombinedOutput()
 			return strings.Contains(string(plain), "the real one")
 		})
@@ -198,7 +198,7 @@ func testKilled(t *testing.T, w *world) {
 			}
 			// web is whole when it is killed, half never is.
 			wanted := map[string]int{"web": 2, "half": 3}[service]
-			until(t, "its containers run", func() bool { return len(running(t)) == wanted })
+			paastatest.Until(t, "its containers run", func() bool { return len(running(t)) == wanted })
 			if did, err := w.e.Sweep(t.Context()); err != nil || len(did) != 0 {
 				t.Errorf("while it lives, Sweep removes %v, %v", did, err)
 			}
@@ -239,7 +239,7 @@ func testKilled(t *testing.T, w *world) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "its containers run", func() bool { return len(running(t)) == 3 })
+		paastatest.Until(t, "its containers run", func() bool { return len(running(t)) == 3 })
 		w.engine.Kill()
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
@@ -301,13 +301,4 @@ func running(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	return strings.Fields(string(out))
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("after a minute it is not so that %s", what)
-		}
-	}
 }

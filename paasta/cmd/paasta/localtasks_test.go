@@ -91,7 +91,7 @@ func TestEntriesOfTasksThatAreGone(t *testing.T) {
 	}
 	running := func(app string) (ts []task) {
 		t.Helper()
-		until(t, "two tasks of "+app+" run", func() bool {
+		paastatest.Until(t, "two tasks of "+app+" run", func() bool {
 			var answer struct{ Tasks []task }
 			call("GET", "/v2/apps/"+app+"/tasks", "", &answer)
 			ts = answer.Tasks
@@ -112,7 +112,7 @@ func TestEntriesOfTasksThatAreGone(t *testing.T) {
 		for _, app := range []string{"web", "other"} {
 			call("DELETE", "/v2/apps/"+app+"?force=true", "", nil)
 		}
-		until(t, "no task is left", func() bool {
+		paastatest.Until(t, "no task is left", func() bool {
 			var answer struct{ Tasks []task }
 			call("GET", "/v2/tasks", "", &answer)
 			return len(answer.Tasks) == 0
@@ -233,7 +233,7 @@ func TestEntriesOfTasksThatAreGone(t *testing.T) {
 
 	// A task is killed, and one takes its place: its entry goes, the others stay.
 	call("DELETE", "/v2/apps/web/tasks/"+web[0].ID, "", nil)
-	until(t, "the entry of the killed task is gone", func() bool { return registered() == 2 })
+	paastatest.Until(t, "the entry of the killed task is gone", func() bool { return registered() == 2 })
 	asked(20, false)
 	set, err := entries.List(t.Context(), "web.main")
 	if err != nil || len(set.Nodes) != 2 {
@@ -300,16 +300,5 @@ func stopHAProxy(t *testing.T, c sysconfig.Config) {
 				t.Error(err)
 			}
 		}
-	}
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }

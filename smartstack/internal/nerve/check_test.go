@@ -118,7 +118,7 @@ func TestCommandsLeaveNothingBehind(t *testing.T) {
 				done <- check(ctx, soaconfig.LocalCheck{Type: "cmd", Cmd: "sleep 100 & echo $! > " + file + "; " + tt.cmd, Timeout: tt.timeout})
 			}()
 			pid := ""
-			waitFor(t, "the child", func() bool {
+			paastatest.Until(t, "the child", func() bool {
 				text, err := os.ReadFile(file)
 				pid = strings.TrimSpace(string(text))
 				return err == nil && pid != ""
@@ -127,7 +127,7 @@ func TestCommandsLeaveNothingBehind(t *testing.T) {
 				cancel()
 			}
 			<-done
-			waitFor(t, "the end of child "+pid, func() bool {
+			paastatest.Until(t, "the end of child "+pid, func() bool {
 				text, err := os.ReadFile("/proc/" + pid + "/stat")
 				return err != nil || strings.Contains(string(text), ") Z ") // nobody may have waited for it
 			})
@@ -149,7 +149,7 @@ func TestRedisCheck(t *testing.T) {
 		_ = cmd.Wait()         // killed: its exit status says so
 	})
 	c := soaconfig.LocalCheck{Type: "redis", Host: "127.0.0.1", Port: port, Timeout: time.Second}
-	waitFor(t, "redis to pass its check", func() bool { return check(t.Context(), c) == nil })
+	paastatest.Until(t, "redis to pass its check", func() bool { return check(t.Context(), c) == nil })
 }
 
 func freePort(t *testing.T) int {
@@ -160,14 +160,4 @@ func freePort(t *testing.T) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatal("waited a minute for " + what)
 }

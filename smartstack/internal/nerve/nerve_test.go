@@ -20,6 +20,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/gopaasta/paasta/paasta"
+	"github.com/gopaasta/paasta/paasta/paastatest"
 	"github.com/gopaasta/paasta/paasta/registry"
 	"github.com/gopaasta/paasta/paasta/soaconfig"
 	"github.com/gopaasta/paasta/paasta/zk"
@@ -109,7 +110,7 @@ func (h *host) write(name, text string) {
 func (h *host) entries(registration, want, why string) []registry.Node {
 	h.t.Helper()
 	var nodes []registry.Node
-	waitFor(h.t, why, func() bool {
+	paastatest.Until(h.t, why, func() bool {
 		ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Second)
 		defer cancel()
 		set, err := h.registry.List(ctx, registration)
@@ -221,7 +222,7 @@ func TestBrokenFile(t *testing.T) {
 	h.entries("web.main", "10", "the service to be registered")
 
 	h.write("web.main.yaml", "port: [\n")
-	waitFor(t, "the problem to show", func() bool {
+	paastatest.Until(t, "the problem to show", func() bool {
 		_, broken := h.nerve.Status()
 		return len(broken) == 1
 	})
@@ -391,7 +392,7 @@ func TestLostFileEvents(t *testing.T) {
 			t.Fatal("the watcher's errors are not read")
 		}
 	}
-	waitFor(t, "the file to be read", func() bool {
+	paastatest.Until(t, "the file to be read", func() bool {
 		all, broken := n.Status()
 		return len(all) == 1 && len(broken) == 0
 	})

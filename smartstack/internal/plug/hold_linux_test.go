@@ -64,7 +64,7 @@ func testHolding(t *testing.T, method Method) {
 		before := retransmitted(t)
 		hold(t, p)
 		dials := s.dial(DefaultAddress.String(), 20)
-		wait(t, "all 20 to wait", func() bool { return status(t, p).Waiting == 20 })
+		paastatest.Until(t, "all 20 to wait", func() bool { return status(t, p).Waiting == 20 })
 		if st := status(t, p); !st.Holding || !st.SetUp {
 			t.Errorf("status while holding: %+v", st)
 		}
@@ -96,7 +96,7 @@ func testHolding(t *testing.T, method Method) {
 		for range 5 {
 			hold(t, p)
 			d := s.dial(DefaultAddress.String(), 1)
-			wait(t, "it to wait", func() bool { return status(t, p).Waiting == 1 })
+			paastatest.Until(t, "it to wait", func() bool { return status(t, p).Waiting == 1 })
 			release(t, p)
 			d.wait(t, late)
 		}
@@ -111,7 +111,7 @@ func testHolding(t *testing.T, method Method) {
 		before := retransmitted(t)
 		hold(t, p)
 		s.dial(DefaultAddress.String(), 3).wait(t, late)
-		wait(t, "the log to say so", func() bool { return strings.Contains(log.String(), "held for the longest time allowed") })
+		paastatest.Until(t, "the log to say so", func() bool { return strings.Contains(log.String(), "held for the longest time allowed") })
 		if h := p.Holds(); h.Lapsed != 1 {
 			t.Errorf("holds: %+v, want one lapsed", h)
 		}
@@ -126,7 +126,7 @@ func testHolding(t *testing.T, method Method) {
 		before := retransmitted(t)
 		hold(t, p)
 		dials := s.dial(DefaultAddress.String(), 40)
-		wait(t, "those beyond the limit to pass", func() bool { return dials.done() >= 40-12 })
+		paastatest.Until(t, "those beyond the limit to pass", func() bool { return dials.done() >= 40-12 })
 		if st := status(t, p); st.Waiting == 0 || st.Waiting > 12 {
 			t.Errorf("%d wait, want some, and about 8 at most", st.Waiting)
 		}
@@ -162,7 +162,7 @@ func testHolding(t *testing.T, method Method) {
 		a, b := newPlug(t, Options{Protect: method}), newPlug(t, Options{Protect: method})
 		hold(t, a)
 		dials := s.dial(DefaultAddress.String(), 3)
-		wait(t, "them to wait", func() bool { return status(t, a).Waiting == 3 })
+		paastatest.Until(t, "them to wait", func() bool { return status(t, a).Waiting == 3 })
 		if err := b.ReleaseAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func testHolding(t *testing.T, method Method) {
 				holder, guard = startHolder(t, method)
 				held = s.dial(DefaultAddress.String(), 5)
 			}
-			wait(t, "them to wait", func() bool { return status(t, p).Waiting == 5 })
+			paastatest.Until(t, "them to wait", func() bool { return status(t, p).Waiting == 5 })
 			before := retransmitted(t)
 			kill(t, holder, guard)
 			if took := s.connect(t, DefaultAddress.String()); took > late {
@@ -217,11 +217,11 @@ func testHolding(t *testing.T, method Method) {
 			if n := retransmitted(t) - before; name == "the guard is killed" && method == Qdisc && n != 0 {
 				t.Errorf("%d SYNs were sent again, want 0: the holder lets go at once", n)
 			}
-			wait(t, "nothing to be chosen", func() bool { return !status(t, p).Holding })
+			paastatest.Until(t, "nothing to be chosen", func() bool { return !status(t, p).Holding })
 			switch name {
 			case "the holder is killed", "the holder's process group is killed", "the holder is stopped":
-				wait(t, "nothing to stay held", func() bool { return status(t, p).Waiting == 0 })
-				wait(t, "the guard to give the plug back", func() bool {
+				paastatest.Until(t, "nothing to stay held", func() bool { return status(t, p).Waiting == 0 })
+				paastatest.Until(t, "the guard to give the plug back", func() bool {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 					defer cancel()
 					unlock, err := lock(ctx, "test")
@@ -441,16 +441,6 @@ func (d *dials) wait(t *testing.T, within time.Duration) {
 		}
 		if took := time.Since(start); took > within {
 			t.Fatalf("%d of %d connections are through after %s", ok, d.all, took)
-		}
-	}
-}
-
-// wait waits for a condition, for at most ten seconds.
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }

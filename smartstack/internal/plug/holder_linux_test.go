@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/gopaasta/paasta/paasta/paastatest"
 )
 
 // A guard that ends while it holds, or cannot let go, is done without: what it
@@ -51,7 +53,7 @@ func TestHolderWithoutItsGuard(t *testing.T) {
 			}
 			if strings.HasPrefix(name, "that dies") && name != "that dies when asked" {
 				// Nobody has asked for anything yet.
-				wait(t, "it to let go", func() bool { return len(rescued) == 1 })
+				paastatest.Until(t, "it to let go", func() bool { return len(rescued) == 1 })
 			}
 			err := h.release(t.Context())
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {

@@ -82,9 +82,9 @@ listen web
 	}
 	for n := range reloads {
 		had := requests.Load()
-		wait(t, "requests", func() bool { return requests.Load() > had+2 })
+		paastatest.Until(t, "requests", func() bool { return requests.Load() > had+2 })
 		hold(t, p)
-		wait(t, "a client to wait", func() bool { return status(t, p).Waiting > 0 })
+		paastatest.Until(t, "a client to wait", func() bool { return status(t, p).Waiting > 0 })
 		h.start(t)
 		release(t, p)
 		t.Logf("reload %d: held %s, %d requests so far", n+1, p.Holds().Last.Round(time.Millisecond), requests.Load())
@@ -173,7 +173,7 @@ func testContainers(t *testing.T, method Method) {
 	got := make(chan time.Duration, 1)
 	go func() { got <- ns.connect(t, s) }()
 	local := s.dial(DefaultAddress.String(), 3)
-	wait(t, "the container and three local clients to wait", func() bool { return status(t, p).Waiting == 4 })
+	paastatest.Until(t, "the container and three local clients to wait", func() bool { return status(t, p).Waiting == 4 })
 	release(t, p)
 	local.wait(t, late)
 	<-got
@@ -244,7 +244,7 @@ func testForeign(t *testing.T, method Method) {
 	s := startServer(t)
 	hold(t, p)
 	d := s.dial(DefaultAddress.String(), 2)
-	wait(t, "them to wait", func() bool { return status(t, p).Waiting == 2 })
+	paastatest.Until(t, "them to wait", func() bool { return status(t, p).Waiting == 2 })
 	if method == Qdisc {
 		if got := strings.Join(status(t, p).Foreign, ", "); got != "lo: tbf, lo: clsact" {
 			t.Errorf("foreign disciplines: %q", got)
