@@ -110,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 			}
 		},
 	})
-	g, ctx := rungroup.WithContext(ctx)
+	g, _ := rungroup.WithContext(ctx)
 	g.Go("http server", httpserver.Serve(o.Listener, &http.Server{Handler: d.handler()}, time.Second))
 	g.Go("soa-configs", d.watchSoa)
 	g.Go("agents", d.agents.Run)

@@ -120,7 +120,7 @@ func (t *term) run(ctx context.Context) error {
 	defer t.term.Store(nil)
 	defer t.changed.Store(nil)
 
-	g, ctx := rungroup.WithContext(ctx)
+	g, _ := rungroup.WithContext(ctx)
 	cluster := t.Config.Cluster
 	g.Go("deploy log", t.log.Run)
 	g.Go("workers", t.pool.run)
