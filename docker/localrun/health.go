@@ -2,7 +2,6 @@ package localrun
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopaasta/paasta/paasta/healthcheck"
 	"github.com/gopaasta/paasta/paasta/marathon"
 )
 
@@ -103,14 +103,7 @@ func (e *Engine) over(c marathon.HealthCheck, id, address, shown string, dial di
 	}
 	scheme := strings.ToLower(strings.TrimPrefix(c.Protocol, "MESOS_"))
 	path := "/" + strings.TrimPrefix(c.Path, "/")
-	h := &http.Client{
-		Transport: &http.Transport{
-			DialContext:       dial,
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as Mesos: the name is an address
-			DisableKeepAlives: true,                                  // a check is a new client's experience
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	h := healthcheck.Client(dial)
 	return func(ctx context.Context) (string, error) { return get(ctx, h, scheme+"://"+address+path) },
 		"via " + scheme + "://" + shown + path
 }
@@ -125,10 +118,10 @@ func get(ctx context.Context, h *http.Client, url string) (string, error) {
 		return "", err
 	}
 	defer resp.Body.Close()
-	switch types := resp.Header.Values("Content-Type"); {
-	case resp.StatusCode < 200 || resp.StatusCode > 399:
-		return "", errors.New(resp.Status)
-	case len(types) > 1:
+	if err := healthcheck.Judge(resp); err != nil {
+		return "", err
+	}
+	if types := resp.Header.Values("Content-Type"); len(types) > 1 {
 		return "", fmt.Errorf("%s, with %d Content-Type headers: Mesos takes that for a failure", resp.Status, len(types))
 	}
 	return resp.Status, nil

@@ -2,12 +2,13 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gopaasta/paasta/paasta/healthcheck"
 )
 
 const (
@@ -71,20 +72,14 @@ func try(ctx context.Context, c Check) error {
 	if err != nil {
 		return err
 	}
-	asks := http.Client{
-		Transport: &http.Transport{
-			DialContext:     func(context.Context, string, string) (net.Conn, error) { return conn, nil },
-			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	asks := healthcheck.Client(func(context.Context, string, string) (net.Conn, error) { return conn, nil })
 	resp, err := asks.Do(req)
 	if err != nil {
 		return err
 	}
 	resp.Body.Close()
-	if resp.StatusCode < 200 || resp.StatusCode > 399 {
-		return fmt.Errorf("GET %s answers %s", c.Path, resp.Status)
+	if err := healthcheck.Judge(resp); err != nil {
+		return fmt.Errorf("GET %s answers %w", c.Path, err)
 	}
 	return nil
 }

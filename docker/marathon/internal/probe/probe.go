@@ -4,7 +4,6 @@ package probe
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
 	"github.com/gopaasta/paasta/docker/marathon/internal/definition"
+	"github.com/gopaasta/paasta/paasta/healthcheck"
 )
 
 // Options is what a Prober is made of. Every field is required.
@@ -46,13 +46,7 @@ type Prober struct {
 func New(o Options) *Prober {
 	return &Prober{
 		o: o, tasks: map[string]context.CancelFunc{}, slots: make(chan struct{}, 256),
-		http: &http.Client{
-			Transport: &http.Transport{
-				TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as Marathon: the name is an address
-				DisableKeepAlives: true,                                  // a check is a new client's experience
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		http: healthcheck.Client(nil),
 	}
 }
 
@@ -199,10 +193,7 @@ func (p *Prober) get(ctx context.Context, url string, ignore1xx bool) error {
 	if resp.StatusCode < 200 && ignore1xx {
 		return ErrUnknown
 	}
-	if resp.StatusCode < 200 || resp.StatusCode > 399 {
-		return errors.New(resp.Status)
-	}
-	return nil
+	return healthcheck.Judge(resp)
 }
 
 func (p *Prober) fetch(ctx context.Context, url string) (*http.Response, error) {
