@@ -83,12 +83,15 @@ func mark(ctx context.Context, env *Env, f markFlags) error {
 	if f.autoRollback && !f.wait {
 		return usagef("--auto-rollback needs --wait-for-deployment")
 	}
+	if err := checkTimeout(f.timeout); err != nil {
+		return err
+	}
 	s, err := loadService(env, f.soaDir, f.service)
 	if err != nil {
 		return err
 	}
 	if f.wait {
-		if err := errors.Join(checkTimeout(f.timeout), waitable(s, f.group)); err != nil {
+		if err := waitable(s, f.group); err != nil {
 			return err
 		}
 	}
