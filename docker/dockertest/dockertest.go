@@ -33,6 +33,7 @@ import (
 
 	"github.com/gopaasta/paasta/docker/forward"
 	"github.com/gopaasta/paasta/paasta/paastatest"
+	"github.com/gopaasta/paasta/paasta/process"
 )
 
 // Probe is the import path of a small server for test images; its package
@@ -398,7 +399,9 @@ func (e *Engine) client() *client.Client {
 // namespace. Each step goes on whatever became of the one before.
 func (e *Engine) remove() {
 	if e.t.Failed() {
-		e.t.Logf("dockerd's log, last part:\n%s", tail(e.Log(), 4000))
+		log := process.Tail{Max: 4000}
+		_, _ = io.WriteString(&log, e.Log()) // it never fails
+		e.t.Logf("dockerd's log, last part:\n%s", &log)
 	}
 	e.removeContainers()
 	if e.cmd != nil && e.cmd.Process != nil {
@@ -449,8 +452,6 @@ func (e *Engine) removeContainers() {
 		_ = c.ContainerRemove(ctx, s.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	}
 }
-
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 func run(t testing.TB, name string, args ...string) {
 	t.Helper()

@@ -116,10 +116,10 @@ func (s *server) keepOne(ctx context.Context, e core.Ended) bool {
 		if time.Since(e.Ended) < time.Hour {
 			return false // the Docker Engine is away
 		}
-		s.log.Warn("the output of a task that has ended cannot be read", "task", e.ID, "err", err)
+		s.log.Warn("read the output of an ended task failed", "task", e.ID, "err", err)
 	}
 	if err := s.ended.Keep(e, lines); err != nil {
-		s.log.Warn("the output of a task that has ended is not kept", "task", e.ID, "err", err)
+		s.log.Warn("keep the output of an ended task failed", "task", e.ID, "err", err)
 	}
 	return true
 }

@@ -161,7 +161,7 @@ func (r *Ring) path(id string) string { return filepath.Join(r.dir, filepath.Bas
 
 func (r *Ring) remove(path string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.log.Warn("remove the output of a task that has ended", "path", path, "err", err)
+		r.log.Warn("remove the output of an ended task failed", "path", path, "err", err)
 	}
 }
 
