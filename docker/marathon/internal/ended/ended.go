@@ -25,6 +25,7 @@ import (
 
 	"github.com/gopaasta/paasta/docker/marathon/internal/api"
 	"github.com/gopaasta/paasta/docker/marathon/internal/core"
+	"github.com/gopaasta/paasta/paasta/atomicfile"
 )
 
 // Bounds of what is kept of one task; as many lines as anybody can ask for.
@@ -41,7 +42,7 @@ const (
 	// many there are.
 	leastRoom = 64 << 10
 	suffix    = ".jsonl"
-	halfMade  = ".new-"
+	halfMade  = "." // begins the name of a file that atomicfile had not finished
 )
 
 // A Ring is the directory.
@@ -130,31 +131,12 @@ func (r *Ring) Keep(e core.Ended, lines []api.LogLine) error {
 	defer r.mu.Unlock()
 	r.tasks = slices.DeleteFunc(r.tasks, func(t head) bool { return t.ID == e.ID })
 	r.prune(h.room())
-	if err := r.write(e.ID, slices.Concat(first, []byte("\n"), bytes.Join(kept, nil))); err != nil {
+	if err := atomicfile.WriteSynced(r.path(e.ID), slices.Concat(first, []byte("\n"), bytes.Join(kept, nil)), 0o600); err != nil {
 		return err
 	}
 	at, _ := slices.BinarySearchFunc(r.tasks, h, func(a, b head) int { return a.Ended.Ended.Compare(b.Ended.Ended) })
 	r.tasks = slices.Insert(r.tasks, at, h)
 	return nil
-}
-
-func (r *Ring) write(id string, text []byte) error {
-	f, err := os.CreateTemp(r.dir, halfMade)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), r.path(id))
-	}
-	if err != nil {
-		r.remove(f.Name())
-	}
-	return err
 }
 
 func (r *Ring) path(id string) string { return filepath.Join(r.dir, filepath.Base(id)+suffix) }
