@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopaasta/paasta/docker/marathon/marathontest"
 	"github.com/gopaasta/paasta/paasta"
 	"github.com/gopaasta/paasta/paasta/deployments"
 	"github.com/gopaasta/paasta/paasta/registry"
@@ -113,7 +114,13 @@ func TestCrossoverStepByStep(t *testing.T) {
 		return ""
 	})
 	newApp := w.marathon.Posted()[1]
-	tasks := w.marathon.Tasks(newApp)
+	var tasks []marathontest.Task
+	w.until("new tasks", func() string {
+		if tasks = w.marathon.Tasks(newApp); len(tasks) != 3 {
+			return fmt.Sprint(tasks)
+		}
+		return ""
+	})
 	for n, task := range tasks {
 		a.change(func() { a.refuse[task.ID] = true })
 		w.marathon.Run(task.ID)

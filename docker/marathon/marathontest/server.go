@@ -48,8 +48,10 @@ type Server struct {
 	delay     time.Duration // of kills
 	down      bool
 	locked    map[string]bool // apps that answer 409 without force
-	posted    []string        // ids, in order
 	calls     map[string]int
+
+	posting sync.Mutex
+	posted  []string // ids, in order
 }
 
 // A Task is one task, as the test sees it.
@@ -248,8 +250,8 @@ func (s *Server) Size(appID string) int {
 
 // Posted lists the ids of all apps that were ever created, in order.
 func (s *Server) Posted() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.posting.Lock()
+	defer s.posting.Unlock()
 	return slices.Clone(s.posted)
 }
 
@@ -307,9 +309,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+	if r.Method != http.MethodPost || to != "/v2/apps" {
+		s.api.ServeHTTP(w, r)
+		return
+	}
+	// Whoever sees the app sees that it was posted.
+	s.posting.Lock()
+	defer s.posting.Unlock()
 	s.api.ServeHTTP(w, r)
-	if id := w.Header().Get("Location"); r.Method == http.MethodPost && to == "/v2/apps" && id != "" {
-		s.set(func() { s.posted = append(s.posted, id[1:]) })
+	if id := w.Header().Get("Location"); id != "" {
+		s.posted = append(s.posted, id[1:])
 	}
 }
 
