@@ -21,7 +21,7 @@ This page is written from the tables that ` + "`paasta validate`" + ` checks fil
 - **Defaults**: a key of an instance that stands in service.yaml is the default for all instances of the service; objects
   (` + "`env`, `monitoring`" + `) merge key by key, lists and everything else are replaced.
 - **Problems** have one of three classes, and concern the entry that they are in and no other.
-  *Broken* is what cannot run: it is not changed, and keeps running as it was. *Wrong* is a mistake that stops nothing: the rest of
+  *Broken* is what cannot run: what was last valid stands in its place, and deploys and stops hold for that. *Wrong* is a mistake that stops nothing: the rest of
   the file holds, and the key counts as absent unless the message says otherwise. ` + "`paasta validate`" + ` fails for both.
   A *note* is no mistake, for instance a key that does nothing, or a value that PaaSTA reads otherwise.
 - **Unknown keys** are wrong, so that a newer version can have more of them. A namespace with a key that is reserved, or with
