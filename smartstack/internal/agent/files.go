@@ -150,9 +150,9 @@ func (f *files) write(a *Agent, now time.Time) {
 
 // flush writes what is due soon, before the agent ends.
 func (f *files) flush(a *Agent) {
-	for range 3 { // one at a time
+	for n := range 3 { // one at a time; each time what waited for the one before is due, too
 		f.work.Wait()
-		f.write(a, time.Now().Add(time.Hour))
+		f.write(a, time.Now().Add(time.Duration(n+1)*time.Hour))
 	}
 	f.work.Wait()
 }
