@@ -12,8 +12,8 @@ import (
 )
 
 // Which containers of tasks that have ended are kept, for whoever wants to look
-// into them; and how old a container
-// is that was made, is not being started, and so never will be.
+// into them; and how old a container is that was made, is not being started, and
+// so never will be.
 const (
 	keepPerApp = 5
 	keepFor    = time.Hour
